@@ -1,0 +1,167 @@
+//! The one error type.
+
+use crate::tensor::Dtype;
+
+/// What went wrong, with the argument's name, what it was and what was expected.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor has a shape that the operation does not take.
+    #[error("{argument}: expected {expected}, got shape {got:?}")]
+    Shape {
+        /// The argument's name.
+        argument: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The shapes that would do.
+        expected: String,
+    },
+    /// A tensor's values are stored in a type that the operation does not take.
+    #[error("{argument}: expected {expected}, got {got}")]
+    Dtype {
+        /// The argument's name.
+        argument: &'static str,
+        /// Its type.
+        got: Dtype,
+        /// The types that would do.
+        expected: String,
+    },
+    /// An option has a value that makes no sense.
+    #[error("{argument}: expected {expected}, got {got}")]
+    Value {
+        /// The option's name.
+        argument: &'static str,
+        /// Its value.
+        got: String,
+        /// The values that would do.
+        expected: String,
+    },
+    /// The number of values does not fit the shape.
+    #[error("{argument}: shape {shape:?} holds {expected} values, got {got}")]
+    Length {
+        /// The argument's name.
+        argument: &'static str,
+        /// The shape it was given with.
+        shape: Vec<usize>,
+        /// How many values the shape holds.
+        expected: usize,
+        /// How many values there were.
+        got: usize,
+    },
+    /// A shape whose product of axes does not fit the machine's integers.
+    #[error("{argument}: the number of elements of shape {shape:?} overflows")]
+    Overflow {
+        /// The argument's name.
+        argument: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// A tensor that the plan needs was not given.
+    #[error("{argument}: missing, {reason}")]
+    Missing {
+        /// The argument's name.
+        argument: &'static str,
+        /// Why it is needed.
+        reason: &'static str,
+    },
+    /// A tensor was given that the plan has no use for.
+    #[error("{argument}: not expected, {reason}")]
+    Unexpected {
+        /// The argument's name.
+        argument: &'static str,
+        /// Why it has no place.
+        reason: &'static str,
+    },
+    /// A buffer cannot hold the tensor from the given offset on.
+    #[error("{argument}: expected a buffer of at least {expected} bytes ({offset} of offset included), got {got}")]
+    BufferSize {
+        /// The argument's name.
+        argument: &'static str,
+        /// The buffer's size in bytes.
+        got: u64,
+        /// The size it needs to have in bytes.
+        expected: u64,
+        /// The offset in bytes.
+        offset: u64,
+    },
+    /// A buffer was made without a usage that the kernels need.
+    #[error("{argument}: expected a buffer with {expected} among its usages, got {got}")]
+    BufferUsage {
+        /// The argument's name.
+        argument: &'static str,
+        /// The buffer's usages.
+        got: String,
+        /// The usage that is missing.
+        expected: &'static str,
+    },
+    /// A buffer is bound at an offset that is not a multiple of the alignment.
+    #[error("{argument}: expected an offset that is a multiple of {alignment} bytes, got {got}")]
+    BufferOffset {
+        /// The argument's name.
+        argument: &'static str,
+        /// The offset in bytes.
+        got: u64,
+        /// The alignment in bytes.
+        alignment: u64,
+    },
+    /// A buffer belongs to another device than the one that prepared the plan.
+    #[error("{argument}: expected a buffer of the device that prepared the plan, got one of another device: {message}")]
+    ForeignBuffer {
+        /// The argument's name.
+        argument: &'static str,
+        /// wgpu's own words.
+        message: String,
+    },
+    /// Two arguments share memory, and one of them is written.
+    #[error("{written} and {other} share a buffer: expected {expected}")]
+    Aliasing {
+        /// The argument that is written.
+        written: &'static str,
+        /// The argument that overlaps it.
+        other: &'static str,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// The forced strategy cannot serve the plan.
+    #[error("strategy: {strategy} cannot serve this plan, {reason}")]
+    Strategy {
+        /// The strategy's name.
+        strategy: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// More memory is needed than the device or the host offers.
+    #[error("{argument}: needs {needed} bytes, the {limit_name} is {limit}")]
+    TooLarge {
+        /// What is too large.
+        argument: &'static str,
+        /// The bytes it needs.
+        needed: u64,
+        /// The bytes there are.
+        limit: u64,
+        /// What sets the limit.
+        limit_name: &'static str,
+    },
+    /// No adapter has the name that was asked for.
+    #[error("adapter: expected one of [{available}], got {wanted:?}")]
+    NoAdapter {
+        /// The name, or part of one, that was asked for.
+        wanted: String,
+        /// The names of the adapters that exist.
+        available: String,
+    },
+    /// The device refused or failed.
+    #[error("device: {0}")]
+    Device(String),
+    /// A kernel did not compile: a fault of this library or of the driver.
+    #[error("kernel {kernel}: {message}")]
+    Kernel {
+        /// The kernel and its choices.
+        kernel: String,
+        /// The compiler's words, with our own files and lines.
+        message: String,
+    },
+}
+
+/// The library's result.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,138 @@
+use super::{Norm, Operands};
+use crate::error::{Error, Result};
+use crate::plan::{Momentum, ParameterMap, Plan, RunningUpdate, Source, Statistic, View};
+use crate::tensor::Layout;
+
+/// Batch normalization (Ioffe & Szegedy, [arXiv 1502.03167](https://arxiv.org/abs/1502.03167);
+/// [`torch.nn.BatchNorm2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html)).
+///
+/// Statistics per channel over samples and positions while training, or wherever there are no
+/// running estimates; otherwise the running estimates. Training moves these by `momentum` towards
+/// the batch's mean and **unbiased** variance, and counts `num_batches_tracked` up where it is given.
+///
+/// # Shapes
+///
+/// `input` `[N, C, *]` (2-D to 5-D in PyTorch), or `[N, *, C]` with [`Layout::ChannelsLast`];
+/// `weight`, `bias`, `running_mean`, `running_var` `[C]`, each pair optional.
+///
+/// ```
+/// use wgpu_norm::norm::{BatchNorm, Norm, Operands};
+/// use wgpu_norm::{Dtype, Spec};
+///
+/// let operands = Operands::new(Spec::new([16, 64, 56, 56], Dtype::F32)).running(64, true);
+/// assert!(BatchNorm::new().training(true).lower(&operands)?.running_update().is_some());
+/// assert!(BatchNorm::new().training(false).lower(&operands)?.running_update().is_none());
+/// # Ok::<(), wgpu_norm::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchNorm {
+    /// Whether the batch's statistics are used and the running estimates updated.
+    pub training: bool,
+    /// The share of the new value in the running estimates.
+    pub momentum: Momentum,
+    /// Added to the variance; PyTorch's default is 1e-5.
+    pub eps: f64,
+    /// Where the channels lie.
+    pub layout: Layout,
+}
+
+impl BatchNorm {
+    /// PyTorch's defaults, in training.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { training: true, momentum: Momentum::default(), eps: 1e-5, layout: Layout::ChannelsFirst }
+    }
+
+    /// In training or in evaluation.
+    #[must_use]
+    pub fn training(mut self, training: bool) -> Self {
+        self.training = training;
+        self
+    }
+
+    /// With another momentum.
+    #[must_use]
+    pub fn momentum(mut self, momentum: Momentum) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// With another eps.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// With channels elsewhere.
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    fn source(&self, operands: &Operands, channels: usize, count: usize) -> Result<Source> {
+        let running = operands.running_of(channels)?;
+        if let Momentum::Fixed(share) = self.momentum {
+            super::check_momentum(share)?;
+        }
+        if !self.training {
+            return Ok(match running {
+                Some(_) => Source::Running { channels },
+                None => Source::Input { running: None },
+            });
+        }
+        if count == 1 && channels > 0 {
+            return Err(Error::Shape {
+                argument: "input",
+                got: operands.input.shape.clone(),
+                expected: "more than one value per channel when training".into(),
+            });
+        }
+        if running.is_some_and(|r| !r.counter) && self.momentum == Momentum::Cumulative {
+            return Err(Error::Missing {
+                argument: "num_batches_tracked",
+                reason: "a cumulative momentum is 1 / num_batches_tracked",
+            });
+        }
+        let update = |counter| RunningUpdate { channels, momentum: self.momentum, counter };
+        Ok(Source::Input { running: running.map(|r| update(r.counter)) })
+    }
+}
+
+impl Default for BatchNorm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Norm for BatchNorm {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        operands.check_input()?;
+        let shape = &operands.input.shape;
+        if shape.len() < 2 {
+            return Err(Error::Shape {
+                argument: "input",
+                got: shape.clone(),
+                expected: "at least the axes N and C".into(),
+            });
+        }
+        let axes = self.layout.axes(shape, true)?;
+        let (n, c, s) = (axes.samples, axes.channels, axes.positions);
+        let source = self.source(operands, c, n.saturating_mul(s))?;
+        let view = match self.layout {
+            // One position a channel: the channels are contiguous, and both layouts the same.
+            Layout::ChannelsFirst if s != 1 => View::new(1, n, c, s),
+            _ => View::new(1, n * s, c, 1),
+        };
+        let map = ParameterMap { len: c, a_modulus: 1, a_scale: 0, b_scale: 0, c_scale: 1, d_divisor: view.d.max(1) };
+        Ok(Plan {
+            dtype: operands.input.dtype,
+            view,
+            statistic: Statistic::Centred,
+            source,
+            affine: operands.affine(&[c], map)?,
+            eps: super::check_eps(self.eps)?,
+        })
+    }
+}

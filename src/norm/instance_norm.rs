@@ -1,0 +1,140 @@
+use super::{Norm, Operands};
+use crate::error::{Error, Result};
+use crate::plan::{Momentum, ParameterMap, Plan, RunningUpdate, Source, Statistic, View};
+use crate::tensor::Layout;
+
+/// Instance normalization (Ulyanov et al., [arXiv 1607.08022](https://arxiv.org/abs/1607.08022);
+/// [`torch.nn.InstanceNorm2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.InstanceNorm2d.html)).
+///
+/// Statistics per sample and channel over the positions. Running estimates, where they are given,
+/// follow the average over the samples, or take the place of the input's statistics when
+/// `use_input_stats` is false.
+///
+/// # Shapes
+///
+/// `input` `[N, C, *]`, or `[N, *, C]` with [`Layout::ChannelsLast`], without `N` when `batched` is
+/// false; `weight`, `bias`, `running_mean`, `running_var` `[C]`, each optional.
+///
+/// ```
+/// use wgpu_norm::norm::{InstanceNorm, Norm, Operands};
+/// use wgpu_norm::{Dtype, Spec};
+///
+/// let photo = Operands::new(Spec::new([3, 128, 128], Dtype::F32));
+/// assert_eq!(InstanceNorm::new().batched(false).lower(&photo)?.view().statistics(), 3);
+/// # Ok::<(), wgpu_norm::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceNorm {
+    /// Whether the input's own statistics are used, rather than the running estimates.
+    pub use_input_stats: bool,
+    /// The share of the new value in the running estimates; PyTorch's default is 0.1.
+    pub momentum: f64,
+    /// Added to the variance; PyTorch's default is 1e-5.
+    pub eps: f64,
+    /// Whether the input has an axis of samples.
+    pub batched: bool,
+    /// Where the channels lie.
+    pub layout: Layout,
+}
+
+impl InstanceNorm {
+    /// PyTorch's defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { use_input_stats: true, momentum: 0.1, eps: 1e-5, batched: true, layout: Layout::ChannelsFirst }
+    }
+
+    /// With or without the input's own statistics.
+    #[must_use]
+    pub fn use_input_stats(mut self, use_input_stats: bool) -> Self {
+        self.use_input_stats = use_input_stats;
+        self
+    }
+
+    /// With another momentum.
+    #[must_use]
+    pub fn momentum(mut self, momentum: f64) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// With another eps.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// With or without an axis of samples.
+    #[must_use]
+    pub fn batched(mut self, batched: bool) -> Self {
+        self.batched = batched;
+        self
+    }
+
+    /// With channels elsewhere.
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+}
+
+impl Default for InstanceNorm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Norm for InstanceNorm {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        operands.check_input()?;
+        let shape = &operands.input.shape;
+        let least = if self.batched { 3 } else { 2 };
+        if shape.len() < least {
+            let axes =
+                if self.batched { "N, C and at least one of positions" } else { "C and at least one of positions" };
+            return Err(Error::Shape { argument: "input", got: shape.clone(), expected: format!("axes {axes}") });
+        }
+        let axes = self.layout.axes(shape, self.batched)?;
+        let (n, c, s) = (axes.samples, axes.channels, axes.positions);
+        let momentum = super::check_momentum(self.momentum)?;
+        let running = operands.running_of(c)?;
+        let source = if self.use_input_stats {
+            if s == 1 && n * c > 0 {
+                return Err(Error::Shape {
+                    argument: "input",
+                    got: shape.clone(),
+                    expected: "more than one position a channel when training".into(),
+                });
+            }
+            let update = RunningUpdate { channels: c, momentum: Momentum::Fixed(momentum), counter: false };
+            Source::Input { running: running.map(|_| update) }
+        } else if running.is_some() {
+            Source::Running { channels: c }
+        } else {
+            return Err(Error::Missing {
+                argument: "running_mean",
+                reason: "use_input_stats is false, so running_mean and running_var are needed",
+            });
+        };
+        let (view, map) = match self.layout {
+            Layout::ChannelsFirst => (
+                View::new(n * c, 1, 1, s),
+                ParameterMap { len: c, a_modulus: c.max(1), a_scale: 1, b_scale: 0, c_scale: 0, d_divisor: s.max(1) },
+            ),
+            Layout::ChannelsLast => (
+                View::new(n, s, c, 1),
+                ParameterMap { len: c, a_modulus: 1, a_scale: 0, b_scale: 0, c_scale: 1, d_divisor: 1 },
+            ),
+        };
+        Ok(Plan {
+            dtype: operands.input.dtype,
+            view,
+            statistic: Statistic::Centred,
+            source,
+            affine: operands.affine(&[c], map)?,
+            eps: super::check_eps(self.eps)?,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+use super::{Norm, Operands, ReducedAxes};
+use crate::error::Result;
+use crate::plan::{Plan, Statistic};
+
+/// Root mean square normalization (Zhang & Sennrich,
+/// [arXiv 1910.07467](https://arxiv.org/abs/1910.07467);
+/// [`torch.nn.RMSNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RMSNorm.html)).
+///
+/// ```text
+/// y = x / sqrt(mean(x²) + eps) * weight + bias
+/// ```
+///
+/// PyTorch's layer has no bias; give none for its semantics.
+///
+/// # Shapes
+///
+/// As [`LayerNorm`](super::LayerNorm).
+///
+/// # Numerics
+///
+/// Squares are summed in f32: elements beyond 1.8e19 overflow, as in PyTorch.
+///
+/// ```
+/// use wgpu_norm::norm::{Norm, Operands, RmsNorm};
+/// use wgpu_norm::{Dtype, Spec};
+///
+/// let plan = RmsNorm::new([4096]).lower(&Operands::new(Spec::new([8, 4096], Dtype::F16)))?;
+/// assert_eq!(plan.eps(), f64::from(f32::EPSILON));
+/// # Ok::<(), wgpu_norm::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct RmsNorm {
+    /// The axes that share a statistic.
+    pub axes: ReducedAxes,
+    /// Added to the mean square. `None` is 2⁻²³ whatever the storage: PyTorch takes the epsilon of
+    /// the type that it computes in.
+    pub eps: Option<f64>,
+}
+
+impl RmsNorm {
+    /// Over the last axes, which must have these lengths.
+    #[must_use]
+    pub fn new(normalized_shape: impl Into<Vec<usize>>) -> Self {
+        Self { axes: ReducedAxes::Last(normalized_shape.into()), eps: None }
+    }
+
+    /// Over these axes; a negative one counts from the end.
+    #[must_use]
+    pub fn over_axes(axes: impl Into<Vec<isize>>) -> Self {
+        Self { axes: ReducedAxes::Axes(axes.into()), eps: None }
+    }
+
+    /// With an eps of one's own.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = Some(eps);
+        self
+    }
+}
+
+impl Norm for RmsNorm {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        self.axes.lower(operands, Statistic::Uncentred, self.eps.unwrap_or(f64::from(f32::EPSILON)))
+    }
+}

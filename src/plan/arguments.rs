@@ -1,0 +1,91 @@
+use super::Plan;
+use crate::error::{Error, Result};
+use crate::tensor::{Data, Dtype};
+
+/// Running estimates in host memory, by PyTorch's names without the prefix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningStatistics {
+    /// `running_mean`.
+    pub mean: Vec<f32>,
+    /// `running_var`.
+    pub var: Vec<f32>,
+    /// `num_batches_tracked`, where it is kept.
+    pub num_batches_tracked: Option<u64>,
+}
+
+impl RunningStatistics {
+    /// PyTorch's initial state for this many channels: zeros, ones, no batch seen.
+    #[must_use]
+    pub fn new(channels: usize) -> Self {
+        Self { mean: vec![0.0; channels], var: vec![1.0; channels], num_batches_tracked: Some(0) }
+    }
+}
+
+/// The tensors beside `input` and `output` that a plan is executed with, in host memory.
+#[derive(Debug, Default)]
+pub struct Arguments<'a> {
+    /// The factor after the normalization.
+    pub weight: Option<&'a Data>,
+    /// The summand after the factor.
+    pub bias: Option<&'a Data>,
+    /// The running estimates, read in evaluation and updated in training.
+    pub running: Option<&'a mut RunningStatistics>,
+}
+
+impl Arguments<'_> {
+    /// Checks that every tensor is there, and as long and of the type that `plan` says.
+    ///
+    /// # Errors
+    ///
+    /// When one is missing, not expected, of another length or of another type.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        check_parameter("weight", self.weight, plan.affine.weight, plan.affine.map.len)?;
+        check_parameter("bias", self.bias, plan.affine.bias, plan.affine.map.len)?;
+        let Some(channels) = plan.running_len() else { return Ok(()) };
+        let Some(running) = &self.running else {
+            return Err(Error::Missing {
+                argument: "running_mean",
+                reason: "the plan reads or updates running estimates",
+            });
+        };
+        for (argument, values) in [("running_mean", &running.mean), ("running_var", &running.var)] {
+            check_len(argument, values.len(), channels)?;
+        }
+        if running.num_batches_tracked.is_none() && plan.running_update().is_some_and(|u| u.counter) {
+            return Err(Error::Missing { argument: "num_batches_tracked", reason: "the plan counts batches" });
+        }
+        Ok(())
+    }
+}
+
+/// Checks the input's or output's values against the plan.
+pub(crate) fn check_tensor(argument: &'static str, data: &Data, plan: &Plan) -> Result<()> {
+    check_dtype(argument, data.dtype(), plan.dtype)?;
+    check_len(argument, data.len(), plan.view.elements())
+}
+
+fn check_parameter(argument: &'static str, data: Option<&Data>, wanted: Option<Dtype>, len: usize) -> Result<()> {
+    match (data, wanted) {
+        (None, None) => Ok(()),
+        (Some(_), None) => Err(Error::Unexpected { argument, reason: "the plan was lowered without it" }),
+        (None, Some(_)) => Err(Error::Missing { argument, reason: "the plan was lowered with it" }),
+        (Some(data), Some(dtype)) => {
+            check_dtype(argument, data.dtype(), dtype)?;
+            check_len(argument, data.len(), len)
+        }
+    }
+}
+
+fn check_dtype(argument: &'static str, got: Dtype, expected: Dtype) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Dtype { argument, got, expected: format!("{expected}, as the plan was lowered") })
+}
+
+fn check_len(argument: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Length { argument, shape: vec![expected], expected, got })
+}

@@ -1,0 +1,59 @@
+/// Where mean and variance come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Source {
+    /// From the input.
+    Input {
+        /// The running estimates that are updated on the way.
+        running: Option<RunningUpdate>,
+    },
+    /// From running estimates; statistic `s` takes entry `s % channels`.
+    Running {
+        /// Elements of `running_mean` and of `running_var`.
+        channels: usize,
+    },
+}
+
+/// How running estimates follow the statistics of the input.
+///
+/// ```text
+/// running_mean += m * (average of mean          - running_mean)
+/// running_var  += m * (average of unbiased var  - running_var)
+/// ```
+///
+/// The averages are over the statistics `s` with the same `s % channels`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RunningUpdate {
+    /// Elements of `running_mean` and of `running_var`.
+    pub channels: usize,
+    /// The share of the new value.
+    pub momentum: Momentum,
+    /// Whether `num_batches_tracked` is there to be counted up.
+    pub counter: bool,
+}
+
+/// The share of the new value in a running estimate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Momentum {
+    /// A fixed share; PyTorch's default is 0.1.
+    Fixed(f64),
+    /// `1 / num_batches_tracked` after counting: the plain average of all batches (PyTorch's `None`).
+    Cumulative,
+}
+
+impl Momentum {
+    /// The share after `tracked` batches, the present one included.
+    #[must_use]
+    pub fn share(self, tracked: u64) -> f64 {
+        match self {
+            Self::Fixed(share) => share,
+            #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
+            Self::Cumulative => 1.0 / tracked as f64,
+        }
+    }
+}
+
+impl Default for Momentum {
+    fn default() -> Self {
+        Self::Fixed(0.1)
+    }
+}

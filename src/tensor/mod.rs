@@ -1,0 +1,12 @@
+//! Shapes, storage types, layouts, and a tensor in host memory.
+
+mod dtype;
+mod host;
+mod layout;
+mod shape;
+
+pub use dtype::Dtype;
+pub use host::{Data, Tensor};
+pub use layout::Layout;
+pub use shape::Spec;
+pub(crate) use shape::{count, product};
