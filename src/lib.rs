@@ -2,6 +2,7 @@
 mod cpu;
 pub mod engine;
 mod error;
+pub mod gpu;
 pub mod norm;
 pub mod plan;
 pub mod reference;

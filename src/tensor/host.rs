@@ -176,6 +176,11 @@ impl Tensor {
         self.data.bytes_mut()
     }
 
+    /// The values, for whoever keeps their number and type.
+    pub(crate) fn data_mut(&mut self) -> &mut Data {
+        &mut self.data
+    }
+
     /// The values, without the shape.
     #[must_use]
     pub fn into_data(self) -> Data {

@@ -1,0 +1,20 @@
+// given: running estimates take the place of statistics of the input.
+//
+// grid     one lane a statistic
+// bytes    reads 8 bytes, writes 16 bytes a statistic
+@group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
+@group(0) @binding(7) var<storage, read> running_mean: array<f32>;           // [channels]
+@group(0) @binding(8) var<storage, read> running_var: array<f32>;            // [channels]
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn given(lanes: LaneInput) {
+    let here = place(lanes);
+    if here.item >= task.items {
+        return;
+    }
+    let i_a = task.statistics_origin.x + here.item / task.statistics_row;
+    let i_c = task.statistics_origin.y + here.item % task.statistics_row;
+    let channel = (i_a * task.levels.z + i_c) % task.channels;
+    let variance = running_var[channel];
+    statistics[here.item] = vec4<f32>(running_mean[channel], 0.0, rstd_of(variance), variance);
+}

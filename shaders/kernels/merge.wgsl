@@ -1,0 +1,22 @@
+// merge: the partial moments of each statistic become one, in a fixed order.
+//
+// grid     one team of LANES lanes a statistic
+// bytes    reads 16 bytes a partial, writes 16 bytes a statistic
+@group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
+@group(0) @binding(6) var<storage, read> partials: array<vec4<f32>>;         // [a, c, partials] of (head, tail, squares, count)
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn merge_partials(lanes: LaneInput) {
+    let here = place(lanes);
+    let is_item = here.item < task.items;
+    let count = select(0u, task.partials, is_item);
+    var kept = no_moments();
+    for (var partial = here.lane; partial < count; partial += LANES) {
+        let p = partials[here.item * task.partials + partial];
+        kept = merge(kept, Moments(p.x, p.y, p.z, p.w));
+    }
+    let moments = gather_moments(here.lane, kept);
+    if is_item && here.lane == 0u {
+        statistics[here.item] = statistics_of(moments);
+    }
+}

@@ -1,0 +1,67 @@
+// resident: LANES lanes hold a whole group in registers.
+//
+// grid     one team of LANES lanes a statistic, WORKGROUP_SIZE / LANES teams a workgroup
+// bytes    reads the tensor once, writes it once
+// steps    load and take the head away; sum to the tail; sum of squares; apply and store
+// limits   b * d elements fit LANES * REGISTERS packs; a 16-bit row is of even length
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn resident(lanes: LaneInput) {
+    let here = place(lanes);
+    let is_item = here.item < task.items;
+    let i_a = task.origin.x + here.item / task.extent.z;
+    let i_c = task.origin.z + here.item % task.extent.z;
+    let d = task.levels.w;
+    let row_packs = packs_of(d);
+    let packs = select(0u, task.levels.y * row_packs, is_item);
+    let row_step = task.levels.z * d;
+    let first = row_index(i_a, 0u, i_c);
+    let start = walk_from(here.lane, row_packs);
+    let step = walk_step(row_packs);
+
+    let head = head_of(load_one(first + task.input_shift));
+    var held: array<vec4<f32>, REGISTERS>;
+    var sum = vec4<f32>();
+    var walk = start;
+    for (var k = 0u; k < REGISTERS; k++) {
+        if here.lane + k * LANES >= packs {
+            break;
+        }
+        let valid = min(4u, d - 4u * walk.pack);
+        let value = load(first + task.input_shift + walk.row * row_step + 4u * walk.pack);
+        held[k] = masked(value - vec4<f32>(head), valid);
+        sum += held[k];
+        walk = walk_on(walk, step, row_packs);
+    }
+    var tail = 0.0;
+    if CENTRED {
+        tail = gather_sum((sum.x + sum.y) + (sum.z + sum.w)) / task.count;
+    }
+
+    var squares = vec4<f32>();
+    walk = start;
+    for (var k = 0u; k < REGISTERS; k++) {
+        if here.lane + k * LANES >= packs {
+            break;
+        }
+        held[k] = masked(held[k] - vec4<f32>(tail), min(4u, d - 4u * walk.pack));
+        squares += held[k] * held[k];
+        walk = walk_on(walk, step, row_packs);
+    }
+    let variance = gather_sum((squares.x + squares.y) + (squares.z + squares.w)) / task.count;
+    let rstd = rstd_of(variance);
+
+    walk = start;
+    for (var k = 0u; k < REGISTERS; k++) {
+        if here.lane + k * LANES >= packs {
+            break;
+        }
+        let place = 4u * walk.pack;
+        let base = parameter_base(i_a, walk.row, i_c);
+        let index = first + task.output_shift + walk.row * row_step + place;
+        store(index, affine(held[k] * rstd, base, place), min(4u, d - place));
+        walk = walk_on(walk, step, row_packs);
+    }
+    if is_item && here.lane == 0u {
+        save(i_a, i_c, vec4<f32>(head, tail, rstd, variance));
+    }
+}

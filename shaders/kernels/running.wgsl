@@ -1,0 +1,29 @@
+// running: running estimates move towards the batch's statistics.
+//
+// grid     one team of LANES lanes a channel
+// bytes    reads 16 bytes a statistic, reads and writes 8 bytes a channel
+@group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>;       // [samples, channels] of (head, tail, rstd, variance)
+@group(0) @binding(7) var<storage, read_write> running_mean: array<f32>;     // [channels]
+@group(0) @binding(8) var<storage, read_write> running_var: array<f32>;      // [channels]
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn running(lanes: LaneInput) {
+    let here = place(lanes);
+    let is_item = here.item < task.items;
+    let samples = select(0u, task.samples, is_item);
+    var means = 0.0;
+    var variances = 0.0;
+    for (var sample = here.lane; sample < samples; sample += LANES) {
+        let statistic = statistics[sample * task.items + here.item];
+        means += statistic.x + statistic.y;
+        variances += statistic.w;
+    }
+    let mean = gather_sum(means) / f32(task.samples);
+    let variance = gather_sum(variances) / f32(task.samples) * task.unbiased;
+    if is_item && here.lane == 0u {
+        let channel = task.channel_origin + here.item;
+        let share = momentum();
+        running_mean[channel] += share * (mean - running_mean[channel]);
+        running_var[channel] += share * (variance - running_var[channel]);
+    }
+}

@@ -1,0 +1,15 @@
+// bf16 is the upper half of an f32: to the nearest, ties to even, and a NaN stays one.
+
+fn unpack_two(word: u32) -> vec2<f32> {
+    return vec2<f32>(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
+}
+
+fn bf16_bits(value: f32) -> u32 {
+    let bits = bitcast<u32>(value);
+    let rounded = (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
+    return select(rounded, (bits >> 16u) | 0x40u, (bits & 0x7fffffffu) > 0x7f800000u);
+}
+
+fn pack_two(value: vec2<f32>) -> u32 {
+    return bf16_bits(value.x) | (bf16_bits(value.y) << 16u);
+}

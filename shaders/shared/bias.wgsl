@@ -1,0 +1,22 @@
+// The summand of the affine map.
+@group(0) @binding(4) var<storage, read> bias: array<ParameterWord>; // parameters
+
+fn bias_at(index: u32) -> f32 {
+    return parameter_value(bias[index / PARAMETERS_A_WORD], index);
+}
+
+fn bias_pack(base: u32, place: u32) -> vec4<f32> {
+    let first = base + task.bias_shift;
+    if PARAMETER_STEP == 0u {
+        return vec4<f32>(bias_at(first));
+    }
+    if PARAMETER_STEP == 1u && PARAMETERS_A_WORD == 4u {
+        return parameter_pack(bias[(first + place) / 4u]);
+    }
+    return vec4<f32>(
+        bias_at(first + parameter_offset(place)),
+        bias_at(first + parameter_offset(place + 1u)),
+        bias_at(first + parameter_offset(place + 2u)),
+        bias_at(first + parameter_offset(place + 3u)),
+    );
+}

@@ -1,0 +1,55 @@
+// Count, mean and centred sum of squares of some elements (Welford 1962; Chan, Golub & LeVeque 1979).
+// The mean is head + tail: the head is one of the elements, the tail the mean of what is left when it
+// is taken away. A common offset of the elements is in the head and costs the tail no digits.
+
+struct Moments {
+    head: f32,
+    tail: f32,
+    squares: f32,
+    count: f32,
+}
+
+fn no_moments() -> Moments {
+    return Moments(0.0, 0.0, 0.0, 0.0);
+}
+
+// The moments of both. Counts enter as a ratio, so nothing overflows and 2^24 is no border.
+fn merge(first: Moments, second: Moments) -> Moments {
+    if second.count == 0.0 {
+        return first;
+    }
+    if first.count == 0.0 {
+        return second;
+    }
+    let count = first.count + second.count;
+    let share = second.count / count;
+    let delta = (second.head - first.head) + (second.tail - first.tail);
+    return Moments(
+        first.head,
+        first.tail + delta * share,
+        first.squares + (second.squares + delta * delta * (first.count * share)),
+        count,
+    );
+}
+
+// What a lane has seen, component by component, about a head that all components share.
+struct LaneMoments {
+    mean: vec4<f32>,
+    squares: vec4<f32>,
+    count: vec4<f32>,
+}
+
+fn no_lane_moments() -> LaneMoments {
+    return LaneMoments(vec4<f32>(), vec4<f32>(), vec4<f32>());
+}
+
+fn component(lane: LaneMoments, head: f32, i: u32) -> Moments {
+    return Moments(head, lane.mean[i], lane.squares[i], lane.count[i]);
+}
+
+fn fold(lane: LaneMoments, head: f32) -> Moments {
+    return merge(
+        merge(component(lane, head, 0u), component(lane, head, 1u)),
+        merge(component(lane, head, 2u), component(lane, head, 3u)),
+    );
+}

@@ -1,0 +1,9 @@
+// Masks for elements of which a row's last pack may be short: `select` drops what lies beyond, NaN too.
+
+fn masked(value: vec4<f32>, valid: u32) -> vec4<f32> {
+    return select(vec4<f32>(), value, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(valid));
+}
+
+fn present(valid: u32) -> vec4<f32> {
+    return masked(vec4<f32>(1.0), valid);
+}

@@ -1,0 +1,61 @@
+// What one dispatch is told. `Task` in src/gpu/uniforms.rs mirrors it; a test compares the two.
+
+// Lanes of a workgroup.
+override WORKGROUP_SIZE: u32 = 64u;
+// Lanes that share one item; a power of two that divides WORKGROUP_SIZE.
+override LANES: u32 = 8u;
+
+struct Task {
+    levels: vec4<u32>,            // a, b, c, d of the whole tensor
+    origin: vec4<u32>,            // where this dispatch's box begins, level by level
+    extent: vec4<u32>,            // and how far it reaches, in the kernel's own steps
+    statistics_origin: vec2<u32>, // i_a, i_c of statistics[0]
+    statistics_row: u32,          // statistics a step of i_a
+    items: u32,                   // what lanes or teams of lanes are counted out for
+    input_shift: u32,             // added to an index into the whole tensor, it gives the index into
+    output_shift: u32,            // the bound window; modulo 2^32, so that a window anywhere in a
+    weight_shift: u32,            // tensor of any size is reached
+    bias_shift: u32,
+    rows: u32,                    // rows of b a partial
+    segment: u32,                 // elements of a row that go to one partial, or to one affine item
+    segments: u32,                // partials a row
+    partials: u32,                // partials a statistic
+    a_modulus: u32,               // p = (i_a % a_modulus) * a_scale + i_b * b_scale
+    a_scale: u32,                 //     + i_c * c_scale + i_d / d_divisor
+    b_scale: u32,
+    c_scale: u32,
+    d_divisor: u32,
+    channels: u32,                // elements of running_mean; statistic s belongs to s % channels
+    samples: u32,                 // statistics a channel
+    channel_origin: u32,          // first channel of this dispatch
+    place_end: u32,               // where the box ends in its rows, for the affine kernel
+    padding_0: u32,
+    padding_1: u32,
+    padding_2: u32,
+    eps: f32,
+    count: f32,                   // elements a statistic, b * d
+    unbiased: f32,                // count / (count - 1)
+    momentum: f32,                // share of the new value; 0 where it is 1 / num_batches_tracked
+}
+
+@group(0) @binding(2) var<uniform> task: Task;
+
+// Index of the first element of a row, modulo 2^32.
+fn row_index(i_a: u32, i_b: u32, i_c: u32) -> u32 {
+    return ((i_a * task.levels.y + i_b) * task.levels.z + i_c) * task.levels.w;
+}
+
+// Index of a statistic among those at hand.
+fn statistic_index(i_a: u32, i_c: u32) -> u32 {
+    return (i_a - task.statistics_origin.x) * task.statistics_row + (i_c - task.statistics_origin.y);
+}
+
+// First parameter of a row, before its i_d.
+fn parameter_base(i_a: u32, i_b: u32, i_c: u32) -> u32 {
+    return (i_a % task.a_modulus) * task.a_scale + i_b * task.b_scale + i_c * task.c_scale;
+}
+
+// A row is cut into packs of four elements, the last of which may be short.
+fn packs_of(elements: u32) -> u32 {
+    return (elements + 3u) / 4u;
+}

@@ -1,0 +1,22 @@
+// The factor of the affine map.
+@group(0) @binding(3) var<storage, read> weight: array<ParameterWord>; // parameters
+
+fn weight_at(index: u32) -> f32 {
+    return parameter_value(weight[index / PARAMETERS_A_WORD], index);
+}
+
+fn weight_pack(base: u32, place: u32) -> vec4<f32> {
+    let first = base + task.weight_shift;
+    if PARAMETER_STEP == 0u {
+        return vec4<f32>(weight_at(first));
+    }
+    if PARAMETER_STEP == 1u && PARAMETERS_A_WORD == 4u {
+        return parameter_pack(weight[(first + place) / 4u]);
+    }
+    return vec4<f32>(
+        weight_at(first + parameter_offset(place)),
+        weight_at(first + parameter_offset(place + 1u)),
+        weight_at(first + parameter_offset(place + 2u)),
+        weight_at(first + parameter_offset(place + 3u)),
+    );
+}

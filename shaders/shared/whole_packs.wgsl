@@ -1,0 +1,9 @@
+// Masks for elements of which every pack is whole: nothing to mask.
+
+fn masked(value: vec4<f32>, valid: u32) -> vec4<f32> {
+    return value;
+}
+
+fn present(valid: u32) -> vec4<f32> {
+    return vec4<f32>(1.0);
+}

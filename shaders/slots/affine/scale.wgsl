@@ -1,0 +1,4 @@
+// A weight alone.
+fn affine(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
+    return value * weight_pack(base, place);
+}

@@ -1,0 +1,6 @@
+// bf16 packed in u32, two elements a word: rows of any length to read, of even length to write.
+alias Word = u32;
+
+fn load_one(index: u32) -> f32 {
+    return unpack_two(read_word(index >> 1u))[index & 1u];
+}

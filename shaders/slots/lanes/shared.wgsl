@@ -1,0 +1,28 @@
+// Lanes meet in workgroup memory.
+struct LaneInput {
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+}
+
+// Two sides in turn, so that one barrier a meeting is enough: whoever writes to a side again has
+// passed the barrier of the other side, and so has everybody who still read this one.
+var<workgroup> exchanged: array<vec4<f32>, 2u * WORKGROUP_SIZE>;
+var<private> own_lane: u32;
+var<private> side: u32;
+
+fn place(lanes: LaneInput) -> Place {
+    own_lane = lanes.index;
+    side = 0u;
+    let number = lanes.workgroup.y * lanes.workgroups.x + lanes.workgroup.x;
+    return Place(number * (WORKGROUP_SIZE / LANES) + own_lane / LANES, own_lane % LANES);
+}
+
+// The value of the lane whose number differs in this bit. Every lane of the workgroup has to call it.
+fn partner(value: vec4<f32>, mask: u32) -> vec4<f32> {
+    exchanged[side + own_lane] = value;
+    workgroupBarrier();
+    let other = exchanged[side + (own_lane ^ mask)];
+    side = WORKGROUP_SIZE - side;
+    return other;
+}

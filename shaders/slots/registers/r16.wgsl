@@ -1,0 +1,2 @@
+// Packs of four elements that a lane holds at most.
+const REGISTERS = 16u;

@@ -1,0 +1,16 @@
+// Mean and centred sum of squares.
+const CENTRED = true;
+
+fn head_of(value: f32) -> f32 {
+    return value;
+}
+
+// Welford's step, on each component that is present.
+fn accumulate(lane: ptr<function, LaneMoments>, value: vec4<f32>, one: vec4<f32>) {
+    let count = (*lane).count + one;
+    let delta = value - (*lane).mean;
+    let mean = (*lane).mean + delta * (one / max(count, vec4<f32>(1.0)));
+    (*lane).squares += delta * (value - mean) * one;
+    (*lane).mean = mean;
+    (*lane).count = count;
+}

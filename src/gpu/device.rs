@@ -1,0 +1,126 @@
+use super::pipelines::Pipelines;
+use super::strategy::Capabilities;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// The features without which the kernels do not run: none.
+#[must_use]
+pub fn required_features() -> wgpu::Features {
+    wgpu::Features::empty()
+}
+
+/// The features that an adapter has and that make the kernels faster, to be added to a device request.
+///
+/// ```no_run
+/// # async fn device(adapter: wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
+/// let descriptor = wgpu::DeviceDescriptor {
+///     required_features: wgpu_norm::gpu::required_features() | wgpu_norm::gpu::optional_features(&adapter),
+///     required_limits: wgpu_norm::gpu::recommended_limits(&adapter, wgpu::Limits::default()),
+///     ..Default::default()
+/// };
+/// adapter.request_device(&descriptor).await
+/// # }
+/// ```
+#[must_use]
+pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+    adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16)
+}
+
+/// `base`, raised to what the adapter offers where that lets the kernels take larger pieces: wgpu's own
+/// defaults stop at bindings of 128 MiB and buffers of 256 MiB.
+#[must_use]
+pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::Limits {
+    let best = adapter.limits();
+    wgpu::Limits {
+        max_storage_buffer_binding_size: best.max_storage_buffer_binding_size.max(base.max_storage_buffer_binding_size),
+        max_buffer_size: best.max_buffer_size.max(base.max_buffer_size),
+        min_storage_buffer_offset_alignment: best
+            .min_storage_buffer_offset_alignment
+            .min(base.min_storage_buffer_offset_alignment),
+        ..base
+    }
+}
+
+impl Capabilities {
+    /// What the device, not its adapter, offers.
+    #[must_use]
+    pub fn of(device: &wgpu::Device) -> Self {
+        let (features, limits, info) = (device.features(), device.limits(), device.adapter_info());
+        let sizes = (info.subgroup_min_size.max(1), info.subgroup_max_size);
+        let fits = sizes.1 <= limits.max_compute_invocations_per_workgroup;
+        Self {
+            emulated: info.device_type == wgpu::DeviceType::Cpu,
+            subgroups: (features.contains(wgpu::Features::SUBGROUP) && fits).then_some(sizes),
+            native_f16: features.contains(wgpu::Features::SHADER_F16),
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_workgroups: limits.max_compute_workgroups_per_dimension,
+            max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            storage_alignment: limits.min_storage_buffer_offset_alignment,
+            uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        }
+    }
+}
+
+/// The kernels of one device: compiled when first asked for, and kept.
+///
+/// Clones share what was compiled.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) capabilities: Capabilities,
+    pub(super) pipelines: Arc<Pipelines>,
+}
+
+impl Gpu {
+    /// Kernels for a device. Nothing is compiled yet; no callback of the device is touched.
+    #[must_use]
+    pub fn new(device: &wgpu::Device) -> Self {
+        Self::with_pipeline_cache(device, None)
+    }
+
+    /// As [`new`](Self::new), with the application's own pipeline cache.
+    #[must_use]
+    pub fn with_pipeline_cache(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
+        Self {
+            device: device.clone(),
+            capabilities: Capabilities::of(device),
+            pipelines: Arc::new(Pipelines::new(cache)),
+        }
+    }
+
+    /// What the device can do, as far as it bears on strategy.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+}
+
+/// Runs `work` in error scopes of its own: what wgpu has to say against it comes back, nothing reaches
+/// the application's handler, and no scope is left open.
+pub(super) fn scoped<T>(device: &wgpu::Device, work: impl FnOnce() -> T) -> Result<T, String> {
+    let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let done = work();
+    let errors = [now(validation.pop()), now(internal.pop()), now(memory.pop())];
+    match errors.into_iter().flatten().flatten().next() {
+        Some(error) => Err(error.to_string()),
+        None => Ok(done),
+    }
+}
+
+/// The future's value if it is there already, as it is on every native backend.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}

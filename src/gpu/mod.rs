@@ -1,0 +1,32 @@
+//! Executes plans on a wgpu device: the application's own, into its own encoder.
+//!
+//! Three steps, because buffers change more often than shapes, and recordings more often than buffers:
+//!
+//! 1. [`Gpu::prepare`] once a shape: strategy, pipelines, the list of dispatches.
+//! 2. [`Prepared::bind`] once a set of buffers: checks them before wgpu can, makes the bind groups.
+//! 3. [`Bound::record`] any number of times: needs no queue, allocates nothing, cannot fail.
+//!
+//! `variant`, `link`, `strategy`, `boxes`, `schedule` and `uniforms` are pure and know no device.
+
+mod bind;
+mod boxes;
+mod device;
+mod link;
+mod pipelines;
+mod prepare;
+pub(crate) mod readback;
+mod record;
+mod schedule;
+mod strategy;
+mod uniforms;
+mod variant;
+
+pub use bind::{Bound, Buffers};
+pub use device::{Gpu, optional_features, recommended_limits, required_features};
+pub use link::{Linked, Target, link};
+pub use prepare::{Options, Prepared};
+pub use strategy::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, packs};
+pub use uniforms::Task;
+pub use variant::{
+    AffineSlot, Element, File, Kernel, Lanes, Moment, MomentumSlot, Parameter, Placement, Registers, Saved, Variant,
+};

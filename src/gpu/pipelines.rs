@@ -1,0 +1,94 @@
+use super::device::{Gpu, scoped};
+use super::link::{Linked, Target, link};
+use super::schedule::Constants;
+use super::variant::Variant;
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// What was compiled so far.
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    cache: Option<wgpu::PipelineCache>,
+    compiled: Mutex<HashMap<(Variant, Constants), wgpu::ComputePipeline>>,
+}
+
+impl Pipelines {
+    pub(super) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
+        Self { cache, compiled: Mutex::default() }
+    }
+}
+
+impl Gpu {
+    /// The pipeline of a variant, compiled now if it was not before.
+    pub(super) fn pipeline(&self, variant: Variant, constants: Constants) -> Result<wgpu::ComputePipeline> {
+        // A thread that panicked while it held the lock left the map whole: entries are made before they go in.
+        let mut compiled = self.pipelines.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = compiled.get(&(variant, constants)) {
+            return Ok(pipeline.clone());
+        }
+        log::debug!("compiling {} {constants:?}", variant.name());
+        let pipeline = self.compile(&variant, &constants)?;
+        compiled.insert((variant, constants), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn compile(&self, variant: &Variant, constants: &Constants) -> Result<wgpu::ComputePipeline> {
+        let target = if cfg!(target_arch = "wasm32") { Target::Browser } else { Target::Naga };
+        let linked = link(variant, target);
+        let name = variant.name();
+        let (values, count) = constants.values();
+        let values = values.get(..count).unwrap_or_default();
+        let made = scoped(&self.device, || {
+            let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(&name),
+                source: wgpu::ShaderSource::Wgsl(linked.source.as_str().into()),
+            });
+            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&name),
+                layout: None,
+                module: &module,
+                entry_point: None,
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: values,
+                    // Every kernel writes workgroup memory before it reads it.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: self.pipelines.cache.as_ref(),
+            })
+        });
+        made.map_err(|message| Error::Kernel { kernel: name, message: with_origins(&linked, &message) })
+    }
+}
+
+impl Constants {
+    /// The overrides by name, and how many there are.
+    fn values(&self) -> ([(&'static str, f64); 5], usize) {
+        let named = [
+            (self.workgroup_size > 1).then_some(("WORKGROUP_SIZE", f64::from(self.workgroup_size))),
+            (self.workgroup_size > 1).then_some(("LANES", f64::from(self.lanes))),
+            self.subgroup_size.map(|n| ("SUBGROUP_SIZE", f64::from(n))),
+            self.parameter_step.map(|n| ("PARAMETER_STEP", f64::from(n))),
+            self.columns.map(|columns| ("COLUMNS", f64::from(u8::from(columns)))),
+        ];
+        let mut values = [("", 0.0); 5];
+        let mut count = 0;
+        for value in named.into_iter().flatten() {
+            values[count] = value;
+            count += 1;
+        }
+        (values, count)
+    }
+}
+
+/// wgpu's message, with our own file and line wherever it names a line of the linked text.
+fn with_origins(linked: &Linked, message: &str) -> String {
+    let mut text = message.to_owned();
+    for part in message.split("wgsl:").skip(1) {
+        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+        if let Some((path, line)) = digits.parse().ok().and_then(|line| linked.origin(line)) {
+            text = text.replacen(&format!("wgsl:{digits}"), &format!("shaders/{path}:{line}"), 1);
+        }
+    }
+    text
+}

@@ -1,0 +1,296 @@
+//! Which kernels serve a plan: pure functions of the plan and of what a device can do.
+
+use super::variant::Registers;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Source, View};
+use std::fmt;
+use std::str::FromStr;
+
+/// How the work of a plan is laid out on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// A team of lanes holds a whole group in registers: one read, one write.
+    Resident,
+    /// A team goes through a long group twice: two reads, one write.
+    Streaming,
+    /// Several teams a group write partial moments, which are merged and applied: two reads, one write.
+    Split,
+    /// As split, for groups that lie side by side: lanes run along the kept level.
+    Column,
+    /// The statistics are given: one read, one write.
+    Affine,
+}
+
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 5] = [Self::Resident, Self::Streaming, Self::Split, Self::Column, Self::Affine];
+
+    /// The name, as in file names, labels and `WGPU_NORM_STRATEGY`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Streaming => "streaming",
+            Self::Split => "split",
+            Self::Column => "column",
+            Self::Affine => "affine",
+        }
+    }
+
+    /// Whether this strategy can serve the plan on such a device; if not, why.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Strategy`] with the reason.
+    pub fn supports(self, plan: &Plan, device: &Capabilities) -> Result<()> {
+        match self.obstacle(plan, device) {
+            Some(reason) => Err(Error::Strategy { strategy: self.name(), reason }),
+            None => Ok(()),
+        }
+    }
+
+    fn obstacle(self, plan: &Plan, device: &Capabilities) -> Option<String> {
+        let given = matches!(plan.source, Source::Running { .. });
+        if (self == Self::Affine) != given {
+            return Some(if given {
+                "the statistics are given, which affine alone takes".into()
+            } else {
+                "the statistics come from the input".into()
+            });
+        }
+        match self {
+            Self::Resident => shares_rows(plan, device).or_else(|| group_beyond_binding(plan, device)).or_else(|| {
+                let (packs, most) = (packs(plan.view), device.resident_packs());
+                (packs > most).then(|| format!("a group is {packs} packs of four elements, {most} fit the registers"))
+            }),
+            Self::Streaming => shares_rows(plan, device).or_else(|| group_beyond_binding(plan, device)).or_else(|| {
+                let iterations = streaming_iterations(plan, device);
+                (iterations > MOST_ITERATIONS).then(|| {
+                    format!("a lane would take {iterations} iterations, {MOST_ITERATIONS} are safe on every driver")
+                })
+            }),
+            Self::Split | Self::Affine => None,
+            Self::Column => (plan.view.b < 2).then(|| "a group is one row, so there are no columns".into()),
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|s| s.name() == name).ok_or_else(|| Error::Value {
+            argument: "strategy",
+            got: format!("{name:?}"),
+            expected: "resident, streaming, split, column or affine".into(),
+        })
+    }
+}
+
+/// lavapipe of Mesa 22.3 ends an invocation after 65,535 iterations over all its loops, without an error.
+pub const MOST_ITERATIONS: u64 = 60_000;
+
+/// Below this many elements of `d`, groups side by side are served column by column.
+pub const SHORT_ROW: usize = 16;
+
+/// What a device can do, as far as it bears on strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether the processor stands in for a GPU: few lanes, dear barriers.
+    pub emulated: bool,
+    /// The least and the largest number of lanes of a subgroup, where there are subgroup operations.
+    pub subgroups: Option<(u32, u32)>,
+    /// Whether shaders know f16.
+    pub native_f16: bool,
+    /// Bytes of the largest storage binding.
+    pub max_binding: u64,
+    /// Workgroups a dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Invocations a workgroup.
+    pub max_invocations: u32,
+    /// Bytes that a storage binding's offset has to be a multiple of.
+    pub storage_alignment: u32,
+    /// Bytes that a uniform binding's offset has to be a multiple of.
+    pub uniform_alignment: u32,
+}
+
+/// The one table of what adapters like. lavapipe: 8 lanes best or tied for every shape, 64 for plain
+/// copies; GPUs: the customary sizes, to be measured.
+impl Capabilities {
+    /// Lanes of the largest team.
+    #[must_use]
+    pub fn most_lanes(&self) -> u32 {
+        let wanted = if self.emulated { 8 } else { 256 };
+        wanted.min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Packs that a lane of the resident kernel holds at most.
+    #[must_use]
+    pub fn most_registers(&self) -> Registers {
+        if self.emulated { Registers::R128 } else { Registers::R8 }
+    }
+
+    /// Elements that go to one partial.
+    #[must_use]
+    pub fn partial_elements(&self) -> u64 {
+        if self.emulated { 8192 } else { 64 * u64::from(self.most_lanes()) }
+    }
+
+    /// Rows that go to one block of a column.
+    #[must_use]
+    pub fn column_rows(&self) -> u64 {
+        if self.emulated { 512 } else { 64 }
+    }
+
+    /// Groups that are enough to fill the device with one team each.
+    #[must_use]
+    pub fn enough_groups(&self) -> usize {
+        if self.emulated { 8 } else { 512 }
+    }
+
+    /// Lanes of a workgroup where each works alone, and of a team that applies.
+    #[must_use]
+    pub fn copy_lanes(&self) -> u32 {
+        let wanted = if self.emulated { 64 } else { 256 };
+        wanted.min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Lanes of a workgroup with teams of this many.
+    #[must_use]
+    pub fn workgroup(&self, team: u32) -> u32 {
+        let least = match (self.emulated, team) {
+            (_, 1) => 64,
+            (true, _) => 8,
+            (false, _) => 64,
+        };
+        let whole_subgroups = self.subgroups.map_or(1, |(_, most)| most);
+        team.max(least).max(whole_subgroups).min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Lanes of a team for this many packs.
+    #[must_use]
+    pub fn team(&self, packs: u64) -> u32 {
+        // A lane more than 32 pays only when each has several packs to load at once.
+        let lanes = if packs <= 32 { packs } else { packs.div_ceil(4).max(32) };
+        let lanes = u32::try_from(lanes.next_power_of_two()).unwrap_or(u32::MAX);
+        lanes.clamp(1, self.most_lanes())
+    }
+
+    /// Lanes of a team that copies a row of this many elements.
+    #[must_use]
+    pub fn team_to_copy(&self, row: u64) -> u32 {
+        let lanes = row.div_ceil(4).next_power_of_two();
+        u32::try_from(lanes).unwrap_or(u32::MAX).clamp(1, self.copy_lanes())
+    }
+
+    /// Packs of the longest group that the resident kernel holds.
+    #[must_use]
+    pub fn resident_packs(&self) -> u64 {
+        u64::from(self.most_lanes()) * self.most_registers().packs()
+    }
+}
+
+fn previous_power_of_two(n: u32) -> u32 {
+    1 << n.max(1).ilog2()
+}
+
+/// The strategy for a plan.
+///
+/// What fixes the order of a reduction depends on the length of a group, the storage type and the device
+/// alone: the number of groups decides only between streaming and split, which give the same bits.
+#[must_use]
+pub fn choose(plan: &Plan, device: &Capabilities) -> Strategy {
+    let view = plan.view;
+    let serves = |strategy: Strategy| strategy.supports(plan, device).is_ok();
+    if serves(Strategy::Affine) {
+        Strategy::Affine
+    } else if view.d < SHORT_ROW && view.c > 1 && serves(Strategy::Column) {
+        Strategy::Column
+    } else if serves(Strategy::Resident) {
+        Strategy::Resident
+    } else if view.statistics() >= device.enough_groups() && serves(Strategy::Streaming) {
+        Strategy::Streaming
+    } else {
+        Strategy::Split
+    }
+}
+
+/// Packs of a group: rows do not share one.
+#[must_use]
+pub fn packs(view: View) -> u64 {
+    view.b as u64 * (view.d as u64).div_ceil(4)
+}
+
+/// Whether rows of this many elements share words of two 16-bit elements.
+#[must_use]
+pub fn rows_share_words(plan: &Plan, row: u64, device: &Capabilities) -> bool {
+    let native = plan.dtype == crate::tensor::Dtype::F16 && device.native_f16;
+    plan.dtype.size() == 2 && !native && row % 2 == 1
+}
+
+fn shares_rows(plan: &Plan, device: &Capabilities) -> Option<String> {
+    rows_share_words(plan, plan.view.d as u64, device)
+        .then(|| format!("rows of {} packed {} elements share words with their neighbours", plan.view.d, plan.dtype))
+}
+
+fn group_beyond_binding(plan: &Plan, device: &Capabilities) -> Option<String> {
+    let view = plan.view;
+    let span = ((view.b as u64 - 1) * view.c as u64 + 1) * view.d as u64 * plan.dtype.size() as u64;
+    let room = device.max_binding - u64::from(device.storage_alignment);
+    (span > room).then(|| format!("a group spans {span} bytes, a binding {}", device.max_binding))
+}
+
+/// How the groups of a plan are cut into partials: by the length of a group and the device alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partials {
+    /// Rows of `b` a partial.
+    pub rows: u64,
+    /// Elements of a row a partial.
+    pub segment: u64,
+    /// Partials a row.
+    pub segments: u64,
+    /// Partials a statistic.
+    pub count: u64,
+    /// Lanes a partial, and for merging them.
+    pub team: u32,
+}
+
+impl Partials {
+    /// For streaming and split.
+    #[must_use]
+    pub fn of_groups(plan: &Plan, device: &Capabilities) -> Self {
+        let (b, d) = (plan.view.b as u64, plan.view.d as u64);
+        let most = device.partial_elements();
+        let span = plan.view.c as u64 * d * plan.dtype.size() as u64;
+        // Rows of one partial have to lie in one binding.
+        let rows = (most / d).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let segment = d.min(most);
+        let segments = d.div_ceil(segment);
+        let team = device.team(rows * segment.div_ceil(4));
+        Self { rows, segment, segments, count: b.div_ceil(rows) * segments, team }
+    }
+
+    /// For columns.
+    #[must_use]
+    pub fn of_columns(plan: &Plan, device: &Capabilities) -> Self {
+        let (b, d) = (plan.view.b as u64, plan.view.d as u64);
+        let span = plan.view.c as u64 * d * plan.dtype.size() as u64;
+        let rows = device.column_rows().min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let count = b.div_ceil(rows) * d;
+        Self { rows, segment: d, segments: 1, count, team: device.team(count.div_ceil(8)) }
+    }
+}
+
+fn streaming_iterations(plan: &Plan, device: &Capabilities) -> u64 {
+    let partials = Partials::of_groups(plan, device);
+    let team = u64::from(partials.team);
+    let a_pass = packs(plan.view).div_ceil(team) + partials.count;
+    let a_gathering = u64::from(partials.team.ilog2());
+    2 * a_pass + (partials.count + 1) * (1 + a_gathering)
+}

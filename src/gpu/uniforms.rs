@@ -1,0 +1,49 @@
+//! The uniform block of a dispatch.
+
+/// Mirrors `Task` of `shaders/shared/task.wgsl`, where each field is explained; a test compares the two.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+#[expect(missing_docs, reason = "explained where the shader declares them")]
+pub struct Task {
+    pub levels: [u32; 4],
+    pub origin: [u32; 4],
+    pub extent: [u32; 4],
+    pub statistics_origin: [u32; 2],
+    pub statistics_row: u32,
+    pub items: u32,
+    pub input_shift: u32,
+    pub output_shift: u32,
+    pub weight_shift: u32,
+    pub bias_shift: u32,
+    pub rows: u32,
+    pub segment: u32,
+    pub segments: u32,
+    pub partials: u32,
+    pub a_modulus: u32,
+    pub a_scale: u32,
+    pub b_scale: u32,
+    pub c_scale: u32,
+    pub d_divisor: u32,
+    pub channels: u32,
+    pub samples: u32,
+    pub channel_origin: u32,
+    pub place_end: u32,
+    pub padding: [u32; 3],
+    pub eps: f32,
+    pub count: f32,
+    pub unbiased: f32,
+    pub momentum: f32,
+}
+
+impl Task {
+    /// Name and offset of each field but the padding.
+    #[must_use]
+    pub fn layout() -> Vec<(&'static str, usize)> {
+        macro_rules! offsets {
+            ($($field:ident)*) => { vec![$((stringify!($field), std::mem::offset_of!(Self, $field))),*] };
+        }
+        offsets!(
+            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift rows segment segments partials a_modulus a_scale b_scale c_scale d_divisor channels samples channel_origin place_end eps count unbiased momentum
+        )
+    }
+}
