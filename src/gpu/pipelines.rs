@@ -63,15 +63,16 @@ impl Gpu {
 
 impl Constants {
     /// The overrides by name, and how many there are.
-    fn values(&self) -> ([(&'static str, f64); 5], usize) {
+    fn values(&self) -> ([(&'static str, f64); 6], usize) {
         let named = [
             (self.workgroup_size > 1).then_some(("WORKGROUP_SIZE", f64::from(self.workgroup_size))),
             (self.workgroup_size > 1).then_some(("LANES", f64::from(self.lanes))),
+            (self.lanes > 1).then_some(("EXCHANGED", 2.0 * f64::from(self.workgroup_size))),
             self.subgroup_size.map(|n| ("SUBGROUP_SIZE", f64::from(n))),
             self.parameter_step.map(|n| ("PARAMETER_STEP", f64::from(n))),
             self.columns.map(|columns| ("COLUMNS", f64::from(u8::from(columns)))),
         ];
-        let mut values = [("", 0.0); 5];
+        let mut values = [("", 0.0); 6];
         let mut count = 0;
         for value in named.into_iter().flatten() {
             values[count] = value;

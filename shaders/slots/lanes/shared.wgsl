@@ -7,7 +7,10 @@ struct LaneInput {
 
 // Two sides in turn, so that one barrier a meeting is enough: whoever writes to a side again has
 // passed the barrier of the other side, and so has everybody who still read this one.
-var<workgroup> exchanged: array<vec4<f32>, 2u * WORKGROUP_SIZE>;
+// Twice WORKGROUP_SIZE. An override of its own, since naga 30 panics on an array sized by a product.
+override EXCHANGED: u32 = 128u;
+
+var<workgroup> exchanged: array<vec4<f32>, EXCHANGED>;
 var<private> own_lane: u32;
 var<private> side: u32;
 
