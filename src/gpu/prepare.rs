@@ -94,11 +94,11 @@ impl Gpu {
         let mut capabilities = self.capabilities;
         capabilities.native_f16 &= options.native_f16;
         let strategy = match options.strategy {
-            Some(forced) if plan.view.elements() > 0 => {
+            Some(forced) => {
                 forced.supports(plan, &capabilities)?;
                 forced
             }
-            _ => choose(plan, &capabilities),
+            None => choose(plan, &capabilities),
         };
         let wishes = Wishes { strategy, in_place: options.in_place, subgroups: options.subgroups, alignment };
         let schedule = schedule(plan, &capabilities, wishes)?;

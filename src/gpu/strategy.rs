@@ -50,6 +50,9 @@ impl Strategy {
     }
 
     fn obstacle(self, plan: &Plan, device: &Capabilities) -> Option<String> {
+        if plan.view.elements() == 0 {
+            return None;
+        }
         let given = matches!(plan.source, Source::Running { .. });
         if (self == Self::Affine) != given {
             return Some(if given {

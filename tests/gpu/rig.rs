@@ -19,6 +19,7 @@ pub struct Rig {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub gpu: Gpu,
+    adapter: wgpu::Adapter,
     complaints: Arc<Mutex<Vec<String>>>,
 }
 
@@ -85,7 +86,12 @@ impl Rig {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             heard.lock().expect("no panic while locked").push(error.to_string());
         }));
-        Self { name, gpu: Gpu::new(&device), device, queue, complaints }
+        Self { name, gpu: Gpu::new(&device), adapter: adapter.clone(), device, queue, complaints }
+    }
+
+    /// Another device of the same adapter.
+    pub fn sibling(&self) -> Self {
+        Self::new(self.name.clone(), &self.adapter)
     }
 
     /// What the device can do under these options.

@@ -1,0 +1,128 @@
+//! Offsets, constants, NaN: where one-pass kernels lose everything.
+
+use crate::rig::{Call, Rig, rigs};
+use crate::sample::{Sample, noise};
+use wgpu_norm::gpu::{Options, Strategy};
+use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use wgpu_norm::{Data, Dtype, Layout, Spec};
+
+/// Shapes that every strategy serves at least one of.
+fn norms() -> Vec<(Box<dyn Norm>, Vec<usize>)> {
+    vec![
+        (Box::new(LayerNorm::new([768])), vec![16, 768]),
+        (Box::new(LayerNorm::new([4096])), vec![64, 4096]),
+        (Box::new(LayerNorm::new([70_001])), vec![2, 70_001]),
+        (Box::new(LayerNorm::over_axes([1])), vec![2, 640, 33]),
+        (Box::new(GroupNorm::new(2)), vec![2, 8, 16, 16]),
+        (Box::new(InstanceNorm::new().layout(Layout::ChannelsLast)), vec![2, 900, 3]),
+        (Box::new(BatchNorm::new()), vec![8, 3, 16, 16]),
+        (Box::new(BatchNorm::new()), vec![4096, 37]),
+    ]
+}
+
+fn bare(norm: &dyn Norm, shape: &[usize]) -> Operands {
+    let operands = Operands::new(Spec::new(shape, Dtype::F32));
+    norm.lower(&operands).expect("fits");
+    operands
+}
+
+fn call<'a>(sample: &'a Sample, strategy: Strategy) -> Call<'a> {
+    Call {
+        plan: &sample.plan,
+        options: Options::default().strategy(strategy),
+        input: sample.input.clone(),
+        weight: sample.weight.clone(),
+        bias: sample.bias.clone(),
+        running: sample.running.clone(),
+        offset: 0,
+    }
+}
+
+/// Every strategy that serves the sample.
+fn outputs(rig: &Rig, sample: &Sample) -> Vec<(String, Data)> {
+    Strategy::ALL
+        .into_iter()
+        .filter(|s| s.supports(&sample.plan, rig.gpu.capabilities()).is_ok())
+        .map(|s| (format!("{} {s} {}", rig.name, sample.name), rig.run(&call(sample, s)).expect("runs").output))
+        .collect()
+}
+
+#[test]
+fn a_mean_of_1e4_costs_1e_6_and_one_of_1e6_costs_1e_5_at_most() {
+    for rig in rigs() {
+        for (offset, tolerance) in [(1e4, 1e-6), (1e6, 1e-5)] {
+            let mut worst = 0f64;
+            for (norm, shape) in norms() {
+                let sample = Sample::new(&*norm, &bare(&*norm, &shape), offset);
+                let want = sample.expected(1.0).output;
+                let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));
+                for (name, output) in outputs(&rig, &sample) {
+                    let error =
+                        output.to_f64().iter().zip(&want).fold(0f64, |m, (g, w)| m.max((g - w).abs())) / largest;
+                    assert!(error <= tolerance, "{name}: {error:.1e} at mean {offset:.0e}");
+                    worst = worst.max(error);
+                }
+            }
+            println!("{}: mean {offset:.0e}, worst error {worst:.1e} of the largest output", rig.name);
+        }
+    }
+}
+
+#[test]
+fn constant_rows_give_exactly_the_bias() {
+    for rig in rigs() {
+        for (norm, shape) in norms() {
+            let len: usize = shape.iter().product();
+            let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+            let parameters = norm_parameters(&*norm, &shape);
+            let operands = bare(&*norm, &shape).weight(spec(&parameters)).bias(spec(&parameters));
+            let mut sample = Sample::new(&*norm, &operands, 0.0);
+            for constant in [0.0, 1.0, -3.7, 1e4, 1e-20] {
+                sample.input = Data::from_f64(Dtype::F32, &vec![constant; len]);
+                let want = sample.expected(1.0).output;
+                for (name, output) in outputs(&rig, &sample) {
+                    assert_eq!(output.to_f64(), want, "{name}: constant {constant}");
+                }
+            }
+        }
+    }
+}
+
+/// The shape of weight and bias: the one that `lower` takes.
+fn norm_parameters(norm: &dyn Norm, shape: &[usize]) -> Vec<usize> {
+    shape
+        .iter()
+        .map(|&axis| vec![axis])
+        .find(|parameters| {
+            norm.lower(&Operands::new(Spec::new(shape, Dtype::F32)).weight(Spec::new(parameters.clone(), Dtype::F32)))
+                .is_ok()
+        })
+        .expect("one axis has the parameters' length")
+}
+
+#[test]
+fn nan_and_infinity_poison_their_own_row_alone() {
+    for rig in rigs() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for (norm, shape, rows) in [
+                (Box::new(LayerNorm::new([100])) as Box<dyn Norm>, [9, 100], 9),
+                (Box::new(LayerNorm::new([5003])), [9, 5003], 9),
+                (Box::new(RmsNorm::new([100])), [9, 100], 9),
+            ] {
+                let columns = shape[1];
+                for place in [0, 1, columns / 2, columns - 1] {
+                    let mut sample = Sample::new(&*norm, &bare(&*norm, &shape), 0.0);
+                    let mut values = noise(1, rows * columns);
+                    values[3 * columns + place] = bad;
+                    sample.input = Data::from_f64(Dtype::F32, &values);
+                    let want = sample.expected(16.0);
+                    for (name, output) in outputs(&rig, &sample) {
+                        if let Err(fault) = want.worst(&output) {
+                            panic!("{name}: {bad} at {place}: {fault}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

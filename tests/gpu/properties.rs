@@ -1,0 +1,160 @@
+//! Random shapes, types, layouts, offsets and options: the CPU and every strategy against the f64 reference.
+
+use crate::rig::{Call, Rig, rigs};
+use crate::sample::Sample;
+use proptest::prelude::*;
+use std::sync::LazyLock;
+use wgpu_norm::gpu::{Options, Strategy as Way};
+use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use wgpu_norm::plan::{Arguments, Momentum};
+use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec};
+
+/// Units of the roundoff of f32 that an element may be off; see `Sample::expected`.
+const UNITS: f64 = 16.0;
+
+/// Lengths where kernels go wrong: 0, 1, primes, powers of two and their neighbours.
+fn axis() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        1 => Just(0usize),
+        3 => Just(1),
+        6 => prop::sample::select(vec![2, 3, 5, 7, 13, 31]),
+        6 => prop::sample::select(vec![4, 8, 15, 16, 17, 32, 33, 63, 64, 65]),
+    ]
+}
+
+/// Shapes of this rank with at most some thousand elements.
+fn shape(rank: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(axis(), rank).prop_map(|mut shape| {
+        while shape.iter().product::<usize>() > 20_000 {
+            let longest = shape.iter().enumerate().max_by_key(|(_, n)| **n).map_or(0, |(i, _)| i);
+            shape[longest] /= 2;
+        }
+        shape
+    })
+}
+
+/// A norm and the shape of its parameters.
+#[derive(Debug)]
+struct Drawn {
+    norm: Box<dyn DebugNorm>,
+    shape: Vec<usize>,
+    parameters: Vec<usize>,
+    running: bool,
+}
+
+trait DebugNorm: Norm + std::fmt::Debug {}
+impl<T: Norm + std::fmt::Debug> DebugNorm for T {}
+
+fn row_norm() -> impl Strategy<Value = Drawn> {
+    let last = (shape(1..=4), any::<prop::sample::Index>(), any::<bool>()).prop_map(|(shape, from, rms)| {
+        let parameters = shape[from.index(shape.len())..].to_vec();
+        let norm: Box<dyn DebugNorm> = if rms {
+            Box::new(RmsNorm::new(parameters.clone()).eps(1e-5))
+        } else {
+            Box::new(LayerNorm::new(parameters.clone()))
+        };
+        Drawn { norm, shape, parameters, running: false }
+    });
+    let any_axis = (shape(3..=4), 0..3usize).prop_map(|(shape, axis)| {
+        let parameters = vec![shape[axis]];
+        Drawn { norm: Box::new(LayerNorm::over_axes([axis as isize])), shape, parameters, running: false }
+    });
+    prop_oneof![2 => last, 1 => any_axis]
+}
+
+fn channel_norm() -> impl Strategy<Value = Drawn> {
+    let layout = prop::sample::select(vec![Layout::ChannelsFirst, Layout::ChannelsLast]);
+    (shape(3..=5), layout, 0..4u8, any::<bool>(), any::<bool>()).prop_map(
+        |(mut shape, layout, which, flag, running)| {
+            let channel_axis = if layout == Layout::ChannelsFirst { 1 } else { shape.len() - 1 };
+            let channels = shape[channel_axis];
+            let norm: Box<dyn DebugNorm> = match which {
+                0 => {
+                    let groups = (1..=channels.max(1)).filter(|g| channels % g == 0);
+                    Box::new(GroupNorm::new(groups.take(3).last().unwrap_or(1)).layout(layout))
+                }
+                1 => Box::new(InstanceNorm::new().use_input_stats(flag || !running).layout(layout)),
+                _ => {
+                    let momentum = if which == 2 { Momentum::Fixed(0.3) } else { Momentum::Cumulative };
+                    Box::new(BatchNorm::new().training(flag).momentum(momentum).layout(layout))
+                }
+            };
+            // Training refuses one value a channel; another sample or position makes it two.
+            let spatial = if layout == Layout::ChannelsFirst { 2 } else { 1 };
+            if shape[spatial] == 1 {
+                shape[spatial] = 2;
+            }
+            Drawn { norm, shape, parameters: vec![channels], running: running && which > 0 }
+        },
+    )
+}
+
+fn options() -> impl Strategy<Value = (Options, u64)> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), prop::sample::select(vec![0u64, 4, 12, 16, 256])).prop_map(
+        |(in_place, subgroups, native_f16, offset)| {
+            let alignment = if offset % 16 == 0 { 16 } else { 4 };
+            let options = Options::default().in_place(in_place).subgroups(subgroups).native_f16(native_f16);
+            (options.offset_alignment(alignment), offset)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_executor_agrees_with_the_reference(
+        drawn in prop_oneof![row_norm(), channel_norm()],
+        dtype in prop::sample::select(Dtype::ALL.to_vec()),
+        wide_parameters in any::<bool>(),
+        (weight, bias) in (any::<bool>(), any::<bool>()),
+        shift in prop::sample::select(vec![0.0, 100.0]),
+        (options, offset) in options(),
+    ) {
+        let spec = |shape: &[usize], dtype| Spec::new(shape, dtype);
+        let stored = if wide_parameters { Dtype::F32 } else { dtype };
+        let mut operands = Operands::new(spec(&drawn.shape, dtype));
+        operands.weight = weight.then(|| spec(&drawn.parameters, stored));
+        operands.bias = bias.then(|| spec(&drawn.parameters, stored));
+        if drawn.running {
+            operands = operands.running(drawn.parameters[0], true);
+        }
+        let sample = Sample::new(&*drawn.norm, &operands, shift);
+        let expected = sample.expected(UNITS);
+
+        let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");
+        let mut output = if options.in_place { sample.input.clone() } else { Data::zeros(dtype, sample.input.len()) };
+        let mut running = sample.running.clone();
+        let mut arguments =
+            Arguments { weight: sample.weight.as_ref(), bias: sample.bias.as_ref(), running: running.as_mut() };
+        let input = (!options.in_place).then_some(&sample.input);
+        pollster::block_on(cpu.execute(&sample.plan, input, &mut arguments, &mut output)).expect("runs");
+        let verdict = expected.worst(&output).and_then(|_| expected.worst_running(running.as_ref()));
+        prop_assert!(verdict.is_ok(), "cpu: {:?} {verdict:?}", sample.plan);
+
+            for rig in RIGS.iter() {
+                for way in Way::ALL {
+                    if way.supports(&sample.plan, &rig.capabilities(&options)).is_err() {
+                        continue;
+                    }
+                    let call = Call {
+                        plan: &sample.plan,
+                        options: options.strategy(way),
+                        input: sample.input.clone(),
+                        weight: sample.weight.clone(),
+                        bias: sample.bias.clone(),
+                        running: sample.running.clone(),
+                        offset,
+                    };
+                    let outcome = rig.run(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;
+                    let verdict = expected
+                        .worst(&outcome.output)
+                        .and_then(|_| expected.worst_running(outcome.running.as_ref()));
+                    prop_assert!(verdict.is_ok(), "{} {way}: {:?} {verdict:?}", rig.name, sample.plan);
+                }
+            }
+    }
+}
+
+/// Devices are dear to make, so the cases of a run share them.
+static RIGS: LazyLock<Vec<Rig>> = LazyLock::new(rigs);

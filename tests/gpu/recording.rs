@@ -1,0 +1,166 @@
+//! What an application that embeds the engine relies on when it records.
+
+use crate::rig::{Rig, rigs};
+use crate::sample::noise;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use wgpu_norm::gpu::{Buffers, Options, Strategy};
+use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
+use wgpu_norm::plan::Momentum;
+use wgpu_norm::{Data, Dtype, RunningStatistics, Spec};
+
+/// Counts this thread's allocations.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is ending has no counter any more, and nobody asks for it.
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+fn layer_norm(rows: usize, columns: usize) -> wgpu_norm::plan::Plan {
+    LayerNorm::new([columns]).lower(&Operands::new(Spec::new([rows, columns], Dtype::F32))).expect("fits")
+}
+
+/// Allocations of a pass in which wgpu alone records as many dispatches, each with a pipeline of its own.
+fn allocations_of_wgpu(rig: &Rig, dispatches: usize) -> usize {
+    let shader = "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+                  @compute @workgroup_size(1) fn main() { x[0] = 1u; }";
+    let module = rig.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(shader.into()),
+    });
+    let made: Vec<_> = (0..dispatches)
+        .map(|_| {
+            let pipeline = rig.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: None,
+                module: &module,
+                entry_point: None,
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            });
+            let buffer = rig.guarded(0, &[0; 16]);
+            let group = rig.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+            });
+            (pipeline, group)
+        })
+        .collect();
+    let mut encoder = rig.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    allocations(|| {
+        for (pipeline, group) in &made {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(1, 1, 1);
+        }
+    })
+}
+
+#[test]
+fn recording_allocates_nothing_beyond_what_wgpu_does() {
+    for rig in rigs() {
+        for (strategy, columns) in [(Strategy::Resident, 384), (Strategy::Split, 20_000)] {
+            let plan = layer_norm(4, columns);
+            let prepared = rig.gpu.prepare(&plan, &Options::default().strategy(strategy)).expect("prepares");
+            let bytes = vec![0; 4 * columns * 4];
+            let (input, output) = (rig.guarded(0, &bytes), rig.guarded(0, &bytes));
+            let bound = prepared.bind(&Buffers::new(input.slice(..), output.slice(..))).expect("binds");
+            let dispatches = prepared.workgroups().len();
+            let mut encoder = rig.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let ours = allocations(|| bound.record(&mut pass));
+            let wgpus = allocations_of_wgpu(&rig, dispatches);
+            assert!(allocations(|| drop(vec![1u8])) == 1, "the counter counts");
+            assert_eq!(ours, wgpus, "{} {strategy}: allocations of {dispatches} dispatches", rig.name);
+        }
+    }
+}
+
+/// Two training steps in one submit, and what the reference makes of them.
+#[test]
+fn two_recordings_in_one_submit_are_two_steps() {
+    let (n, c) = (64, 12);
+    let input: Vec<f64> = noise(2, n * c);
+    for momentum in [Momentum::Fixed(0.1), Momentum::Cumulative] {
+        let operands = Operands::new(Spec::new([n, c], Dtype::F32)).running(c, true);
+        let plan = BatchNorm::new().momentum(momentum).lower(&operands).expect("fits");
+        let mut values = wgpu_norm::reference::Values {
+            input: Data::from_f64(Dtype::F32, &input).to_f64(),
+            running_mean: vec![0.0; c],
+            running_var: vec![1.0; c],
+            ..Default::default()
+        };
+        for _ in 0..2 {
+            let _ = wgpu_norm::reference::execute(&plan, &mut values);
+        }
+        for rig in rigs() {
+            let state = RunningStatistics::new(c);
+            let tensor = rig.guarded(0, Data::from_f64(Dtype::F32, &input).bytes());
+            let output = rig.guarded(0, &vec![0; n * c * 4]);
+            let mean = rig.guarded(0, bytemuck::cast_slice(&state.mean));
+            let var = rig.guarded(0, bytemuck::cast_slice(&state.var));
+            let counter = rig.guarded(0, bytemuck::bytes_of(&0u64));
+            let buffers = Buffers::new(tensor.slice(..), output.slice(..))
+                .running(mean.slice(..), var.slice(..))
+                .num_batches_tracked(counter.slice(..));
+            let bound = rig.gpu.prepare(&plan, &Options::default()).expect("prepares").bind(&buffers).expect("binds");
+            let mut encoder = rig.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                bound.record(&mut pass);
+                bound.record(&mut pass);
+            }
+            rig.queue.submit([encoder.finish()]);
+            assert_eq!(rig.read(&counter)[..8], 2u64.to_le_bytes(), "{} {momentum:?}", rig.name);
+            for (name, buffer, want) in [("mean", &mean, &values.running_mean), ("var", &var, &values.running_var)] {
+                let bytes = rig.read(buffer);
+                let got: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[..4 * c]);
+                for (got, want) in got.iter().zip(want) {
+                    let error = (f64::from(*got) - want).abs();
+                    assert!(error < 1e-6, "{} {momentum:?}: running_{name} {got}, expected {want}", rig.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_prepared_can_be_asked() {
+    for rig in rigs() {
+        let plan = layer_norm(64, 384);
+        let bytes = plan.tensor_bytes();
+        let resident = rig.gpu.prepare(&plan, &Options::default()).expect("prepares");
+        assert_eq!(resident.strategy(), Strategy::Resident, "{}", rig.name);
+        assert_eq!((resident.bytes_moved(), resident.scratch_size()), (2 * bytes, 0), "one read, one write");
+        assert!(resident.labels()[0].starts_with("wgpu-norm.resident."), "{:?}", resident.labels());
+        let split = rig.gpu.prepare(&plan, &Options::default().strategy(Strategy::Split)).expect("prepares");
+        assert_eq!(split.bytes_moved(), 3 * bytes, "two reads, one write");
+        assert!(split.scratch_size() > 0 && split.workgroups().len() == 3, "split, merge, apply");
+    }
+}

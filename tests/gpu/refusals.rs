@@ -1,0 +1,134 @@
+//! Every refusal of prepare and bind is provoked, names its argument, and reaches nobody but the caller.
+
+use crate::rig::{Rig, rigs};
+use wgpu::BufferUsages;
+use wgpu_norm::Error;
+use wgpu_norm::gpu::{Buffers, Options, Strategy};
+use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
+use wgpu_norm::plan::Plan;
+use wgpu_norm::{Dtype, Spec};
+
+const BYTES: u64 = 8 * 64 * 4;
+
+fn plan() -> Plan {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    LayerNorm::new([64]).lower(&Operands::new(spec(&[8, 64])).weight(spec(&[64]))).expect("fits")
+}
+
+fn buffer(rig: &Rig, size: u64, usage: BufferUsages) -> wgpu::Buffer {
+    rig.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+}
+
+fn refusal(rig: &Rig, plan: &Plan, options: &Options, buffers: &Buffers<'_>) -> Error {
+    let prepared = rig.gpu.prepare(plan, options).expect("prepares");
+    let error = prepared.bind(buffers).expect_err("bind refuses");
+    let complaints = rig.complaints();
+    assert!(complaints.is_empty(), "{}: {error} also reached the application's handler: {complaints:?}", rig.name);
+    error
+}
+
+/// The message has every part.
+fn assert_says(rig: &Rig, error: &Error, parts: &[&str]) {
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{}: {text:?} does not say {part:?}", rig.name);
+    }
+}
+
+#[test]
+fn buffers_that_do_not_fit_are_named() {
+    for rig in rigs() {
+        let (plan, options) = (plan(), Options::default());
+        let storage = BufferUsages::STORAGE;
+        let (x, y, w) = (buffer(&rig, BYTES, storage), buffer(&rig, BYTES, storage), buffer(&rig, 256, storage));
+        let good = Buffers::new(x.slice(..), y.slice(..)).weight(w.slice(..));
+        let refused = |buffers: &Buffers<'_>| refusal(&rig, &plan, &options, buffers);
+
+        let small = buffer(&rig, BYTES - 4, storage);
+        let error = refused(&Buffers::new(small.slice(..), y.slice(..)).weight(w.slice(..)));
+        assert_says(&rig, &error, &["input", "2048", "2044"]);
+        let error = refused(&Buffers::new(x.slice(..), y.slice(..BYTES - 4)).weight(w.slice(..)));
+        assert_says(&rig, &error, &["output", "2048", "2044"]);
+        let error = refused(&good.weight(w.slice(..128)));
+        assert_says(&rig, &error, &["weight", "256", "128"]);
+
+        let large = buffer(&rig, 2 * BYTES, storage);
+        let error = refused(&Buffers::new(large.slice(4..), y.slice(..)).weight(w.slice(..)));
+        assert_says(&rig, &error, &["input", "multiple of 16", "got 4"]);
+
+        let plain = buffer(&rig, BYTES, BufferUsages::COPY_DST);
+        let error = refused(&Buffers::new(x.slice(..), plain.slice(..)).weight(w.slice(..)));
+        assert_says(&rig, &error, &["output", "STORAGE", "COPY_DST"]);
+
+        let error = refused(&Buffers::new(x.slice(..), y.slice(..)));
+        assert_says(&rig, &error, &["weight", "missing"]);
+        let error = refused(&good.bias(w.slice(..)));
+        assert_says(&rig, &error, &["bias", "not expected"]);
+        let error = refused(&good.running(w.slice(..), w.slice(..)));
+        assert_says(&rig, &error, &["running_mean", "not expected"]);
+        let error = refused(&good.num_batches_tracked(w.slice(..)));
+        assert_says(&rig, &error, &["num_batches_tracked", "not expected"]);
+    }
+}
+
+#[test]
+fn aliasing_that_is_not_exactly_in_place_is_refused() {
+    for rig in rigs() {
+        let (plan, storage) = (plan(), BufferUsages::STORAGE);
+        let (x, w) = (buffer(&rig, 4 * BYTES, storage), buffer(&rig, 4 * BYTES, storage));
+        let (apart, in_place) = (Options::default(), Options::default().in_place(true));
+        let cases = [
+            (&apart, Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(w.slice(..)), "input"),
+            (&apart, Buffers::new(x.slice(..BYTES), x.slice(256..BYTES + 256)).weight(w.slice(..)), "input"),
+            (&apart, Buffers::new(x.slice(..BYTES), x.slice(2 * BYTES..)).weight(w.slice(..)), "input"),
+            (&apart, Buffers::new(x.slice(..), w.slice(..BYTES)).weight(w.slice(2 * BYTES..)), "weight"),
+            (&in_place, Buffers::new(x.slice(..), w.slice(..BYTES)).weight(w.slice(2 * BYTES..)), "input"),
+            (&in_place, Buffers::new(x.slice(..BYTES), x.slice(256..BYTES + 256)).weight(w.slice(..)), "input"),
+        ];
+        for (options, buffers, other) in cases {
+            let error = refusal(&rig, &plan, options, &buffers);
+            assert!(matches!(error, Error::Aliasing { written: "output", .. }), "{}: {error}", rig.name);
+            assert_says(&rig, &error, &["output", other, "share a buffer"]);
+        }
+        let good = Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(w.slice(..));
+        assert!(rig.gpu.prepare(&plan, &in_place).expect("prepares").bind(&good).is_ok(), "exactly in place is served");
+    }
+}
+
+/// Two devices of one instance: buffers of two instances not even wgpu can tell apart.
+#[test]
+fn a_buffer_of_another_device_is_named() {
+    for (rig, other) in rigs().iter().map(|rig| (rig, rig.sibling())) {
+        let storage = BufferUsages::STORAGE;
+        let (x, y) = (buffer(rig, BYTES, storage), buffer(rig, BYTES, storage));
+        let foreign = buffer(&other, 256, storage);
+        let buffers = Buffers::new(x.slice(..), y.slice(..)).weight(foreign.slice(..));
+        let error = refusal(rig, &plan(), &Options::default(), &buffers);
+        assert_says(rig, &error, &["weight", "of the device that prepared the plan"]);
+    }
+}
+
+#[test]
+fn a_strategy_that_cannot_serve_says_why() {
+    for rig in rigs() {
+        let refused = |plan: &Plan, strategy: Strategy| {
+            rig.gpu.prepare(plan, &Options::default().strategy(strategy)).expect_err("prepare refuses")
+        };
+        let long = LayerNorm::new([1 << 20]).lower(&Operands::new(Spec::new([1, 1 << 20], Dtype::F32))).expect("fits");
+        assert_says(&rig, &refused(&long, Strategy::Resident), &["resident", "262144 packs", "registers"]);
+        let huge = LayerNorm::new([1 << 24]).lower(&Operands::new(Spec::new([1, 1 << 24], Dtype::F32))).expect("fits");
+        if rig.gpu.capabilities().emulated {
+            assert_says(&rig, &refused(&huge, Strategy::Streaming), &["streaming", "iterations", "60000"]);
+        }
+        assert_says(&rig, &refused(&long, Strategy::Column), &["column", "one row"]);
+        assert_says(&rig, &refused(&long, Strategy::Affine), &["affine", "come from the input"]);
+        let operands = Operands::new(Spec::new([8, 4], Dtype::F32)).running(4, false);
+        let given = BatchNorm::new().training(false).lower(&operands).expect("fits");
+        assert_says(&rig, &refused(&given, Strategy::Split), &["split", "given"]);
+        let odd = LayerNorm::new([5]).lower(&Operands::new(Spec::new([3, 5], Dtype::Bf16))).expect("fits");
+        assert_says(&rig, &refused(&odd, Strategy::Resident), &["resident", "share words"]);
+        let error =
+            rig.gpu.prepare(&plan(), &Options::default().offset_alignment(6)).expect_err("6 is no power of two");
+        assert_says(&rig, &error, &["offset_alignment", "6", "power of two"]);
+    }
+}
