@@ -89,6 +89,14 @@ impl Gpu {
         }
     }
 
+    /// Kernels for the same device as if it could do something else: another column of the table of what
+    /// adapters like, or no subgroups. What it cannot do in truth fails when a plan is prepared.
+    #[must_use]
+    pub fn assuming(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
     /// What the device can do, as far as it bears on strategy.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {

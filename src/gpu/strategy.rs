@@ -100,7 +100,7 @@ impl FromStr for Strategy {
 pub const MOST_ITERATIONS: u64 = 60_000;
 
 /// Below this many elements of `d`, groups side by side are served column by column.
-pub const SHORT_ROW: usize = 16;
+pub(super) const SHORT_ROW: usize = 16;
 
 /// What a device can do, as far as it bears on strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +232,7 @@ pub fn packs(view: View) -> u64 {
 
 /// Whether rows of this many elements share words of two 16-bit elements.
 #[must_use]
-pub fn rows_share_words(plan: &Plan, row: u64, device: &Capabilities) -> bool {
+pub(super) fn rows_share_words(plan: &Plan, row: u64, device: &Capabilities) -> bool {
     let native = plan.dtype == crate::tensor::Dtype::F16 && device.native_f16;
     plan.dtype.size() == 2 && !native && row % 2 == 1
 }
@@ -284,7 +284,9 @@ impl Partials {
     pub fn of_columns(plan: &Plan, device: &Capabilities) -> Self {
         let (b, d) = (plan.view.b as u64, plan.view.d as u64);
         let span = plan.view.c as u64 * d * plan.dtype.size() as u64;
-        let rows = device.column_rows().min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        // Merging has its own loop to bound, so very many rows make larger blocks.
+        let most_blocks = (1 << 18) / d.min(1 << 17);
+        let rows = device.column_rows().max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
         let count = b.div_ceil(rows) * d;
         Self { rows, segment: d, segments: 1, count, team: device.team(count.div_ceil(8)) }
     }

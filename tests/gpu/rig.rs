@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages};
-use wgpu_norm::gpu::{Buffers, Gpu, Options};
+use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Choice, Data, Error, RunningStatistics};
 
@@ -14,37 +14,37 @@ const SENTINEL: u8 = 0xff;
 const GUARD: usize = 64;
 
 /// A device under test.
-pub struct Rig {
-    pub name: String,
-    pub device: wgpu::Device,
-    pub queue: wgpu::Queue,
-    pub gpu: Gpu,
+pub(crate) struct Rig {
+    pub(crate) name: String,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) gpu: Gpu,
     adapter: wgpu::Adapter,
     complaints: Arc<Mutex<Vec<String>>>,
 }
 
 /// One execution of a plan.
 #[derive(Clone)]
-pub struct Call<'a> {
-    pub plan: &'a Plan,
-    pub options: Options,
-    pub input: Data,
-    pub weight: Option<Data>,
-    pub bias: Option<Data>,
-    pub running: Option<RunningStatistics>,
+pub(crate) struct Call<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) options: Options,
+    pub(crate) input: Data,
+    pub(crate) weight: Option<Data>,
+    pub(crate) bias: Option<Data>,
+    pub(crate) running: Option<RunningStatistics>,
     /// Bytes before the tensor in its buffer.
-    pub offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// What came out.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    pub output: Data,
-    pub running: Option<RunningStatistics>,
+pub(crate) struct Outcome {
+    pub(crate) output: Data,
+    pub(crate) running: Option<RunningStatistics>,
 }
 
 /// Whether GPU tests are turned off by `WGPU_NORM_TEST_GPU=off`; the test then says so.
-pub fn turned_off() -> bool {
+pub(crate) fn turned_off() -> bool {
     let off = std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|v| v == "off");
     if off {
         println!("GPU tests are turned off by WGPU_NORM_TEST_GPU=off");
@@ -53,7 +53,7 @@ pub fn turned_off() -> bool {
 }
 
 /// Every adapter, or a failure that says what to install. Empty only when GPU tests are turned off.
-pub fn rigs() -> Vec<Rig> {
+pub(crate) fn rigs() -> Vec<Rig> {
     if turned_off() {
         return Vec::new();
     }
@@ -73,7 +73,7 @@ pub fn rigs() -> Vec<Rig> {
 }
 
 impl Rig {
-    pub fn new(name: String, adapter: &wgpu::Adapter) -> Self {
+    pub(crate) fn new(name: String, adapter: &wgpu::Adapter) -> Self {
         let descriptor = wgpu::DeviceDescriptor {
             required_features: wgpu_norm::gpu::optional_features(adapter),
             required_limits: adapter.limits(),
@@ -89,25 +89,34 @@ impl Rig {
         Self { name, gpu: Gpu::new(&device), adapter: adapter.clone(), device, queue, complaints }
     }
 
+    /// The same device with the kernels laid out as for a GPU with wide workgroups.
+    pub(crate) fn as_discrete(&self) -> Self {
+        let mut rig = self.sibling();
+        let capabilities = Capabilities { emulated: false, ..*rig.gpu.capabilities() };
+        rig.gpu = rig.gpu.assuming(capabilities);
+        rig.name += " with wide workgroups";
+        rig
+    }
+
     /// Another device of the same adapter.
-    pub fn sibling(&self) -> Self {
+    pub(crate) fn sibling(&self) -> Self {
         Self::new(self.name.clone(), &self.adapter)
     }
 
     /// What the device can do under these options.
-    pub fn capabilities(&self, options: &Options) -> wgpu_norm::gpu::Capabilities {
+    pub(crate) fn capabilities(&self, options: &Options) -> Capabilities {
         let mut capabilities = *self.gpu.capabilities();
         capabilities.native_f16 &= options.native_f16;
         capabilities
     }
 
     /// What wgpu complained of since the last time.
-    pub fn complaints(&self) -> Vec<String> {
+    pub(crate) fn complaints(&self) -> Vec<String> {
         std::mem::take(&mut *self.complaints.lock().expect("no panic while locked"))
     }
 
     /// A storage buffer of `offset` guard bytes, the content, and more guard bytes.
-    pub fn guarded(&self, offset: u64, content: &[u8]) -> Buffer {
+    pub(crate) fn guarded(&self, offset: u64, content: &[u8]) -> Buffer {
         let offset = usize::try_from(offset).expect("small");
         let mut bytes = vec![SENTINEL; (offset + content.len() + GUARD).next_multiple_of(4)];
         bytes[offset..offset + content.len()].copy_from_slice(content);
@@ -119,7 +128,7 @@ impl Rig {
     }
 
     /// All bytes of a buffer.
-    pub fn read(&self, buffer: &Buffer) -> Vec<u8> {
+    pub(crate) fn read(&self, buffer: &Buffer) -> Vec<u8> {
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("staging"),
             size: buffer.size(),
@@ -136,7 +145,7 @@ impl Rig {
     }
 
     /// Executes a plan by prepare, bind and record, and checks every guard byte.
-    pub fn run(&self, call: &Call<'_>) -> Result<Outcome, Error> {
+    pub(crate) fn run(&self, call: &Call<'_>) -> Result<Outcome, Error> {
         let prepared = self.gpu.prepare(call.plan, &call.options)?;
         let bytes = call.input.bytes().len();
         let offset = call.offset;

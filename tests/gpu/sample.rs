@@ -7,24 +7,24 @@ use wgpu_norm::{Data, Dtype, RunningStatistics, Spec};
 
 /// A plan and the values that it is executed on, as stored.
 #[derive(Clone)]
-pub struct Sample {
-    pub name: String,
-    pub plan: Plan,
-    pub input: Data,
-    pub weight: Option<Data>,
-    pub bias: Option<Data>,
-    pub running: Option<RunningStatistics>,
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    pub(crate) plan: Plan,
+    pub(crate) input: Data,
+    pub(crate) weight: Option<Data>,
+    pub(crate) bias: Option<Data>,
+    pub(crate) running: Option<RunningStatistics>,
 }
 
 /// What the reference makes of a sample, and the bound on each element's error.
-pub struct Expected {
-    pub output: Vec<f64>,
-    pub bound: Vec<f64>,
-    pub running: Option<RunningStatistics>,
+pub(crate) struct Expected {
+    pub(crate) output: Vec<f64>,
+    pub(crate) bound: Vec<f64>,
+    pub(crate) running: Option<RunningStatistics>,
 }
 
 /// A deterministic, irregular sequence, roughly normal: mean 0, deviation 1.
-pub fn noise(seed: u64, len: usize) -> Vec<f64> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = || {
         state ^= state << 13;
@@ -38,7 +38,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<f64> {
 
 impl Sample {
     /// A sample with noise everywhere; `offset` is added to the input.
-    pub fn new(norm: &dyn Norm, operands: &Operands, offset: f64) -> Self {
+    pub(crate) fn new(norm: &dyn Norm, operands: &Operands, offset: f64) -> Self {
         let plan = norm.lower(operands).expect("the operands fit");
         let input: Vec<f64> = noise(1, plan.view().elements()).into_iter().map(|x| x + offset).collect();
         let parameter = |seed, spec: &Option<Spec>| {
@@ -80,7 +80,7 @@ impl Sample {
     /// with u the unit roundoff of f32. The head of a group is one of its elements, so taking it away costs
     /// at most u times the distance of two elements, which is what the largest |x_hat| stands for; mean,
     /// rstd and the affine map add a few roundings each. Nothing grows with a common offset.
-    pub fn expected(&self, units: f64) -> Expected {
+    pub(crate) fn expected(&self, units: f64) -> Expected {
         let mut values = self.values();
         let output = reference::execute(&self.plan, &mut values);
         let bare = Values { weight: None, bias: None, ..self.values() };
@@ -130,7 +130,7 @@ fn smallest_step(dtype: Dtype) -> f64 {
 
 impl Expected {
     /// The worst error as a share of its bound, or what does not match.
-    pub fn worst(&self, output: &Data) -> Result<f64, String> {
+    pub(crate) fn worst(&self, output: &Data) -> Result<f64, String> {
         let got = output.to_f64();
         if got.len() != self.output.len() {
             return Err(format!("{} elements, expected {}", got.len(), self.output.len()));
@@ -150,7 +150,7 @@ impl Expected {
     }
 
     /// The worst relative error of the running estimates, or what does not match.
-    pub fn worst_running(&self, got: Option<&RunningStatistics>) -> Result<f64, String> {
+    pub(crate) fn worst_running(&self, got: Option<&RunningStatistics>) -> Result<f64, String> {
         let (Some(want), Some(got)) = (&self.running, got) else {
             return if self.running.is_some() { Err("running estimates are missing".into()) } else { Ok(0.0) };
         };

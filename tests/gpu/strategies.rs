@@ -86,9 +86,9 @@ fn in_every_way(rig: &Rig, sample: &Sample, worst: &mut f64) -> (usize, Vec<Stri
     (ways, faults)
 }
 
-fn assert_all_ways(offset: f64) {
+fn assert_all_ways(offset: f64, rigs: Vec<Rig>) {
     let samples = samples(offset);
-    for rig in rigs() {
+    for rig in rigs {
         let (mut ways, mut faults, mut worst) = (0, Vec::new(), 0.0);
         for sample in &samples {
             let (more, wrong) = in_every_way(&rig, sample, &mut worst);
@@ -103,10 +103,15 @@ fn assert_all_ways(offset: f64) {
 
 #[test]
 fn every_strategy_agrees_with_the_reference() {
-    assert_all_ways(0.0);
+    assert_all_ways(0.0, rigs());
 }
 
 #[test]
 fn an_offset_costs_no_digits() {
-    assert_all_ways(1e4);
+    assert_all_ways(1e4, rigs());
+}
+
+#[test]
+fn the_layout_for_wide_workgroups_agrees_too() {
+    assert_all_ways(1e4, rigs().iter().map(Rig::as_discrete).collect());
 }

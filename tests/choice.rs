@@ -1,0 +1,149 @@
+//! The choice of strategy is a pure function: its boundaries, and what it may depend on. Needs no GPU.
+
+use wgpu_norm::gpu::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, packs};
+use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands};
+use wgpu_norm::plan::Plan;
+use wgpu_norm::{Dtype, Layout, Spec};
+
+/// lavapipe, as it reports itself.
+const EMULATED: Capabilities = Capabilities {
+    emulated: true,
+    subgroups: Some((8, 8)),
+    native_f16: true,
+    max_binding: 128 << 20,
+    max_workgroups: 65_535,
+    max_invocations: 1024,
+    storage_alignment: 64,
+    uniform_alignment: 64,
+};
+
+/// A discrete GPU with WebGPU's limits.
+const DISCRETE: Capabilities =
+    Capabilities { emulated: false, subgroups: Some((32, 32)), max_invocations: 256, ..EMULATED };
+
+/// A device with nothing optional and the least that WebGPU allows.
+const LEAST: Capabilities = Capabilities { subgroups: None, native_f16: false, max_invocations: 128, ..DISCRETE };
+
+fn plan_of(norm: &dyn Norm, shape: &[usize], dtype: Dtype) -> Plan {
+    norm.lower(&Operands::new(Spec::new(shape, dtype))).expect("fits")
+}
+
+fn rows(n: usize, d: usize) -> Plan {
+    plan_of(&LayerNorm::new([d]), &[n, d], Dtype::F32)
+}
+
+#[test]
+fn each_boundary_lies_where_the_table_says() {
+    // lavapipe: 8 lanes of 128 packs hold 4096 elements; 8 groups are enough to stream.
+    let cases = [
+        ("the longest resident row", rows(1, 4096), EMULATED, Strategy::Resident),
+        ("one element more", rows(1, 4097), EMULATED, Strategy::Split),
+        ("too few groups to stream", rows(7, 4097), EMULATED, Strategy::Split),
+        ("enough groups to stream", rows(8, 4097), EMULATED, Strategy::Streaming),
+        ("rows of one", rows(100, 1), EMULATED, Strategy::Resident),
+        // A GPU: 256 lanes of 8 packs hold 8192 elements; 512 groups are enough.
+        ("the longest resident row", rows(1, 8192), DISCRETE, Strategy::Resident),
+        ("one element more", rows(1, 8193), DISCRETE, Strategy::Split),
+        ("too few groups to stream", rows(511, 8193), DISCRETE, Strategy::Split),
+        ("enough groups to stream", rows(512, 8193), DISCRETE, Strategy::Streaming),
+        ("half the lanes hold half", rows(1, 4097), LEAST, Strategy::Split),
+        ("a row too long to stream", rows(512, 1 << 25), DISCRETE, Strategy::Split),
+        (
+            "positions side by side",
+            plan_of(&LayerNorm::over_axes([1]), &[2, 64, 9], Dtype::F32),
+            EMULATED,
+            Strategy::Column,
+        ),
+        ("channels side by side", plan_of(&BatchNorm::new(), &[64, 9], Dtype::F32), DISCRETE, Strategy::Column),
+        ("planes of 15", plan_of(&BatchNorm::new(), &[64, 9, 15], Dtype::F32), DISCRETE, Strategy::Column),
+        ("planes of 16", plan_of(&BatchNorm::new(), &[64, 9, 16], Dtype::F32), DISCRETE, Strategy::Resident),
+        ("packed rows of odd length", plan_of(&LayerNorm::new([5]), &[9, 5], Dtype::Bf16), EMULATED, Strategy::Split),
+        (
+            "packed rows of even length",
+            plan_of(&LayerNorm::new([6]), &[9, 6], Dtype::Bf16),
+            EMULATED,
+            Strategy::Resident,
+        ),
+        ("native rows of odd length", plan_of(&LayerNorm::new([5]), &[9, 5], Dtype::F16), EMULATED, Strategy::Resident),
+    ];
+    let faults: Vec<String> = cases
+        .into_iter()
+        .filter_map(|(name, plan, device, want)| {
+            let got = choose(&plan, &device);
+            (got != want).then(|| format!("{name} {:?}: {got}, expected {want}", plan.view()))
+        })
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn given_statistics_are_applied() {
+    let operands = Operands::new(Spec::new([8, 4, 9], Dtype::F32)).running(4, false);
+    let plan = BatchNorm::new().training(false).lower(&operands).expect("fits");
+    assert_eq!(choose(&plan, &EMULATED), Strategy::Affine);
+}
+
+#[test]
+fn the_number_of_samples_decides_between_equals_only() {
+    let norms: [(&dyn Norm, &[usize]); 4] = [
+        (&LayerNorm::over_axes([-1]), &[5000]),
+        (&GroupNorm::new(2), &[4, 3000]),
+        (&InstanceNorm::new(), &[3, 9000]),
+        (&InstanceNorm::new().layout(Layout::ChannelsLast), &[900, 3]),
+    ];
+    for (norm, sample) in norms {
+        for dtype in Dtype::ALL {
+            for device in [EMULATED, DISCRETE, LEAST] {
+                let of = |n: usize| {
+                    let shape: Vec<usize> = std::iter::once(n).chain(sample.iter().copied()).collect();
+                    let plan = plan_of(norm, &shape, dtype);
+                    let same_bits = |s| if s == Strategy::Streaming { Strategy::Split } else { s };
+                    (
+                        same_bits(choose(&plan, &device)),
+                        Partials::of_groups(&plan, &device),
+                        Partials::of_columns(&plan, &device),
+                    )
+                };
+                let alone = of(1);
+                for n in [2, 3, 7, 8, 255, 511, 512, 4096] {
+                    assert_eq!(of(n), alone, "{n} samples of {sample:?} {dtype}");
+                }
+            }
+        }
+    }
+}
+
+/// The longest loops of each strategy, for groups up to the longest that it serves.
+#[test]
+fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
+    for device in [EMULATED, DISCRETE, LEAST] {
+        for d in (0..34).map(|power| 1usize << power) {
+            let plan = rows(1, d);
+            let partials = Partials::of_groups(&plan, &device);
+            let of_one_partial = partials.rows * partials.segment.div_ceil(4).div_ceil(u64::from(partials.team));
+            let of_merging = partials.count.div_ceil(u64::from(partials.team));
+            assert!(of_one_partial + of_merging < MOST_ITERATIONS, "split of {d}: {of_one_partial} + {of_merging}");
+            if Strategy::Resident.supports(&plan, &device).is_ok() {
+                let team = u64::from(device.team(packs(plan.view())));
+                assert!(3 * packs(plan.view()).div_ceil(team) < MOST_ITERATIONS, "resident of {d}");
+            }
+            if Strategy::Streaming.supports(&plan, &device).is_ok() {
+                let a_pass = packs(plan.view()).div_ceil(u64::from(partials.team));
+                assert!(2 * a_pass < MOST_ITERATIONS, "streaming of {d}: {a_pass} a pass");
+            }
+            let columns = plan_of(&BatchNorm::new(), &[d.max(2), 8], Dtype::F32);
+            let of_columns = Partials::of_columns(&columns, &device);
+            let of_merging = of_columns.count.div_ceil(u64::from(of_columns.team));
+            assert!(of_columns.rows.max(of_merging) < MOST_ITERATIONS, "columns of {d}: {of_columns:?}");
+        }
+    }
+}
+
+#[test]
+fn every_strategy_has_a_name_that_parses() {
+    for strategy in Strategy::ALL {
+        assert_eq!(strategy.name().parse(), Ok(strategy), "{strategy}");
+    }
+    let error = "warp".parse::<Strategy>().expect_err("no such strategy").to_string();
+    assert!(error.contains("warp") && error.contains("resident"), "{error}");
+}
