@@ -38,8 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let gpu = Gpu::new(&device);
     let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
     let tokens = Operands::new(spec(&[TOKENS, FEATURES]));
-    let first = LayerNorm::new([FEATURES])
-        .lower(&tokens.clone().weight(spec(&[FEATURES])).bias(spec(&[FEATURES])))?;
+    let first = LayerNorm::new([FEATURES]).lower(&tokens.clone().weight(spec(&[FEATURES])).bias(spec(&[FEATURES])))?;
     let second = RmsNorm::new([FEATURES]).lower(&tokens)?;
     let first = gpu.prepare(&first, &Options::default())?;
     let second = gpu.prepare(&second, &Options::default().in_place(true))?;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `wgpu-norm`; see the README for its commands.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -286,7 +286,8 @@ impl Partials {
         let span = plan.view.c as u64 * d * plan.dtype.size() as u64;
         // Merging has its own loop to bound, so very many rows make larger blocks.
         let most_blocks = (1 << 18) / d.min(1 << 17);
-        let rows = device.column_rows().max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let rows =
+            device.column_rows().max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
         let count = b.div_ceil(rows) * d;
         Self { rows, segment: d, segments: 1, count, team: device.team(count.div_ceil(8)) }
     }

@@ -1,0 +1,117 @@
+//! Conformance cases: one `.safetensors` file each, with its operation and what it must produce.
+
+use super::attributes::Attributes;
+use super::compare::{distance, share};
+use super::safetensors_file::TensorFile;
+use serde_json::Value;
+use std::path::Path;
+use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor};
+
+/// What a case may expect of the five operations.
+const EXPECTED: &str = "expected.";
+
+/// A case, read and ready to run.
+pub(super) struct Case {
+    file: TensorFile,
+    attributes: Attributes,
+    rtol: f64,
+    atol: f64,
+}
+
+impl Case {
+    /// Reads a case.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let file = TensorFile::open(path)?;
+        let entry = |key: &str| file.metadata().get(key).cloned().ok_or_else(|| format!("metadata {key}: missing"));
+        let tolerance = |key: &str| -> Result<f64, String> {
+            let text = entry(key)?;
+            let parsed = text.parse().ok().filter(|value: &f64| *value >= 0.0);
+            parsed.ok_or_else(|| format!("metadata {key}: expected a number from 0 on, got {text:?}"))
+        };
+        let values = match serde_json::from_str(&entry("attrs")?) {
+            Ok(Value::Object(values)) => values,
+            Ok(other) => return Err(format!("metadata attrs: expected an object, got {other}")),
+            Err(error) => return Err(format!("metadata attrs: {error}")),
+        };
+        let attributes = Attributes::new(&entry("op")?, values)?;
+        let (rtol, atol) = (tolerance("rtol")?, tolerance("atol")?);
+        let case = Self { attributes, rtol, atol, file };
+        case.check_names()?;
+        Ok(case)
+    }
+
+    /// Every tensor of the file has to mean something to the operation.
+    fn check_names(&self) -> Result<(), String> {
+        let inputs = ["input", "weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+        let outputs = ["output", "running_mean", "running_var", "num_batches_tracked"];
+        let mut expects = false;
+        for name in self.file.names() {
+            let known = match name.strip_prefix(EXPECTED) {
+                Some(output) => {
+                    expects = true;
+                    outputs.contains(&output)
+                }
+                None => inputs.contains(&name.as_str()),
+            };
+            if name == "grad_output" {
+                return Err("grad_output: gradients are not supported yet".into());
+            }
+            if !known {
+                return Err(format!("tensor {name}: not known to the operation"));
+            }
+        }
+        if expects { Ok(()) } else { Err("the case expects nothing".into()) }
+    }
+
+    /// Runs the case; returns the worst error over its tolerance, or what does not match.
+    pub(super) fn run(&self, engine: &Engine) -> Result<f64, String> {
+        let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
+        let (weight, bias) = (self.file.tensor("weight")?, self.file.tensor("bias")?);
+        let mut running = if self.attributes.tracks()? { self.file.running("")? } else { None };
+        let fallback = weight.as_ref().map_or(&[][..], Tensor::shape);
+        let norm = self.attributes.norm(fallback)?;
+        let mut parameters = Parameters { weight: weight.as_ref(), bias: bias.as_ref(), running: running.as_mut() };
+        let output = engine.forward(&*norm, &input, &mut parameters).map_err(|error| error.to_string())?;
+        self.compare(&output, running.as_ref())
+    }
+
+    fn compare(&self, output: &Tensor, running: Option<&RunningStatistics>) -> Result<f64, String> {
+        let mut worst = 0f64;
+        if let Some(want) = self.file.tensor("expected.output")? {
+            if want.shape() != output.shape() {
+                return Err(format!("output: shape {:?}, expected {:?}", output.shape(), want.shape()));
+            }
+            worst = worst.max(self.worst("output", &output.data().to_f64(), &want.data().to_f64())?);
+        }
+        for (name, got) in [("running_mean", running.map(|r| &r.mean)), ("running_var", running.map(|r| &r.var))] {
+            if let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? {
+                let got = got.ok_or_else(|| format!("{name}: expected, but there is none"))?;
+                let got: Vec<f64> = got.iter().map(|&x| f64::from(x)).collect();
+                worst = worst.max(self.worst(name, &got, &want.data().to_f64())?);
+            }
+        }
+        if let Some(want) = self.file.integer("expected.num_batches_tracked")? {
+            let got = running.and_then(|r| r.num_batches_tracked);
+            if got.map(i128::from) != Some(i128::from(want)) {
+                return Err(format!("num_batches_tracked: got {got:?}, expected {want}"));
+            }
+        }
+        Ok(worst)
+    }
+
+    /// The worst error of a tensor over the tolerance.
+    fn worst(&self, name: &str, got: &[f64], want: &[f64]) -> Result<f64, String> {
+        if got.len() != want.len() {
+            return Err(format!("{name}: {} values, expected {}", got.len(), want.len()));
+        }
+        let mut worst = 0f64;
+        for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+            let over = share(distance(got, want), self.atol + self.rtol * want.abs());
+            if over > 1.0 {
+                return Err(format!("{name}[{i}]: got {got:e}, expected {want:e}, {over:.2} times the tolerance"));
+            }
+            worst = worst.max(over);
+        }
+        Ok(worst)
+    }
+}

@@ -1,0 +1,121 @@
+//! How far two tensors are apart.
+
+use serde_json::{Value, json};
+use wgpu_norm::{Data, Dtype};
+
+/// The errors of a tensor against the f64 reference's.
+#[derive(Debug)]
+pub(super) struct Errors {
+    max_abs: f64,
+    /// As a share of the largest expected value.
+    max_relative_to_largest: f64,
+    worst_ulp: f64,
+    median_ulp: f64,
+    /// The worst error as a share of what is tolerated.
+    over_tolerance: f64,
+}
+
+impl Errors {
+    /// Compares element by element. A NaN matches only a NaN, an infinity only the same one.
+    pub(super) fn of(got: &Data, want: &[f64]) -> Self {
+        let dtype = got.dtype();
+        let got = got.to_f64();
+        let finite = |x: &&f64| x.is_finite();
+        let largest = want.iter().filter(finite).fold(0f64, |m, x| m.max(x.abs()));
+        let (rtol, atol) = match dtype {
+            Dtype::F32 => (1e-5, 2e-6),
+            Dtype::F16 => (2e-3, 1e-4),
+            Dtype::Bf16 => (1.6e-2, 1e-4),
+        };
+        let mut ulps = Vec::with_capacity(want.len());
+        let (mut max_abs, mut over) = (0f64, 0f64);
+        for (&got, &want) in got.iter().zip(want) {
+            let error = distance(got, want);
+            max_abs = max_abs.max(error);
+            over = over.max(share(error, atol * largest + rtol * want.abs()));
+            ulps.push(share(error, unit(dtype, want)));
+        }
+        ulps.sort_by(f64::total_cmp);
+        Self {
+            max_abs,
+            max_relative_to_largest: share(max_abs, largest),
+            worst_ulp: ulps.last().copied().unwrap_or(0.0),
+            median_ulp: ulps.get(ulps.len() / 2).copied().unwrap_or(0.0),
+            over_tolerance: over,
+        }
+    }
+
+    pub(super) fn within_tolerance(&self) -> bool {
+        self.over_tolerance <= 1.0
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "max_abs_error": finite(self.max_abs),
+            "max_error_over_largest": finite(self.max_relative_to_largest),
+            "worst_ulp": finite(self.worst_ulp),
+            "median_ulp": finite(self.median_ulp),
+            "worst_error_over_tolerance": finite(self.over_tolerance),
+            "within_tolerance": self.within_tolerance(),
+        })
+    }
+
+    pub(super) fn line(&self) -> String {
+        format!(
+            "against the f64 reference: largest error {:.1e} ({:.1e} of the largest output), {:.2} units in the last place at worst, {:.2} in the median",
+            self.max_abs, self.max_relative_to_largest, self.worst_ulp, self.median_ulp
+        )
+    }
+}
+
+/// JSON knows no infinity.
+fn finite(x: f64) -> Value {
+    if x.is_finite() { json!(x) } else { json!(x.to_string()) }
+}
+
+/// The absolute difference; infinite where one is NaN or infinite and the other is not the same.
+pub(super) fn distance(got: f64, want: f64) -> f64 {
+    if got == want || (got.is_nan() && want.is_nan()) {
+        0.0
+    } else if got.is_finite() && want.is_finite() {
+        (got - want).abs()
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// `error / bound`, where no error is within any bound.
+pub(super) fn share(error: f64, bound: f64) -> f64 {
+    if error == 0.0 { 0.0 } else { error / bound }
+}
+
+/// The distance of neighbouring values of a type at x.
+fn unit(dtype: Dtype, x: f64) -> f64 {
+    let (digits, least) = match dtype {
+        Dtype::F32 => (23, -126),
+        Dtype::F16 => (10, -14),
+        Dtype::Bf16 => (7, -126),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "the exponent of an f64 fits")]
+    let exponent = if x == 0.0 || !x.is_finite() { least } else { (x.abs().log2().floor() as i32).max(least) };
+    2f64.powi(exponent - digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_matches_nan_alone() {
+        assert_eq!(distance(f64::NAN, f64::NAN), 0.0);
+        assert_eq!(distance(f64::NAN, 1.0), f64::INFINITY);
+        assert_eq!(distance(f64::INFINITY, f64::NEG_INFINITY), f64::INFINITY);
+        assert!(!Errors::of(&Data::F32(vec![f32::NAN]), &[1.0]).within_tolerance(), "a NaN is no match");
+    }
+
+    #[test]
+    fn errors_are_in_units_of_the_storage() {
+        let errors = Errors::of(&Data::F32(vec![1.0 + f32::EPSILON, 2.0, 3.0]), &[1.0, 2.0, 3.0]);
+        assert_eq!((errors.worst_ulp, errors.median_ulp), (1.0, 0.0));
+    }
+}

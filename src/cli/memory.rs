@@ -1,0 +1,47 @@
+//! Whether a file fits the memory that there is.
+
+/// Input, output, and the copy that a device or the reference works on.
+const COPIES: u64 = 3;
+
+/// Refuses a tensor that needs more memory than there is.
+pub(super) fn check(tensor_bytes: u64) -> Result<(), String> {
+    match available() {
+        Some(available) => fits(tensor_bytes, available),
+        None => Ok(()),
+    }
+}
+
+fn fits(tensor_bytes: u64, available: u64) -> Result<(), String> {
+    let needed = tensor_bytes.saturating_mul(COPIES);
+    if needed <= available {
+        return Ok(());
+    }
+    let mebibytes = |bytes: u64| bytes >> 20;
+    Err(format!(
+        "input: a tensor of {} MiB needs {} MiB of memory, {} MiB are available",
+        mebibytes(tensor_bytes),
+        mebibytes(needed),
+        mebibytes(available)
+    ))
+}
+
+/// Bytes that the system can give without swapping, where it says.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn three_copies_have_to_fit() {
+        assert_eq!(fits(100 << 20, 300 << 20), Ok(()));
+        let message = fits(101 << 20, 300 << 20).expect_err("303 MiB do not fit 300");
+        assert!(message.contains("303 MiB") && message.contains("300 MiB"), "{message}");
+        assert!(fits(u64::MAX, u64::MAX - 1).is_err(), "no overflow");
+    }
+}

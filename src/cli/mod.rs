@@ -1,0 +1,100 @@
+//! The command line: what it takes, and which command does it.
+
+mod adapters;
+mod attributes;
+mod case;
+mod check;
+mod compare;
+mod memory;
+mod npy;
+mod progress;
+mod run;
+mod safetensors_file;
+mod write;
+
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+use wgpu_norm::gpu::{Options, Strategy};
+use wgpu_norm::{Choice, Engine};
+
+/// Normalizes tensors on any GPU that wgpu reaches, or on the CPU.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List what can execute here: the reference, the CPU, and every adapter.
+    Adapters(adapters::Arguments),
+    /// Normalize the tensor in a file.
+    Run(run::Arguments),
+    /// Run conformance cases and compare with what they expect.
+    Check(check::Arguments),
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+enum Failure {
+    /// Something did not match; the command has said what.
+    Mismatch,
+    /// The input could not be used, and why.
+    Unusable(String),
+}
+
+impl From<wgpu_norm::Error> for Failure {
+    fn from(error: wgpu_norm::Error) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
+
+/// Parses the arguments, runs the command and reports: 0 all good, 1 something did not match, 2 the
+/// input could not be used.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (result, json) = match &cli.command {
+        Command::Adapters(arguments) => (adapters::adapters(arguments), arguments.json),
+        Command::Run(arguments) => (run::run(arguments), arguments.json),
+        Command::Check(arguments) => (check::check(arguments), arguments.json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Mismatch) => ExitCode::from(1),
+        Err(Failure::Unusable(message)) => {
+            say_error(&format!("error: {message}"));
+            if json {
+                print_json(&serde_json::json!({ "error": message }));
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints a line. A reader that has gone away (`| head`) is no error.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn print_json(value: &serde_json::Value) {
+    print(&format!("{value:#}"));
+}
+
+/// Prints a line beside the output proper.
+fn say_error(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Prepare's options, as the environment forces them.
+fn engine_options() -> Result<Options, Failure> {
+    match std::env::var("WGPU_NORM_STRATEGY") {
+        Ok(name) if !name.is_empty() => Ok(Options::default().strategy(name.parse::<Strategy>()?)),
+        _ => Ok(Options::default()),
+    }
+}
+
+fn open(choice: &Choice) -> Result<Engine, Failure> {
+    Ok(pollster::block_on(Engine::open_with(choice, engine_options()?))?)
+}

@@ -1,0 +1,145 @@
+//! `.npy` files, through ndarray-npy; the element types are ours, since it knows no f16.
+
+use ndarray::{ArrayD, IxDyn};
+use ndarray_npy::{
+    ReadDataError, ReadNpyError, ReadNpyExt, ReadableElement, WritableElement, WriteDataError, WriteNpyExt,
+};
+use py_literal::Value as PyValue;
+use std::io::{Read, Write};
+use wgpu_norm::{Data, Tensor};
+
+/// The longest header that is read: NumPy writes some hundred bytes.
+const LONGEST_HEADER: usize = 1 << 16;
+
+/// A value as it is stored.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Stored<T>(T);
+
+/// A type that `.npy` files hold and we take.
+trait Element: bytemuck::Pod {
+    /// NumPy's name for it, little-endian.
+    const DESCRIPTOR: &'static str;
+}
+
+impl Element for f32 {
+    const DESCRIPTOR: &'static str = "<f4";
+}
+
+impl Element for half::f16 {
+    const DESCRIPTOR: &'static str = "<f2";
+}
+
+impl<T: Element> ReadableElement for Stored<T> {
+    /// Reads what is there before it believes the header's length.
+    fn read_to_end_exact_vec<R: Read>(
+        mut reader: R,
+        descriptor: &PyValue,
+        len: usize,
+    ) -> Result<Vec<Self>, ReadDataError> {
+        if !matches!(descriptor, PyValue::String(name) if name == T::DESCRIPTOR) {
+            return Err(ReadDataError::WrongDescriptor(descriptor.clone()));
+        }
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        match len.checked_mul(size_of::<T>()) {
+            Some(needed) if needed == bytes.len() => {}
+            Some(needed) if needed < bytes.len() => return Err(ReadDataError::ExtraBytes(bytes.len() - needed)),
+            _ => return Err(ReadDataError::MissingData),
+        }
+        Ok(bytemuck::pod_collect_to_vec::<u8, T>(&bytes).into_iter().map(Stored).collect())
+    }
+}
+
+impl<T: Element> WritableElement for Stored<T> {
+    fn type_descriptor() -> PyValue {
+        PyValue::String(T::DESCRIPTOR.to_owned())
+    }
+
+    fn write<W: Write>(&self, mut writer: W) -> Result<(), WriteDataError> {
+        Ok(writer.write_all(bytemuck::bytes_of(&self.0))?)
+    }
+
+    fn write_slice<W: Write>(slice: &[Self], mut writer: W) -> Result<(), WriteDataError> {
+        for value in slice {
+            writer.write_all(bytemuck::bytes_of(&value.0))?;
+        }
+        Ok(())
+    }
+}
+
+/// The tensor in the bytes of a `.npy` file.
+pub(super) fn read(bytes: &[u8]) -> Result<Tensor, String> {
+    check_header(bytes)?;
+    match ArrayD::<Stored<f32>>::read_npy(bytes) {
+        Ok(array) => tensor(array, Data::F32),
+        Err(ReadNpyError::WrongDescriptor(_)) => match ArrayD::<Stored<half::f16>>::read_npy(bytes) {
+            Ok(array) => tensor(array, Data::F16),
+            Err(ReadNpyError::WrongDescriptor(descriptor)) => Err(refuse(&descriptor)),
+            Err(error) => Err(error.to_string()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Row-major values, whatever the order of the file.
+fn tensor<T: Copy>(array: ArrayD<Stored<T>>, data: fn(Vec<T>) -> Data) -> Result<Tensor, String> {
+    let shape = array.shape().to_vec();
+    let values = array.iter().map(|value| value.0).collect();
+    Tensor::new(shape, data(values)).map_err(|error| error.to_string())
+}
+
+fn refuse(descriptor: &PyValue) -> String {
+    let name = match descriptor {
+        PyValue::String(name) => name.clone(),
+        other => other.to_string(),
+    };
+    let why = if name.contains('O') {
+        "pickled objects are never read"
+    } else if name.starts_with('>') {
+        "big-endian, convert it with numpy's astype"
+    } else {
+        "convert it with numpy's astype"
+    };
+    format!("dtype: expected <f4 or <f2, got {name} ({why})")
+}
+
+/// Refuses headers that a parser should not be given: longer than the file, or nested to no end.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let (start, length) = match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, low, high, ..] => {
+            (10, usize::from(u16::from_le_bytes([*low, *high])))
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
+            (12, usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX))
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', major, ..] => {
+            return Err(format!("version: expected 1, 2 or 3, got {major}, or the file ends in its header"));
+        }
+        _ => return Err("expected the magic string of a .npy file".into()),
+    };
+    let there = bytes.len() - start;
+    if length > there || length > LONGEST_HEADER {
+        let limit = there.min(LONGEST_HEADER);
+        return Err(format!("header length: expected at most {limit} bytes, got {length}"));
+    }
+    let header = &bytes[start..start + length];
+    let brackets = header.iter().filter(|b| b"([{".contains(b)).count();
+    if brackets > 16 {
+        return Err(format!("header: expected a dictionary with a shape, got {brackets} nested brackets"));
+    }
+    Ok(())
+}
+
+/// Writes a tensor; bf16 has no place in `.npy`, and the caller has seen to it.
+pub(super) fn write(tensor: &Tensor, writer: &mut dyn Write) -> Result<(), String> {
+    fn array<T: Copy>(shape: &[usize], values: &[T]) -> Result<ArrayD<Stored<T>>, String> {
+        ArrayD::from_shape_vec(IxDyn(shape), values.iter().copied().map(Stored).collect()).map_err(|e| e.to_string())
+    }
+    match tensor.data() {
+        Data::F32(values) => array(tensor.shape(), values)?.write_npy(writer),
+        Data::F16(values) => array(tensor.shape(), values)?.write_npy(writer),
+        other => return Err(format!("a .npy file holds no {}: write a .safetensors file instead", other.dtype())),
+    }
+    .map_err(|error| error.to_string())
+}

@@ -1,0 +1,307 @@
+//! `wgpu-norm run`: normalizes the tensor in a file.
+
+use super::attributes::{Attributes, parse_setting};
+use super::compare::Errors;
+use super::safetensors_file::{TensorFile, map};
+use super::write::Target;
+use super::{Failure, memory, npy, open, print, print_json, progress, say_error};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use wgpu_norm::{Choice, Engine, Parameters, RunningStatistics, Tensor};
+
+/// What `run` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wgpu-norm run layer_norm hidden.npy -o normalized.npy
+  wgpu-norm run rms_norm hidden.npy --params model.safetensors --prefix model.norm -o normalized.npy --verify
+  wgpu-norm run group_norm image.safetensors --tensor image --set num_groups=32 -o out.safetensors
+  wgpu-norm run layer_norm image.npy --set axes=[1] --adapter cpu")]
+pub(super) struct Arguments {
+    /// The operation: layer_norm, rms_norm, group_norm, instance_norm or batch_norm.
+    op: String,
+    /// The file with the tensor, .npy or .safetensors.
+    input: PathBuf,
+    /// Where the result goes, .npy or .safetensors; without it only its statistics are printed.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Where to run: auto, cpu, reference, or part of an adapter's name.
+    #[arg(long, default_value = "auto")]
+    adapter: String,
+    /// A .safetensors file with weight, bias, running_mean, running_var, num_batches_tracked.
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// What stands before these names in the file, for one layer of a model.
+    #[arg(long, requires = "params")]
+    prefix: Option<String>,
+    /// An attribute in PyTorch's spelling, its value as JSON; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Which tensor of a .safetensors input.
+    #[arg(long, value_name = "NAME")]
+    tensor: Option<String>,
+    /// Compare with the f64 reference and print the errors.
+    #[arg(long)]
+    verify: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Everything that the operation is applied to.
+struct Work {
+    attributes: Attributes,
+    input: Tensor,
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
+    running: Option<RunningStatistics>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let bar = progress::bar(4);
+    bar.set_message("reading");
+    let mut work = read(arguments).map_err(Failure::Unusable)?;
+    let target = arguments.output.as_ref().map(|path| Target::new(path, work.input.dtype())).transpose();
+    let target = target.map_err(Failure::Unusable)?;
+    bar.inc(1);
+
+    let engine = engine(&arguments.adapter)?;
+    bar.set_message("normalizing");
+    let before = work.running.clone();
+    let started = Instant::now();
+    let output = work.forward(&engine)?;
+    let seconds = started.elapsed().as_secs_f64();
+    bar.inc(1);
+
+    bar.set_message("verifying");
+    let errors = if arguments.verify { Some(verify(&work, before, &output)?) } else { None };
+    bar.inc(1);
+    bar.set_message("writing");
+    let updated = work.running.as_ref().filter(|_| work.updates().unwrap_or(false));
+    let matches = errors.as_ref().is_none_or(Errors::within_tolerance);
+    if let Some(target) = target.as_ref().filter(|_| matches) {
+        target.write(&output, updated).map_err(Failure::Unusable)?;
+    }
+    bar.finish_and_clear();
+    let lost = updated.is_some() && target.as_ref().is_some_and(|t| !t.holds_running());
+    report(arguments, &engine, &output, seconds, errors.as_ref(), updated, lost);
+    if matches { Ok(()) } else { Err(Failure::Mismatch) }
+}
+
+/// The one engine that a name stands for.
+fn engine(name: &str) -> Result<Engine, Failure> {
+    let choices = pollster::block_on(Choice::named(name))?;
+    match choices.as_slice() {
+        [one] => open(one),
+        several => {
+            let names: Vec<String> = several.iter().map(Choice::name).collect();
+            Err(Failure::Unusable(format!("--adapter {name}: expected one adapter, got {}", names.join(", "))))
+        }
+    }
+}
+
+impl Work {
+    fn norm(&self) -> Result<Box<dyn wgpu_norm::norm::Norm>, Failure> {
+        let shape = self.input.shape();
+        let last = &shape[shape.len().saturating_sub(1)..];
+        let fallback = self.weight.as_ref().map_or(last, Tensor::shape);
+        self.attributes.norm(fallback).map_err(Failure::Unusable)
+    }
+
+    fn forward(&mut self, engine: &Engine) -> Result<Tensor, Failure> {
+        let norm = self.norm()?;
+        let mut parameters =
+            Parameters { weight: self.weight.as_ref(), bias: self.bias.as_ref(), running: self.running.as_mut() };
+        Ok(engine.forward(&*norm, &self.input, &mut parameters)?)
+    }
+
+    /// Whether the running estimates are updated rather than read.
+    fn updates(&self) -> Result<bool, Failure> {
+        let mut running = self.running.clone();
+        let parameters =
+            Parameters { weight: self.weight.as_ref(), bias: self.bias.as_ref(), running: running.as_mut() };
+        let plan = self.norm()?.lower(&parameters.operands(&self.input))?;
+        Ok(plan.running_update().is_some())
+    }
+}
+
+fn verify(work: &Work, before: Option<RunningStatistics>, output: &Tensor) -> Result<Errors, Failure> {
+    let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
+    let mut running = before;
+    let parameters = Parameters { weight: work.weight.as_ref(), bias: work.bias.as_ref(), running: running.as_mut() };
+    let plan = work.norm()?.lower(&parameters.operands(&work.input))?;
+    let mut values = wgpu_norm::reference::Values {
+        input: work.input.data().to_f64(),
+        weight: work.weight.as_ref().map(|w| w.data().to_f64()),
+        bias: work.bias.as_ref().map(|b| b.data().to_f64()),
+        running_mean: running.as_ref().map(|r| wide(&r.mean)).unwrap_or_default(),
+        running_var: running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
+        num_batches_tracked: running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
+    };
+    Ok(Errors::of(output.data(), &wgpu_norm::reference::execute(&plan, &mut values)))
+}
+
+fn read(arguments: &Arguments) -> Result<Work, String> {
+    let mut settings = Map::new();
+    let own;
+    let (input, file) = match arguments.input.extension().and_then(|e| e.to_str()) {
+        Some("npy") => {
+            if let Some(name) = &arguments.tensor {
+                return Err(format!("--tensor {name}: a .npy file holds one tensor without a name"));
+            }
+            (read_npy(&arguments.input)?, None)
+        }
+        Some("safetensors") => {
+            own = TensorFile::open(&arguments.input)?;
+            settings = attributes_of_case(&own, &arguments.op);
+            let name = input_name(&own, arguments)?;
+            if let Some(bytes) = own.bytes_of(&name)? {
+                memory::check(bytes)?;
+            }
+            let input = own.tensor(&name)?.ok_or_else(|| not_there(&own, &name))?;
+            (input, Some(&own))
+        }
+        _ => {
+            let path = arguments.input.display();
+            return Err(format!("input: expected a name that ends in .npy or .safetensors, got {path}"));
+        }
+    };
+    for setting in &arguments.set {
+        let (key, value) = parse_setting(setting)?;
+        settings.insert(key, value);
+    }
+    let attributes = Attributes::new(&arguments.op, settings)?;
+    let other = arguments.params.as_deref().map(TensorFile::open).transpose()?;
+    let prefix = match (&arguments.prefix, &other) {
+        (Some(prefix), Some(file)) => dotted(prefix, file)?,
+        _ => String::new(),
+    };
+    let Some(parameters) = other.as_ref().or(file) else {
+        return Ok(Work { attributes, input, weight: None, bias: None, running: None });
+    };
+    let named = |name: &str| parameters.tensor(&format!("{prefix}{name}"));
+    let running = if attributes.tracks()? { parameters.running(&prefix)? } else { None };
+    Ok(Work { attributes, input, weight: named("weight")?, bias: named("bias")?, running })
+}
+
+fn read_npy(path: &Path) -> Result<Tensor, String> {
+    let bytes = map(path)?;
+    memory::check(bytes.len() as u64)?;
+    npy::read(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A case file brings its attributes along; `--set` overrides them.
+fn attributes_of_case(file: &TensorFile, op: &str) -> Map<String, Value> {
+    let metadata = file.metadata();
+    let own = metadata.get("op").is_some_and(|own| own == op);
+    match metadata.get("attrs").filter(|_| own).map(|text| serde_json::from_str(text)) {
+        Some(Ok(Value::Object(values))) => values,
+        _ => Map::new(),
+    }
+}
+
+/// The tensor to normalize: the one asked for, the one called `input`, or the only one that is no parameter.
+fn input_name(file: &TensorFile, arguments: &Arguments) -> Result<String, String> {
+    if let Some(name) = &arguments.tensor {
+        return Ok(name.clone());
+    }
+    let names = file.names();
+    if names.iter().any(|name| name == "input") {
+        return Ok("input".into());
+    }
+    let parameters = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+    let candidates: Vec<&String> = names.iter().filter(|name| !parameters.contains(&name.as_str())).collect();
+    match candidates.as_slice() {
+        [one] => Ok((*one).clone()),
+        _ => Err(format!("--tensor: needed to choose one of {}", some(&names))),
+    }
+}
+
+fn not_there(file: &TensorFile, name: &str) -> String {
+    format!("--tensor {name}: expected one of {}", some(&file.names()))
+}
+
+/// The prefix with its dot, if any name begins with it.
+fn dotted(prefix: &str, file: &TensorFile) -> Result<String, String> {
+    let dotted = if prefix.is_empty() || prefix.ends_with('.') { prefix.to_owned() } else { format!("{prefix}.") };
+    let names = file.names();
+    if names.iter().any(|name| name.starts_with(&dotted)) {
+        return Ok(dotted);
+    }
+    let mut near: Vec<String> = names.iter().filter_map(|n| n.rsplit_once('.')).map(|(p, _)| p.to_owned()).collect();
+    near.dedup();
+    near.sort_by_key(|name| std::cmp::Reverse(common(name, prefix)));
+    Err(format!("--prefix {prefix}: no tensor begins with it; there are {}", some(&near)))
+}
+
+/// How many characters two names begin with alike.
+fn common(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count()
+}
+
+/// The first names of a list.
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > 8 { format!("{shown}, and {} more", names.len() - 8) } else { shown }
+}
+
+/// Mean, least and greatest of the finite values.
+fn summary(output: &Tensor) -> (f64, f64, f64) {
+    let values = output.data().to_f64();
+    let finite: Vec<f64> = values.into_iter().filter(|x| x.is_finite()).collect();
+    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
+    let mean = finite.iter().sum::<f64>() / finite.len().max(1) as f64;
+    let least = finite.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if finite.is_empty() { (0.0, 0.0, 0.0) } else { (mean, least, greatest) }
+}
+
+fn report(
+    arguments: &Arguments,
+    engine: &Engine,
+    output: &Tensor,
+    seconds: f64,
+    errors: Option<&Errors>,
+    updated: Option<&RunningStatistics>,
+    lost: bool,
+) {
+    let (mean, least, greatest) = summary(output);
+    let matches = errors.is_none_or(Errors::within_tolerance);
+    if arguments.json {
+        let running = updated.map(
+            |r| json!({ "running_mean": r.mean, "running_var": r.var, "num_batches_tracked": r.num_batches_tracked }),
+        );
+        print_json(&json!({
+            "op": arguments.op,
+            "adapter": engine.name(),
+            "shape": output.shape(),
+            "dtype": output.dtype().to_string(),
+            "mean": mean, "min": least, "max": greatest,
+            "seconds": seconds,
+            "output": arguments.output.as_ref().filter(|_| matches).map(|path| path.display().to_string()),
+            "verify": errors.map(Errors::json),
+            "running": running,
+        }));
+        return;
+    }
+    say_error(&engine.description());
+    let shape = output.shape();
+    print(&format!(
+        "{} {shape:?} {}: mean {mean:.4e}, from {least:.4} to {greatest:.4}, in {:.1} ms",
+        arguments.op,
+        output.dtype(),
+        seconds * 1e3
+    ));
+    if let Some(errors) = errors {
+        print(&errors.line());
+        if !matches {
+            print("FAIL: outside the tolerance, nothing was written");
+        }
+    }
+    if lost {
+        say_error("note: a .npy file holds no running estimates; write a .safetensors file to keep them");
+    }
+    if let Some(path) = arguments.output.as_ref().filter(|_| matches) {
+        print(&format!("wrote {}", path.display()));
+    }
+}
