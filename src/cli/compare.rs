@@ -33,7 +33,8 @@ impl Errors {
             let error = distance(got, want);
             max_abs = max_abs.max(error);
             over = over.max(share(error, atol * largest + rtol * want.abs()));
-            ulps.push(share(error, unit(dtype, want)));
+            // Near zero a unit says nothing: what is left there comes from larger numbers.
+            ulps.push(share(error, unit(dtype, want.abs().max(largest / 1024.0))));
         }
         ulps.sort_by(f64::total_cmp);
         Self {
@@ -62,7 +63,7 @@ impl Errors {
 
     pub(super) fn line(&self) -> String {
         format!(
-            "against the f64 reference: largest error {:.1e} ({:.1e} of the largest output), {:.2} units in the last place at worst, {:.2} in the median",
+            "against the f64 reference: largest error {:.1e} ({:.1e} of the largest output), {:.1} units in the last place at worst, {:.1} in the median",
             self.max_abs, self.max_relative_to_largest, self.worst_ulp, self.median_ulp
         )
     }

@@ -6,10 +6,11 @@
 //! 2. [`Prepared::bind`] once a set of buffers: checks them before wgpu can, makes the bind groups.
 //! 3. [`Bound::record`] any number of times: needs no queue, allocates nothing, cannot fail.
 //!
-//! `variant`, `link`, `strategy`, `boxes`, `schedule` and `uniforms` are pure and know no device.
+//! `variant`, `link`, `strategy`, `boxes`, `schedule`, `choices` and `uniforms` are pure and know no device.
 
 mod bind;
 mod boxes;
+mod choices;
 mod device;
 mod link;
 mod pipelines;

@@ -1,13 +1,11 @@
 //! The dispatches that a plan comes down to on a device: pure data, made once a shape.
 
 use super::boxes::{Box4, levels};
-use super::strategy::{Capabilities, Partials, SHORT_ROW, Strategy, packs, rows_share_words};
+use super::strategy::{Capabilities, Partials, Strategy, packs, rows_share_words};
 use super::uniforms::Task;
-use super::variant::{
-    AffineSlot, Element, Kernel, Lanes, Moment, MomentumSlot, Parameter, Placement, Registers, Saved, Variant,
-};
+use super::variant::{Kernel, Lanes, MomentumSlot, Placement, Registers, Saved, Variant};
 use crate::error::{Error, Result};
-use crate::plan::{Momentum, Plan, Statistic};
+use crate::plan::{Momentum, Plan};
 use crate::tensor::Dtype;
 use std::ops::Range;
 
@@ -96,10 +94,10 @@ pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Re
     Ok(planner.out)
 }
 
-struct Planner<'a> {
-    plan: &'a Plan,
-    device: &'a Capabilities,
-    wishes: Wishes,
+pub(super) struct Planner<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) device: &'a Capabilities,
+    pub(super) wishes: Wishes,
     out: Schedule,
 }
 
@@ -450,93 +448,6 @@ impl Planner<'_> {
         let parameters = self.parameter_span(piece);
         let elements = (0..4).map(|level| piece.extent(level)).product();
         self.out.steps.push(Step { variant, constants, workgroups, task, window, parameters, elements });
-    }
-
-    /// Whether the apply step takes c * d for a row, d being short.
-    fn applies_by_columns(&self) -> bool {
-        let view = self.plan.view;
-        self.wishes.strategy == Strategy::Column || (view.d < SHORT_ROW && view.c > 1)
-    }
-
-    // The slots.
-
-    fn lanes(&self, team: u32) -> Lanes {
-        if self.wishes.subgroups && self.device.subgroups.is_some() && team > 1 {
-            Lanes::Subgroup
-        } else {
-            Lanes::Shared
-        }
-    }
-
-    fn moment(&self) -> Moment {
-        match self.plan.statistic {
-            Statistic::Centred => Moment::Centred,
-            Statistic::Uncentred => Moment::Uncentred,
-        }
-    }
-
-    /// Whole packs need rows and offsets that are multiples of four elements.
-    fn element(&self, row: u64) -> Element {
-        let whole = row % 4 == 0 && self.wishes.alignment % (4 * self.plan.dtype.size() as u64) == 0;
-        match (self.plan.dtype, self.device.native_f16, whole) {
-            (Dtype::F32, _, true) => Element::F32x4,
-            (Dtype::F32, _, false) => Element::F32x1,
-            (Dtype::F16, true, true) => Element::NativeF16x4,
-            (Dtype::F16, true, false) => Element::NativeF16x1,
-            (Dtype::F16, false, true) => Element::F16x4,
-            (Dtype::F16, false, false) => Element::F16x1,
-            (Dtype::Bf16, _, true) => Element::Bf16x4,
-            (Dtype::Bf16, _, false) => Element::Bf16x1,
-        }
-    }
-
-    /// Fills the slots of a kernel that writes the output.
-    fn applying(&self, mut variant: Variant, row: u64) -> Variant {
-        let affine = self.plan.affine;
-        variant.element = Some(self.element(row));
-        variant.placement = Some(if self.wishes.in_place { Placement::InPlace } else { Placement::Apart });
-        variant.affine = Some(match (affine.weight, affine.bias) {
-            (None, None) => AffineSlot::None,
-            (Some(_), None) => AffineSlot::Scale,
-            (None, Some(_)) => AffineSlot::Shift,
-            (Some(_), Some(_)) => AffineSlot::ScaleShift,
-        });
-        variant.parameter = affine.weight.or(affine.bias).map(|_| self.parameter(row));
-        variant
-    }
-
-    fn parameter(&self, row: u64) -> Parameter {
-        let map = self.plan.affine.map;
-        let whole = row % 4 == 0
-            && self.wishes.alignment % 16 == 0
-            && [map.a_scale, map.b_scale, map.c_scale, map.len].iter().all(|n| n % 4 == 0);
-        match self.plan.affine.weight.or(self.plan.affine.bias) {
-            Some(Dtype::F16) => Parameter::F16x1,
-            Some(Dtype::Bf16) => Parameter::Bf16x1,
-            _ if whole => Parameter::F32x4,
-            _ => Parameter::F32x1,
-        }
-    }
-
-    /// How the parameters of neighbours in a row lie; see `parameter_steps.wgsl`.
-    fn parameter_step(&self, row: u64, columns: bool) -> Option<u32> {
-        let map = self.plan.affine.map;
-        let (d, divisor) = (self.plan.view.d, map.d_divisor);
-        let along_d = if divisor >= d {
-            0
-        } else if divisor == 1 {
-            1
-        } else {
-            2
-        };
-        if !columns {
-            return Some(if row == 1 { 0 } else { along_d });
-        }
-        Some(match (map.c_scale, along_d) {
-            (0, 0) => 0,
-            (scale, _) if scale == d && divisor == 1 => 1,
-            _ => 3,
-        })
     }
 }
 

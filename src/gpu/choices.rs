@@ -1,0 +1,95 @@
+//! What fills the slots of the kernels that a plan needs.
+
+use super::schedule::Planner;
+use super::strategy::{SHORT_ROW, Strategy};
+use super::variant::{AffineSlot, Element, Lanes, Moment, Parameter, Placement, Variant};
+use crate::plan::Statistic;
+use crate::tensor::Dtype;
+
+impl Planner<'_> {
+    /// Whether the apply step takes c * d for a row, d being short.
+    pub(super) fn applies_by_columns(&self) -> bool {
+        let view = self.plan.view;
+        self.wishes.strategy == Strategy::Column || (view.d < SHORT_ROW && view.c > 1)
+    }
+
+    pub(super) fn lanes(&self, team: u32) -> Lanes {
+        if self.wishes.subgroups && self.device.subgroups.is_some() && team > 1 {
+            Lanes::Subgroup
+        } else {
+            Lanes::Shared
+        }
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        match self.plan.statistic {
+            Statistic::Centred => Moment::Centred,
+            Statistic::Uncentred => Moment::Uncentred,
+        }
+    }
+
+    /// Whole packs need rows and offsets that are multiples of four elements.
+    pub(super) fn element(&self, row: u64) -> Element {
+        let whole = row % 4 == 0 && self.wishes.alignment % (4 * self.plan.dtype.size() as u64) == 0;
+        match (self.plan.dtype, self.device.native_f16, whole) {
+            (Dtype::F32, _, true) => Element::F32x4,
+            (Dtype::F32, _, false) => Element::F32x1,
+            (Dtype::F16, true, true) => Element::NativeF16x4,
+            (Dtype::F16, true, false) => Element::NativeF16x1,
+            (Dtype::F16, false, true) => Element::F16x4,
+            (Dtype::F16, false, false) => Element::F16x1,
+            (Dtype::Bf16, _, true) => Element::Bf16x4,
+            (Dtype::Bf16, _, false) => Element::Bf16x1,
+        }
+    }
+
+    /// Fills the slots of a kernel that writes the output.
+    pub(super) fn applying(&self, mut variant: Variant, row: u64) -> Variant {
+        let affine = self.plan.affine;
+        variant.element = Some(self.element(row));
+        variant.placement = Some(if self.wishes.in_place { Placement::InPlace } else { Placement::Apart });
+        variant.affine = Some(match (affine.weight, affine.bias) {
+            (None, None) => AffineSlot::None,
+            (Some(_), None) => AffineSlot::Scale,
+            (None, Some(_)) => AffineSlot::Shift,
+            (Some(_), Some(_)) => AffineSlot::ScaleShift,
+        });
+        variant.parameter = affine.weight.or(affine.bias).map(|_| self.parameter(row));
+        variant
+    }
+
+    pub(super) fn parameter(&self, row: u64) -> Parameter {
+        let map = self.plan.affine.map;
+        let whole = row % 4 == 0
+            && self.wishes.alignment % 16 == 0
+            && [map.a_scale, map.b_scale, map.c_scale, map.len].iter().all(|n| n % 4 == 0);
+        match self.plan.affine.weight.or(self.plan.affine.bias) {
+            Some(Dtype::F16) => Parameter::F16x1,
+            Some(Dtype::Bf16) => Parameter::Bf16x1,
+            _ if whole => Parameter::F32x4,
+            _ => Parameter::F32x1,
+        }
+    }
+
+    /// How the parameters of neighbours in a row lie; see `parameter_steps.wgsl`.
+    pub(super) fn parameter_step(&self, row: u64, columns: bool) -> Option<u32> {
+        let map = self.plan.affine.map;
+        let (d, divisor) = (self.plan.view.d, map.d_divisor);
+        let along_d = if divisor >= d {
+            0
+        } else if divisor == 1 {
+            1
+        } else {
+            2
+        };
+        if !columns {
+            return Some(if row == 1 { 0 } else { along_d });
+        }
+        Some(match (map.c_scale, along_d) {
+            (0, 0) => 0,
+            (scale, _) if scale == d && divisor == 1 => 1,
+            _ => 3,
+        })
+    }
+}
+
