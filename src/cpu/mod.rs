@@ -1,9 +1,97 @@
 //! Executes a plan on the processor, with threads and SIMD.
+//!
+//! ```text
+//! plan ── rows: runs of d are long ────── moments ┐
+//!      └─ columns: d is short, c*d is not moments ┴─ scale ── apply ── output
+//! ```
+//!
+//! Moments are taken block by block in f32 about a value close to the block's mean, and merged in
+//! f64 in an order that `b` and `d` alone fix. Threads and passes over memory are chosen freely:
+//! they change no bit.
+#![expect(clippy::inline_always, reason = "what runs under `Arch::dispatch` must be inlined there to be vectorized")]
 
-use crate::plan::{Arguments, Plan};
+mod columns;
+mod element;
+mod moments;
+mod parallel;
+mod parameters;
+mod pieces;
+mod row_kernels;
+mod rows;
+mod running;
+#[cfg(test)]
+mod tests;
+mod tile_kernels;
+
+use crate::plan::{Arguments, Plan, Source, Statistic, View};
 use crate::tensor::Data;
+use element::Element;
+use parameters::Parameters;
 
 /// Executes `plan`, from `input` into `output`; in place where `input` is `None`.
 pub(crate) fn execute(plan: &Plan, input: Option<&Data>, arguments: &mut Arguments<'_>, output: &mut Data) {
-    let _ = (plan, input, arguments, output);
+    match (input, output) {
+        (None, Data::F32(y)) => run(plan, None, arguments, y),
+        (None, Data::F16(y)) => run(plan, None, arguments, y),
+        (None, Data::Bf16(y)) => run(plan, None, arguments, y),
+        (Some(Data::F32(x)), Data::F32(y)) => run(plan, Some(x), arguments, y),
+        (Some(Data::F16(x)), Data::F16(y)) => run(plan, Some(x), arguments, y),
+        (Some(Data::Bf16(x)), Data::Bf16(y)) => run(plan, Some(x), arguments, y),
+        _ => debug_assert!(false, "the caller checks that input and output have the plan's type"),
+    }
+}
+
+/// What every stage needs to know.
+#[derive(Debug)]
+struct Job<'a, T> {
+    view: View,
+    statistic: Statistic,
+    eps: f64,
+    /// `None` where the output holds the input.
+    input: Option<&'a [T]>,
+    parameters: Parameters<'a>,
+    simd: pulp::Arch,
+    threads: usize,
+}
+
+fn run<T: Element>(plan: &Plan, input: Option<&[T]>, arguments: &mut Arguments<'_>, output: &mut [T]) {
+    if plan.view.elements() == 0 {
+        return;
+    }
+    let by_columns = match plan.source {
+        Source::Running { .. } => columns::suit_apply(plan.view),
+        Source::Input { .. } => columns::suit(plan.view),
+    };
+    let view = if by_columns { columns::widened(plan.view) } else { plan.view };
+    let job = Job {
+        view,
+        statistic: plan.statistic,
+        eps: plan.eps,
+        input,
+        parameters: Parameters::new(plan, arguments),
+        simd: pulp::Arch::new(),
+        threads: parallel::threads(view.elements()),
+    };
+    match plan.source {
+        Source::Running { channels } => {
+            let Some(running) = arguments.running.as_deref() else { return };
+            let scales = running::scales(running, channels, view, plan.eps);
+            if by_columns {
+                columns::apply(&job, &scales, output);
+            } else {
+                rows::apply(&job, &scales, output);
+            }
+        }
+        Source::Input { .. } => {
+            let update = plan.running_update();
+            let moments = if by_columns {
+                columns::normalize(&job, output, update.is_some())
+            } else {
+                rows::normalize(&job, output)
+            };
+            if let (Some(update), Some(running)) = (update, arguments.running.as_deref_mut()) {
+                running::update(running, update, &moments);
+            }
+        }
+    }
 }

@@ -1,0 +1,336 @@
+//! Statistics whose runs of `d` are short: lanes lie across the contiguous `c * d` columns, blocks
+//! along `b`. A statistic is `d` neighbouring columns.
+
+use super::Job;
+use super::element::Element;
+use super::moments::{Moments, Scale};
+use super::parallel::{self, TASK};
+use super::pieces::{self, Pieces};
+use super::tile_kernels::{
+    AddRows, ApplyTile, BLOCK_ROWS, Coefficients, ColumnMoments, MergeRuns, SetScales, TILE, Workspace,
+};
+use crate::plan::{Statistic, View};
+use std::ops::Range;
+
+/// Rows that one task sums up; it fixes the order of merging, so it depends on nothing.
+const CHUNK_ROWS: usize = 32 * BLOCK_ROWS;
+
+/// Runs up to this long are taken as columns; a tile holds at least one.
+const LONGEST_RUN: usize = 64;
+
+/// The same where there is one row, so that every statistic is a run.
+const LONGEST_SINGLE_RUN: usize = 32;
+
+/// Whether moments are better taken by columns. It decides the order of sums, so it sees `b` and `d` only.
+pub(super) fn suit(view: View) -> bool {
+    view.d <= if view.b == 1 { LONGEST_SINGLE_RUN } else { LONGEST_RUN }
+}
+
+/// Whether given scales are better applied by columns.
+pub(super) fn suit_apply(view: View) -> bool {
+    suit(view) && (view.b == 1 || view.c > 1)
+}
+
+/// The view with slabs of one row laid side by side, which leaves elements and statistics where they are.
+pub(super) fn widened(view: View) -> View {
+    if view.b == 1 { View::new(1, 1, view.a * view.c, view.d) } else { view }
+}
+
+/// Normalizes with the input's own statistics, and returns them where they are wanted.
+pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
+    if job.view.b <= CHUNK_ROWS {
+        return one_pass(job, output, wanted);
+    }
+    let moments = all_moments(job, job.input.unwrap_or(output));
+    let scales: Vec<Scale> = moments.iter().map(|&m| Scale::of(m, job.eps)).collect();
+    apply(job, &scales, output);
+    moments
+}
+
+/// How rows are cut.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// Elements of a row.
+    row: usize,
+    /// Columns of a tile: whole runs.
+    tile: usize,
+    /// Rows that are one piece, a power of two that divides a block: several where they are narrow.
+    fold: usize,
+}
+
+impl Cut {
+    fn new(view: View) -> Self {
+        let row = view.c * view.d;
+        let tile = (TILE / view.d * view.d).min(row);
+        Self { row, tile, fold: (1 << (TILE / tile).ilog2()).min(BLOCK_ROWS) }
+    }
+
+    /// Pieces of `rows` rows.
+    fn pieces(self, rows: usize) -> usize {
+        rows.div_ceil(self.fold)
+    }
+
+    /// The tiles in columns up to `width`.
+    fn tiles(self, width: usize) -> impl Iterator<Item = Range<usize>> {
+        (0..width).step_by(self.tile).map(move |start| start..(start + self.tile).min(width))
+    }
+
+    /// Where the columns `tile` of piece `i` lie in it, of a stretch of `rows` rows.
+    fn range(self, i: usize, rows: usize, tile: &Range<usize>) -> Range<usize> {
+        if self.fold == 1 { tile.clone() } else { 0..self.row * self.fold.min(rows - i * self.fold) }
+    }
+}
+
+/// Some rows of one slab, and some columns of them.
+#[derive(Debug, Clone)]
+struct Part {
+    a: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Part {
+    /// Columns `tile` of piece `i`, in the whole tensor.
+    fn piece<'x, T>(&self, view: View, cut: Cut, data: &'x [T], i: usize, tile: &Range<usize>) -> &'x [T] {
+        let start = (self.a * view.b + self.rows.start + i * cut.fold) * cut.row + self.columns.start;
+        let range = cut.range(i, self.rows.len(), tile);
+        &data[start + range.start..start + range.end]
+    }
+}
+
+fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
+    let (view, cut) = (job.view, Cut::new(job.view));
+    let band = band_width(job, cut);
+    let bands_a_slab = cut.row.div_ceil(band);
+    let mut moments = vec![Moments::NONE; if wanted { view.statistics() } else { 0 }];
+    let mut wanted_moments = moments.chunks_mut(view.c).flat_map(|slab| slab.chunks_mut(band / view.d));
+    let tasks = band_pieces(output, view, cut, band)
+        .into_iter()
+        .enumerate()
+        .map(|(i, pieces)| {
+            let start = i % bands_a_slab * band;
+            let columns = start..(start + band).min(cut.row);
+            (Part { a: i / bands_a_slab, rows: 0..view.b, columns }, pieces, wanted_moments.next())
+        })
+        .collect();
+    parallel::each(job.threads, tasks, |(part, mut pieces, moments)| {
+        normalize_band(job, cut, &part, &mut pieces, moments);
+    });
+    drop(wanted_moments);
+    moments
+}
+
+/// Whole tiles, as wide as leaves every thread some bands.
+fn band_width<T>(job: &Job<'_, T>, cut: Cut) -> usize {
+    let tiles = cut.row.div_ceil(cut.tile);
+    let bands = if job.threads == 1 { 1 } else { (4 * job.threads).div_ceil(job.view.a).min(tiles) };
+    (tiles.div_ceil(bands) * cut.tile).min(cut.row)
+}
+
+fn band_pieces<T>(output: &mut [T], view: View, cut: Cut, band: usize) -> Vec<Pieces<'_, T>> {
+    if band < cut.row {
+        return pieces::bands(output, view.b, cut.row, band);
+    }
+    let stride = cut.row * cut.fold;
+    output.chunks_mut(view.b * cut.row).map(|data| Pieces::Adjacent { data, stride }).collect()
+}
+
+fn normalize_band<T: Element>(
+    job: &Job<'_, T>,
+    cut: Cut,
+    part: &Part,
+    output: &mut Pieces<'_, T>,
+    mut wanted: Option<&mut [Moments]>,
+) {
+    let d = job.view.d;
+    let mut workspace = Workspace::new(part.rows.len(), cut.tile);
+    let mut lanes = ColumnMoments::new(cut.tile);
+    let mut painter = Painter::new(cut);
+    for tile in cut.tiles(part.columns.len()) {
+        lanes.clear(tile.len());
+        add_tile(job, cut, part.rows.len(), &mut workspace, &mut lanes, |i| match job.input {
+            Some(input) => part.piece(job.view, cut, input, i, &tile),
+            None => output.get(i, cut.range(i, part.rows.len(), &tile)),
+        });
+        job.simd.dispatch(MergeRuns { moments: &mut lanes, d });
+        if let Some(wanted) = &mut wanted {
+            let own = &mut wanted[tile.start / d..tile.end / d];
+            own.iter_mut().enumerate().for_each(|(i, moments)| *moments = lanes.get(i * d));
+        }
+        job.simd.dispatch(SetScales { moments: &lanes, eps: job.eps, coefficients: &mut painter.coefficients });
+        painter.apply(job, cut, part, &tile, output);
+    }
+}
+
+/// Adds `rows` rows to the moments of a tile's columns.
+fn add_tile<'r, T: Element>(
+    job: &Job<'_, T>,
+    cut: Cut,
+    rows: usize,
+    workspace: &mut Workspace,
+    moments: &mut ColumnMoments,
+    piece: impl Fn(usize) -> &'r [T],
+) {
+    let pieces_a_block = BLOCK_ROWS / cut.fold;
+    let pieces = cut.pieces(rows);
+    for start in (0..pieces).step_by(pieces_a_block) {
+        job.simd.dispatch(AddRows {
+            piece: &piece,
+            pieces: start..(start + pieces_a_block).min(pieces),
+            workspace,
+            centred: job.statistic == Statistic::Centred,
+            moments,
+        });
+    }
+}
+
+/// The moments of every statistic, with its rows on as many threads as there are.
+fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
+    let (view, cut) = (job.view, Cut::new(job.view));
+    let chunks = view.b.div_ceil(CHUNK_ROWS);
+    let mut parts = vec![Moments::NONE; view.a * chunks * view.c];
+    let tiles = cut.row.div_ceil(cut.tile);
+    let tasks = parts.chunks_mut(view.c).flat_map(|row| row.chunks_mut(cut.tile / view.d)).enumerate().collect();
+    parallel::each(job.threads, tasks, |(task, parts): (usize, &mut [Moments])| {
+        let (tile, chunk, a) = (task % tiles, task / tiles % chunks, task / tiles / chunks);
+        let (start, width) = (tile * cut.tile, parts.len() * view.d);
+        let rows = chunk * CHUNK_ROWS..((chunk + 1) * CHUNK_ROWS).min(view.b);
+        let part = Part { a, rows, columns: start..start + width };
+        let mut workspace = Workspace::new(part.rows.len(), width);
+        let mut lanes = ColumnMoments::new(width);
+        add_tile(job, cut, part.rows.len(), &mut workspace, &mut lanes, |i| {
+            part.piece(view, cut, input, i, &(0..width))
+        });
+        job.simd.dispatch(MergeRuns { moments: &mut lanes, d: view.d });
+        parts.iter_mut().enumerate().for_each(|(i, part)| *part = lanes.get(i * view.d));
+    });
+    let of_statistic = |s: usize| {
+        let own = parts[s / view.c * chunks * view.c + s % view.c..].iter().step_by(view.c).take(chunks);
+        Moments::merge(own.copied())
+    };
+    (0..view.statistics()).map(of_statistic).collect()
+}
+
+/// Normalizes with given scales.
+pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
+    let (view, cut) = (job.view, Cut::new(job.view));
+    let rows = (TASK / cut.row).max(1).next_multiple_of(cut.fold);
+    let spans_a_slab = view.b.div_ceil(rows);
+    let spans = output.chunks_mut(view.b * cut.row).flat_map(|slab| slab.chunks_mut(rows * cut.row)).enumerate();
+    parallel::each(job.threads, spans.collect(), |(i, data): (usize, &mut [T])| {
+        let (a, first) = (i / spans_a_slab, i % spans_a_slab * rows);
+        let part = Part { a, rows: first..first + data.len() / cut.row, columns: 0..cut.row };
+        let mut output = Pieces::Adjacent { data, stride: cut.row * cut.fold };
+        let mut painter = Painter::new(cut);
+        for tile in cut.tiles(cut.row) {
+            let own = a * view.c + tile.start / view.d..a * view.c + tile.end / view.d;
+            painter.set_scales(view, tile.len(), &scales[own]);
+            painter.apply(job, cut, &part, &tile, &mut output);
+        }
+    });
+}
+
+/// What applying a tile needs room for.
+#[derive(Debug)]
+struct Painter {
+    coefficients: Coefficients,
+    /// The parameter of each column, but for what slab and row add.
+    columns: Vec<usize>,
+    /// How many of them are known.
+    found: usize,
+    /// Whether all columns have the same parameter.
+    uniform: bool,
+    wide: Vec<f32>,
+    results: Vec<f32>,
+}
+
+impl Painter {
+    fn new(cut: Cut) -> Self {
+        let len = cut.tile * cut.fold;
+        Self {
+            coefficients: Coefficients::new(len),
+            columns: vec![0; cut.tile],
+            found: 0,
+            uniform: true,
+            wide: vec![0.0; len],
+            results: vec![0.0; len],
+        }
+    }
+
+    /// Scales the part's columns `tile` by the scales that were set.
+    fn apply<T: Element>(
+        &mut self,
+        job: &Job<'_, T>,
+        cut: Cut,
+        part: &Part,
+        tile: &Range<usize>,
+        output: &mut Pieces<'_, T>,
+    ) {
+        self.find_columns(job, part, tile);
+        let pieces = cut.pieces(part.rows.len());
+        let whole = part.rows.len() / cut.fold;
+        let each_row = job.parameters.map.b_scale != 0;
+        let mut start = 0;
+        while start < pieces {
+            // Pieces of different length or parameters are calls of their own.
+            let end = if each_row || start == whole { start + 1 } else { whole };
+            let range = cut.range(start, part.rows.len(), tile);
+            self.set_parameters(job, part.a, part.rows.start + start * cut.fold, range.len(), tile.len());
+            job.simd.dispatch(ApplyTile {
+                input: job.input.map(|input| move |i| part.piece(job.view, cut, input, i, tile)),
+                output,
+                pieces: start..end,
+                range,
+                coefficients: &self.coefficients,
+                wide: &mut self.wide,
+                results: &mut self.results,
+            });
+            start = end;
+        }
+    }
+
+    fn set_scales(&mut self, view: View, width: usize, scales: &[Scale]) {
+        let Coefficients { head, tail, rstd, .. } = &mut self.coefficients;
+        for (run, scale) in scales.iter().enumerate() {
+            let columns = run * view.d..(run + 1) * view.d;
+            for column in columns {
+                (head[column], tail[column], rstd[column]) = (scale.head, scale.tail, scale.rstd);
+            }
+        }
+        self.coefficients.repeat(width);
+    }
+
+    fn find_columns<T>(&mut self, job: &Job<'_, T>, part: &Part, tile: &Range<usize>) {
+        let (d, width) = (job.view.d, tile.len());
+        if job.parameters.same_for_every_run() && self.found >= width {
+            return;
+        }
+        let first = (part.columns.start + tile.start) / d;
+        for (run, columns) in (first..).zip(self.columns[..width].chunks_mut(d)) {
+            let parameter = job.parameters.index(0, 0, run);
+            for (i, column) in columns.iter_mut().enumerate() {
+                *column = parameter + i / job.parameters.map.d_divisor;
+            }
+        }
+        self.found = width;
+        let columns = &self.columns[..width];
+        self.uniform = columns.iter().all(|c| *c == columns[0]);
+    }
+
+    fn set_parameters<T>(&mut self, job: &Job<'_, T>, a: usize, first_row: usize, len: usize, width: usize) {
+        let Coefficients { weight, bias, .. } = &mut self.coefficients;
+        let rows = weight[..len].chunks_mut(width).zip(bias[..len].chunks_mut(width));
+        for (row, (weight, bias)) in (first_row..).zip(rows) {
+            let first = job.parameters.index(a, row, 0);
+            if self.uniform {
+                weight.fill(job.parameters.weight[first + self.columns[0]]);
+                bias.fill(job.parameters.bias[first + self.columns[0]]);
+                continue;
+            }
+            for ((weight, bias), column) in weight.iter_mut().zip(bias).zip(&self.columns) {
+                *weight = job.parameters.weight[first + column];
+                *bias = job.parameters.bias[first + column];
+            }
+        }
+    }
+}

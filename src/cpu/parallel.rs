@@ -1,0 +1,40 @@
+use rayon::prelude::*;
+
+/// Elements that a task should have at least, so that handing it out is not what takes the time.
+pub(super) const TASK: usize = 16 * 1024;
+
+/// Fewer elements than these do not wake threads.
+const SERIAL: usize = 32 * 1024;
+
+/// Threads for a tensor of this size. Small ones do not even ask rayon, which would start its pool.
+pub(super) fn threads(elements: usize) -> usize {
+    if elements < SERIAL { 1 } else { rayon::current_num_threads() }
+}
+
+/// Calls `f` with the index and each chunk of `len` elements, on several threads where there are some.
+pub(super) fn each_chunk<T: Send>(threads: usize, data: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if threads > 1 {
+        data.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    } else {
+        data.chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    }
+}
+
+/// Calls `f` with each task, on several threads where there are some.
+pub(super) fn each<T: Send>(threads: usize, tasks: Vec<T>, f: impl Fn(T) + Sync) {
+    if threads > 1 {
+        tasks.into_par_iter().for_each(&f);
+    } else {
+        tasks.into_iter().for_each(f);
+    }
+}
+
+/// Pairs the chunks of `a` and `b` with their index; there are equally many.
+pub(super) fn zip_chunks<'d, A, B>(
+    a: &'d mut [A],
+    a_len: usize,
+    b: &'d mut [B],
+    b_len: usize,
+) -> Vec<(usize, &'d mut [A], &'d mut [B])> {
+    a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate().map(|(i, (a, b))| (i, a, b)).collect()
+}

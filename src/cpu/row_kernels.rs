@@ -1,0 +1,160 @@
+use super::element::Element;
+use super::moments::{Moments, Scale, float, in_range};
+use pulp::{Simd, WithSimd};
+
+/// Elements of a run that are summed in f32 before f64 takes over.
+pub(super) const BLOCK: usize = 1024;
+
+/// Independent sums, so that additions neither wait for each other nor grow long.
+const LANES: usize = 32;
+
+type Lanes = [f32; LANES];
+
+/// The moments of at most [`BLOCK`] neighbouring elements.
+#[derive(Debug)]
+pub(super) struct BlockMoments<'a, T> {
+    pub(super) elements: &'a [T],
+    pub(super) buffer: &'a mut [f32],
+    pub(super) centred: bool,
+}
+
+impl<T: Element> WithSimd for BlockMoments<'_, T> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Moments {
+        let x = T::read(self.elements, self.buffer);
+        let head = if self.centred { head_of(x) } else { 0.0 };
+        let (sum, squares) = sums_about(x, head);
+        if !in_range(squares) {
+            return Moments::in_f64(x.iter().copied(), self.centred);
+        }
+        Moments::about(head, float(x.len()), sum, squares, self.centred)
+    }
+}
+
+/// A value near the block's mean: the mean of its first quarter.
+///
+/// The squared distance of a quarter's mean from the whole's is at most three variances, so what
+/// rounding the squares about it costs is bounded whatever the elements are. Summing about the first
+/// element keeps the digits of large means, and makes equal elements exact.
+#[inline(always)]
+fn head_of(x: &[f32]) -> f32 {
+    let x = &x[..x.len().div_ceil(4)];
+    let first = x[0];
+    let mut sums = [0.0; LANES];
+    let mut chunks = x.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += x - first;
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(chunks.remainder()) {
+        *sum += x - first;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
+    let count = x.len() as f32;
+    first + total(sums) / count
+}
+
+/// The sums of `x - head` and of its square.
+#[inline(always)]
+fn sums_about(x: &[f32], head: f32) -> (f32, f32) {
+    let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
+    let mut chunks = x.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for ((sum, square), x) in sums.iter_mut().zip(&mut squares).zip(chunk) {
+            let d = x - head;
+            *sum += d;
+            *square += d * d;
+        }
+    }
+    for ((sum, square), x) in sums.iter_mut().zip(&mut squares).zip(chunks.remainder()) {
+        let d = x - head;
+        *sum += d;
+        *square += d * d;
+    }
+    (total(sums), total(squares))
+}
+
+#[inline(always)]
+fn total(lanes: Lanes) -> f32 {
+    let [mut eight, mut four, mut two] = [[0.0; 8]; 3];
+    for i in 0..8 {
+        eight[i] = (lanes[i] + lanes[i + 16]) + (lanes[i + 8] + lanes[i + 24]);
+    }
+    for i in 0..4 {
+        four[i] = eight[i] + eight[i + 4];
+    }
+    for i in 0..2 {
+        two[i] = four[i] + four[i + 2];
+    }
+    two[0] + two[1]
+}
+
+/// Scales neighbouring elements of one run: those from the run's element `from` on.
+#[derive(Debug)]
+pub(super) struct ApplyRun<'a, T> {
+    /// `None` where `output` holds the input.
+    pub(super) input: Option<&'a [T]>,
+    pub(super) output: &'a mut [T],
+    pub(super) scale: Scale,
+    /// The parameters from that of the run's first element on.
+    pub(super) weight: &'a [f32],
+    pub(super) bias: &'a [f32],
+    /// Elements of the run that share a parameter.
+    pub(super) divisor: usize,
+    pub(super) from: usize,
+    pub(super) buffers: &'a mut [[f32; BLOCK]; 2],
+}
+
+impl<T: Element> WithSimd for ApplyRun<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [wide, results] = self.buffers;
+        let mut done = 0;
+        for to in self.output.chunks_mut(BLOCK) {
+            let len = to.len();
+            let x = if let Some(input) = self.input {
+                T::read(&input[done..done + len], wide)
+            } else {
+                T::widen(to, &mut wide[..len]);
+                &wide[..len]
+            };
+            let y = T::target(to, results);
+            let from = self.from + done;
+            if self.divisor == 1 {
+                let parameters = from..from + len;
+                scale_each(x, y, self.scale, &self.weight[parameters.clone()], &self.bias[parameters]);
+            } else {
+                scale_shared(x, y, self.scale, self.weight, self.bias, (from, self.divisor));
+            }
+            T::finish(to, results);
+            done += len;
+        }
+    }
+}
+
+#[inline(always)]
+fn scale_each(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32]) {
+    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        *y = (x - scale.head - scale.tail) * scale.rstd * weight + bias;
+    }
+}
+
+/// As [`scale_each`], where `divisor` neighbours share a parameter.
+#[inline(always)]
+fn scale_shared(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32], (from, divisor): (usize, usize)) {
+    let mut done = 0;
+    while done < x.len() {
+        let parameter = (from + done) / divisor;
+        let end = (divisor - (from + done) % divisor).min(x.len() - done) + done;
+        let (weight, bias) = (weight[parameter], bias[parameter]);
+        for (y, x) in y[done..end].iter_mut().zip(&x[done..end]) {
+            *y = (x - scale.head - scale.tail) * scale.rstd * weight + bias;
+        }
+        done = end;
+    }
+}

@@ -1,0 +1,184 @@
+//! Statistics whose runs of `d` are long: blocks lie along the run.
+
+use super::Job;
+use super::element::Element;
+use super::moments::{Moments, Scale};
+use super::parallel::{self, TASK};
+use super::pieces::{self, Pieces};
+use super::row_kernels::{ApplyRun, BLOCK, BlockMoments};
+use crate::plan::Statistic;
+
+/// Blocks that one task sums up; it fixes the order of merging, so it depends on nothing.
+const CHUNK: usize = 64;
+
+/// A group that is larger may have left the cache when its moments are known.
+const CACHED_BYTES: usize = 2 << 20;
+
+/// Pieces of a group that are shorter cost more to keep apart than a second pass over memory.
+const LEAST_PIECE_BYTES: usize = 512;
+
+type Buffers = [[f32; BLOCK]; 2];
+
+/// Normalizes with the input's own statistics, and returns them.
+pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
+    let view = job.view;
+    let adjacent = view.b == 1 || view.c == 1;
+    let enough = job.threads == 1 || view.statistics() >= 2 * job.threads;
+    let cached = view.count() * size_of::<T>() <= CACHED_BYTES;
+    if adjacent && cached && (enough || chunks(job) == 1) {
+        return one_pass(job, output);
+    }
+    if !adjacent && cached && enough && view.d * size_of::<T>() >= LEAST_PIECE_BYTES {
+        return one_pass_scattered(job, output);
+    }
+    let moments = all_moments(job, job.input.unwrap_or(output));
+    let scales: Vec<Scale> = moments.iter().map(|&m| Scale::of(m, job.eps)).collect();
+    apply(job, &scales, output);
+    moments
+}
+
+/// Normalizes with given scales.
+pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
+    let view = job.view;
+    parallel::each_chunk(job.threads, output, TASK, |task, span| {
+        let mut buffers = [[0.0; BLOCK]; 2];
+        let (mut at, end) = (task * TASK, task * TASK + span.len());
+        while at < end {
+            let (run, from) = (at / view.d, at % view.d);
+            let (a, b, c) = (run / view.c / view.b, run / view.c % view.b, run % view.c);
+            let len = (view.d - from).min(end - at);
+            let start = at - task * TASK;
+            let to = &mut span[start..start + len];
+            apply_run(job, (a, b, c, from), to, scales[a * view.c + c], &mut buffers);
+            at += len;
+        }
+    });
+}
+
+fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
+    let (count, d) = (job.view.count(), job.view.d);
+    let groups = (TASK / count).max(1);
+    let mut moments = vec![Moments::NONE; job.view.statistics()];
+    let tasks = parallel::zip_chunks(output, groups * count, &mut moments, groups);
+    parallel::each(job.threads, tasks, |(task, outputs, moments)| {
+        let mut buffers = [[0.0; BLOCK]; 2];
+        for (i, (data, moments)) in outputs.chunks_mut(count).zip(moments).enumerate() {
+            let mut pieces = Pieces::Adjacent { data, stride: d };
+            *moments = normalize_group(job, task * groups + i, &mut pieces, &mut buffers);
+        }
+    });
+    moments
+}
+
+fn one_pass_scattered<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
+    let view = job.view;
+    let mut moments = vec![Moments::NONE; view.statistics()];
+    let groups = pieces::bands(output, view.b, view.c * view.d, view.d);
+    let tasks = groups.into_iter().zip(&mut moments).enumerate().collect();
+    parallel::each(job.threads, tasks, |(group, (mut pieces, moments))| {
+        *moments = normalize_group(job, group, &mut pieces, &mut [[0.0; BLOCK]; 2]);
+    });
+    moments
+}
+
+fn normalize_group<T: Element>(
+    job: &Job<'_, T>,
+    group: usize,
+    pieces: &mut Pieces<'_, T>,
+    buffers: &mut Buffers,
+) -> Moments {
+    let view = job.view;
+    let (a, c) = if view.c == 1 { (group, 0) } else { (group / view.c, group % view.c) };
+    let moments = group_moments(job, buffers, |b| match job.input {
+        Some(input) => &input[((a * view.b + b) * view.c + c) * view.d..][..view.d],
+        None => pieces.get(b, 0..view.d),
+    });
+    let scale = Scale::of(moments, job.eps);
+    for b in 0..view.b {
+        apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), scale, buffers);
+    }
+    moments
+}
+
+fn apply_run<T: Element>(
+    job: &Job<'_, T>,
+    (a, b, c, from): (usize, usize, usize, usize),
+    output: &mut [T],
+    scale: Scale,
+    buffers: &mut Buffers,
+) {
+    let view = job.view;
+    let first = job.parameters.map.index(a, b, c, 0);
+    let start = ((a * view.b + b) * view.c + c) * view.d + from;
+    job.simd.dispatch(ApplyRun {
+        input: job.input.map(|x| &x[start..start + output.len()]),
+        output,
+        scale,
+        weight: &job.parameters.weight[first..],
+        bias: &job.parameters.bias[first..],
+        divisor: job.parameters.map.d_divisor,
+        from,
+        buffers,
+    });
+}
+
+/// Chunks of blocks that a group is summed in.
+fn chunks<T>(job: &Job<'_, T>) -> usize {
+    (job.view.b * job.view.d.div_ceil(BLOCK)).div_ceil(CHUNK)
+}
+
+fn group_moments<'r, T: Element>(job: &Job<'_, T>, buffers: &mut Buffers, run: impl Fn(usize) -> &'r [T]) -> Moments {
+    match chunks(job) {
+        1 => chunk_moments(job, 0, buffers, run),
+        chunks => {
+            let parts: Vec<Moments> = (0..chunks).map(|i| chunk_moments(job, i, buffers, &run)).collect();
+            Moments::merge(parts.iter().copied())
+        }
+    }
+}
+
+/// The moments of chunk `chunk` of the group whose elements `run` gives.
+fn chunk_moments<'r, T: Element>(
+    job: &Job<'_, T>,
+    chunk: usize,
+    buffers: &mut Buffers,
+    run: impl Fn(usize) -> &'r [T],
+) -> Moments {
+    let centred = job.statistic == Statistic::Centred;
+    let mut block_moments = |elements| job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers[0], centred });
+    let blocks_a_run = job.view.d.div_ceil(BLOCK);
+    if blocks_a_run == 1 && job.view.b == 1 {
+        return block_moments(run(0));
+    }
+    let blocks = chunk * CHUNK..((chunk + 1) * CHUNK).min(job.view.b * blocks_a_run);
+    let mut parts = [Moments::NONE; CHUNK];
+    let parts = &mut parts[..blocks.len()];
+    for (part, block) in parts.iter_mut().zip(blocks) {
+        let run = run(block / blocks_a_run);
+        let start = block % blocks_a_run * BLOCK;
+        *part = block_moments(&run[start..(start + BLOCK).min(run.len())]);
+    }
+    Moments::merge(parts.iter().copied())
+}
+
+/// The moments of every group, with a group's chunks on as many threads as there are.
+fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
+    let view = job.view;
+    let chunks = chunks(job);
+    let mut parts = vec![Moments::NONE; view.statistics() * chunks];
+    let parts_a_task = (TASK * chunks / view.count()).max(1);
+    parallel::each_chunk(job.threads, &mut parts, parts_a_task, |task, parts| {
+        let mut buffers = [[0.0; BLOCK]; 2];
+        for (i, part) in parts.iter_mut().enumerate() {
+            let (group, chunk) = ((task * parts_a_task + i) / chunks, (task * parts_a_task + i) % chunks);
+            *part = chunk_moments(job, chunk, &mut buffers, |b| {
+                let run = (group / view.c * view.b + b) * view.c + group % view.c;
+                &input[run * view.d..][..view.d]
+            });
+        }
+    });
+    if chunks == 1 {
+        return parts;
+    }
+    parts.chunks(chunks).map(|parts| Moments::merge(parts.iter().copied())).collect()
+}

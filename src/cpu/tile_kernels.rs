@@ -1,0 +1,339 @@
+use super::element::Element;
+use super::moments::{Moments, Scale, float, in_range};
+use super::pieces::Pieces;
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// Rows of a column that are summed in f32 before f64 takes over.
+pub(super) const BLOCK_ROWS: usize = 128;
+
+/// Independent sums of a column, row `i` going to sum `i % LANES`: sums stay short, and where rows
+/// are narrow `LANES` of them make one wide row.
+const LANES: usize = 8;
+
+/// Columns of a tile at most.
+pub(super) const TILE: usize = 256;
+
+/// Count, means and centred sums of squares of a tile's columns, which have equally many rows.
+#[derive(Debug)]
+pub(super) struct ColumnMoments {
+    count: f64,
+    means: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl ColumnMoments {
+    /// The moments of `width` columns without rows.
+    pub(super) fn new(width: usize) -> Self {
+        Self { count: 0.0, means: vec![0.0; width], squares: vec![0.0; width] }
+    }
+
+    /// Forgets all rows, for a tile of `width` columns.
+    pub(super) fn clear(&mut self, width: usize) {
+        self.count = 0.0;
+        for values in [&mut self.means, &mut self.squares] {
+            values.clear();
+            values.resize(width, 0.0);
+        }
+    }
+
+    /// The moments of column `i`.
+    #[inline(always)]
+    pub(super) fn get(&self, i: usize) -> Moments {
+        Moments { count: self.count, mean: self.means[i], squares: self.squares[i] }
+    }
+
+    /// Adds a block of `rows` rows (Chan et al.).
+    #[inline(always)]
+    fn join(&mut self, rows: f64, block_means: &[f64], block_squares: &[f64]) {
+        let count = self.count + rows;
+        let (share, weight) = (rows / count, self.count * rows / count);
+        let own = self.means.iter_mut().zip(&mut self.squares);
+        for (((mean, squares), block_mean), block_squares) in own.zip(block_means).zip(block_squares) {
+            let delta = block_mean - *mean;
+            *mean += delta * share;
+            *squares += block_squares + delta * delta * weight;
+        }
+        self.count = count;
+    }
+}
+
+/// Merges every `d` neighbouring columns, which then all have the moments of them together.
+#[derive(Debug)]
+pub(super) struct MergeRuns<'a> {
+    pub(super) moments: &'a mut ColumnMoments,
+    pub(super) d: usize,
+}
+
+impl WithSimd for MergeRuns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        if self.d == 1 {
+            return;
+        }
+        let rows = self.moments.count;
+        self.moments.count *= float(self.d);
+        let runs = self.moments.means.chunks_exact_mut(self.d).zip(self.moments.squares.chunks_exact_mut(self.d));
+        for (means, squares) in runs {
+            let together = Moments::of_columns(rows, means, squares);
+            means.fill(together.mean);
+            squares.fill(together.squares);
+        }
+    }
+}
+
+/// Sets the scale of every column from its moments.
+#[derive(Debug)]
+pub(super) struct SetScales<'a> {
+    pub(super) moments: &'a ColumnMoments,
+    pub(super) eps: f64,
+    pub(super) coefficients: &'a mut Coefficients,
+}
+
+impl WithSimd for SetScales<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let ColumnMoments { count, means, squares } = self.moments;
+        let Coefficients { head, tail, rstd, .. } = &mut *self.coefficients;
+        let width = means.len();
+        let coefficients = head[..width].iter_mut().zip(&mut tail[..width]).zip(&mut rstd[..width]);
+        for ((((head, tail), rstd), mean), squares) in coefficients.zip(means).zip(squares) {
+            let scale = Scale::new(*mean, squares / count, self.eps);
+            (*head, *tail, *rstd) = (scale.head, scale.tail, scale.rstd);
+        }
+        self.coefficients.repeat(width);
+    }
+}
+
+/// Where a tile is summed.
+#[derive(Debug)]
+pub(super) struct Workspace {
+    packed: Vec<f32>,
+    heads: Vec<f32>,
+    sums: Vec<f32>,
+    squares: Vec<f32>,
+    block_means: Vec<f64>,
+    block_squares: Vec<f64>,
+}
+
+impl Workspace {
+    /// Room for tiles of `rows` rows and `width` columns.
+    pub(super) fn new(rows: usize, width: usize) -> Self {
+        let lanes = vec![0.0; LANES * width];
+        let packed = vec![0.0; rows.min(BLOCK_ROWS) * width];
+        let block = vec![0.0; width];
+        Self {
+            packed,
+            heads: lanes.clone(),
+            sums: lanes.clone(),
+            squares: lanes,
+            block_means: block.clone(),
+            block_squares: block,
+        }
+    }
+}
+
+/// Adds at most [`BLOCK_ROWS`] rows of a tile to the moments of its columns.
+#[derive(Debug)]
+pub(super) struct AddRows<'a, F> {
+    /// Gives piece `i` of the tile, which is one row or several whole ones.
+    pub(super) piece: F,
+    pub(super) pieces: Range<usize>,
+    pub(super) workspace: &'a mut Workspace,
+    pub(super) centred: bool,
+    pub(super) moments: &'a mut ColumnMoments,
+}
+
+impl<'r, T: Element, F: Fn(usize) -> &'r [T]> WithSimd for AddRows<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = self.moments.means.len();
+        let Workspace { packed, heads, sums, squares, block_means, block_squares } = self.workspace;
+        let data = pack(packed, self.pieces, self.piece);
+        let rows = data.len() / width;
+        let (means, totals) = (&mut block_means[..width], &mut block_squares[..width]);
+        if rows == 1 {
+            take_row(data, means, totals, self.centred);
+            return self.moments.join(1.0, means, totals);
+        }
+        // Lanes without rows stay zero, so leaving them out changes no sum.
+        let wide = LANES.min(rows.next_power_of_two()) * width;
+        let (heads, sums, squares) = (&mut heads[..wide], &mut sums[..wide], &mut squares[..wide]);
+        if self.centred {
+            find_heads(data, heads, sums, width);
+        } else {
+            heads.fill(0.0);
+        }
+        sum_about(data, heads, sums, squares);
+        fold(sums, width);
+        fold(squares, width);
+        let (heads, sums, squares) = (&heads[..width], &sums[..width], &squares[..width]);
+        let blocks = means.iter_mut().zip(&mut *totals);
+        for ((((mean, total), head), sum), square) in blocks.zip(heads).zip(sums).zip(squares) {
+            let block = Moments::about(*head, float(rows), *sum, *square, self.centred);
+            (*mean, *total) = (block.mean, block.squares);
+        }
+        if squares.iter().fold(false, |any, square| any | !in_range(*square)) {
+            redo_in_f64(data, squares, means, totals, self.centred);
+        }
+        self.moments.join(float(rows), means, totals);
+    }
+}
+
+/// The moments of columns of one row.
+#[inline(always)]
+fn take_row(row: &[f32], means: &mut [f64], totals: &mut [f64], centred: bool) {
+    for ((mean, total), x) in means.iter_mut().zip(totals).zip(row) {
+        let x = f64::from(*x);
+        (*mean, *total) = if centred { (x, 0.0) } else { (0.0, x * x) };
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn redo_in_f64(data: &[f32], squares: &[f32], means: &mut [f64], totals: &mut [f64], centred: bool) {
+    let width = squares.len();
+    let columns = squares.iter().enumerate().filter(|(_, square)| !in_range(**square));
+    for (column, _) in columns {
+        let block = Moments::in_f64(data[column..].iter().step_by(width).copied(), centred);
+        (means[column], totals[column]) = (block.mean, block.squares);
+    }
+}
+
+#[inline(always)]
+fn pack<'r, 'p, T: Element>(
+    packed: &'p mut [f32],
+    pieces: Range<usize>,
+    piece: impl Fn(usize) -> &'r [T],
+) -> &'p [f32] {
+    let mut len = 0;
+    for i in pieces {
+        let piece = piece(i);
+        T::widen(piece, &mut packed[len..len + piece.len()]);
+        len += piece.len();
+    }
+    &packed[..len]
+}
+
+/// Values near the columns' means, as [`super::row_kernels`] finds them, repeated for every lane.
+#[inline(always)]
+fn find_heads(data: &[f32], heads: &mut [f32], sums: &mut [f32], width: usize) {
+    let rows = (data.len() / width).div_ceil(4);
+    for heads in heads.chunks_exact_mut(width) {
+        heads.copy_from_slice(&data[..width]);
+    }
+    sums.fill(0.0);
+    for row in data[..rows * width].chunks(sums.len()) {
+        for ((sum, x), head) in sums.iter_mut().zip(row).zip(&*heads) {
+            *sum += x - head;
+        }
+    }
+    fold(sums, width);
+    #[expect(clippy::cast_precision_loss, reason = "a block has few rows")]
+    let rows = rows as f32;
+    for heads in heads.chunks_exact_mut(width) {
+        for (head, sum) in heads.iter_mut().zip(&*sums) {
+            *head += sum / rows;
+        }
+    }
+}
+
+#[inline(always)]
+fn sum_about(data: &[f32], heads: &[f32], sums: &mut [f32], squares: &mut [f32]) {
+    sums.fill(0.0);
+    squares.fill(0.0);
+    for row in data.chunks(sums.len()) {
+        for (((sum, square), x), head) in sums.iter_mut().zip(squares.iter_mut()).zip(row).zip(heads) {
+            let d = x - head;
+            *sum += d;
+            *square += d * d;
+        }
+    }
+}
+
+/// Adds a column's lanes up, pair by pair.
+#[inline(always)]
+fn fold(lanes: &mut [f32], width: usize) {
+    let mut half = lanes.len() / 2;
+    while half >= width {
+        let (low, high) = lanes.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low += *high;
+        }
+        half /= 2;
+    }
+}
+
+/// The scale and the parameters of every element of a piece.
+#[derive(Debug)]
+pub(super) struct Coefficients {
+    pub(super) head: Vec<f32>,
+    pub(super) tail: Vec<f32>,
+    pub(super) rstd: Vec<f32>,
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+}
+
+impl Coefficients {
+    /// Room for pieces of `len` elements.
+    pub(super) fn new(len: usize) -> Self {
+        let zeros = vec![0.0; len];
+        Self { head: zeros.clone(), tail: zeros.clone(), rstd: zeros.clone(), weight: zeros.clone(), bias: zeros }
+    }
+
+    /// Repeats the scales of a row of `width` elements for the other rows of a piece.
+    #[inline(always)]
+    pub(super) fn repeat(&mut self, width: usize) {
+        for values in [&mut self.head, &mut self.tail, &mut self.rstd] {
+            let (first, others) = values.split_at_mut(width);
+            others.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(first));
+        }
+    }
+}
+
+/// Scales pieces of a tile that share their coefficients.
+#[derive(Debug)]
+pub(super) struct ApplyTile<'a, 'o, T, F> {
+    /// Gives piece `i` of the input; `None` where the output holds it.
+    pub(super) input: Option<F>,
+    pub(super) output: &'a mut Pieces<'o, T>,
+    pub(super) pieces: Range<usize>,
+    /// The tile's elements in a piece.
+    pub(super) range: Range<usize>,
+    pub(super) coefficients: &'a Coefficients,
+    /// Room for input and results.
+    pub(super) wide: &'a mut [f32],
+    pub(super) results: &'a mut [f32],
+}
+
+impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let len = self.range.len();
+        let Coefficients { head, tail, rstd, weight, bias } = self.coefficients;
+        let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
+        let (weight, bias) = (&weight[..len], &bias[..len]);
+        for i in self.pieces {
+            let to = self.output.get_mut(i, self.range.clone());
+            let x = if let Some(input) = &self.input {
+                T::read(input(i), self.wide)
+            } else {
+                T::widen(to, &mut self.wide[..len]);
+                &self.wide[..len]
+            };
+            let (x, y) = (&x[..len], &mut T::target(to, self.results)[..len]);
+            for j in 0..len {
+                y[j] = (x[j] - head[j] - tail[j]) * rstd[j] * weight[j] + bias[j];
+            }
+            T::finish(to, self.results);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The program as a person or a script meets it: results, exit statuses, refusals.
+#![cfg(feature = "cli")]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).args(arguments).output().expect("the program starts")
+}
+
+fn case(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).to_string_lossy().into_owned()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder for the test")
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).to_string_lossy().into_owned()
+}
+
+/// A `.npy` file: version, header, data.
+fn npy(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x93, b'N', b'U', b'M', b'P', b'Y', version, 0];
+    match version {
+        1 => bytes.extend(u16::try_from(header.len()).expect("short").to_le_bytes()),
+        _ => bytes.extend(u32::try_from(header.len()).expect("short").to_le_bytes()),
+    }
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn header(descriptor: &str, order: &str, shape: &str) -> String {
+    format!("{{'descr': '{descriptor}', 'fortran_order': {order}, 'shape': {shape}, }}\n")
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn write(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> String {
+    let path = path(folder, name);
+    std::fs::write(&path, bytes).expect("written");
+    path
+}
+
+/// The f32 values at the end of a file that holds nothing after them.
+fn last_floats(path: &str, count: usize) -> Vec<f32> {
+    let bytes = std::fs::read(path).expect("the output is there");
+    bytes[bytes.len() - 4 * count..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+#[test]
+fn run_normalizes_npy_files_of_either_order() {
+    let folder = folder();
+    for (order, values) in [("False", [1.0, 2.0, 3.0, 4.0, 6.0, 8.0]), ("True", [1.0, 4.0, 2.0, 6.0, 3.0, 8.0])] {
+        for version in [1, 2, 3] {
+            let input = write(&folder, "x.npy", &npy(version, &header("<f4", order, "(2, 3)"), &floats(&values)));
+            let output = path(&folder, "y.npy");
+            let run = program(&["run", "layer_norm", &input, "-o", &output, "--adapter", "cpu", "--verify"]);
+            assert!(run.status.success(), "{}", text(&run.stderr));
+            let got = last_floats(&output, 6);
+            let want = [-1.224_735_7, 0.0, 1.224_735_7, -1.224_742_6, 0.0, 1.224_742_6];
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() < 2e-6, "order {order}: {got} instead of {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn run_reads_f16_and_scalars_of_parameters() {
+    let folder = folder();
+    let halves: Vec<u8> = [1.0, 2.0, 3.0, 6.0].iter().flat_map(|&v| half::f16::from_f64(v).to_le_bytes()).collect();
+    let input = write(&folder, "x.npy", &npy(1, &header("<f2", "False", "(1, 4)"), &halves));
+    let run = program(&["run", "rms_norm", &input, "--adapter", "cpu", "--verify", "--json"]);
+    let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    assert_eq!((report["dtype"].as_str(), report["verify"]["within_tolerance"].as_bool()), (Some("f16"), Some(true)));
+}
+
+#[test]
+fn run_takes_one_layer_of_a_model_by_its_prefix() {
+    let folder = folder();
+    let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(1, 2)"), &floats(&[1.0, 3.0])));
+    let model = safetensors(
+        r#"{"model.norm.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"model.norm.weight":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#,
+        &floats(&[10.0, 20.0, 2.0, 4.0]),
+    );
+    let model = write(&folder, "model.safetensors", &model);
+    let output = path(&folder, "y.npy");
+    for prefix in ["model.norm", "model.norm."] {
+        let run = program(&[
+            "run",
+            "layer_norm",
+            &input,
+            "-o",
+            &output,
+            "--params",
+            &model,
+            "--prefix",
+            prefix,
+            "--adapter",
+            "cpu",
+        ]);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        let got = last_floats(&output, 2);
+        assert!((got[0] - 8.0).abs() < 1e-3 && (got[1] - 24.0).abs() < 1e-3, "{got:?}");
+    }
+    let run = program(&["run", "layer_norm", &input, "--params", &model, "--prefix", "model.nrm"]);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(text(&run.stderr).contains("model.norm"), "a near name is offered: {}", text(&run.stderr));
+}
+
+#[test]
+fn run_verifies_the_main_job_and_says_where_it_ran() {
+    let folder = folder();
+    let output = path(&folder, "y.safetensors");
+    let input = case("layer_norm/real_minilm_06.safetensors");
+    let run = program(&["run", "layer_norm", &input, "-o", &output, "--adapter", "cpu", "--verify"]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains("on the CPU; for a GPU"), "{}", text(&run.stderr));
+    assert!(text(&run.stdout).contains("against the f64 reference"), "{}", text(&run.stdout));
+    assert!(Path::new(&output).exists(), "the output is written");
+}
+
+#[test]
+fn training_writes_the_running_estimates_along() {
+    let folder = folder();
+    let output = path(&folder, "y.safetensors");
+    let input = case("batch_norm/train_4d.safetensors");
+    let run = program(&["run", "batch_norm", &input, "-o", &output, "--adapter", "cpu", "--json"]);
+    let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    assert!(report["running"]["running_mean"].is_array(), "{report}");
+    let bytes = std::fs::read(&output).expect("the output is there");
+    for name in ["output", "running_mean", "running_var", "num_batches_tracked"] {
+        assert!(text(&bytes).contains(&format!("\"{name}\"")), "{name} is in the file");
+    }
+}
+
+#[test]
+fn the_output_may_replace_the_input() {
+    let folder = folder();
+    let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(1, 3)"), &floats(&[1.0, 2.0, 3.0])));
+    let run = program(&["run", "layer_norm", &input, "-o", &input, "--adapter", "cpu"]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!((last_floats(&input, 3)[2] - 1.224_735_7).abs() < 2e-6, "the file is the result");
+}
+
+/// What cannot be used: the bytes of a file and its name, arguments after it, what the message says.
+fn unusable() -> Vec<(&'static str, &'static str, Vec<u8>, Vec<&'static str>, Vec<&'static str>)> {
+    let good = || npy(1, &header("<f4", "False", "(2, 3)"), &floats(&[0.0; 6]));
+    let of = |descriptor: &str| npy(1, &header(descriptor, "False", "(2, 3)"), &[0; 64]);
+    let tensor = |shape: &str, offsets: &str, data: &[u8]| {
+        safetensors(&format!(r#"{{"x":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#), data)
+    };
+    let nested = format!("{{'descr': {}'<f4'", "(".repeat(60_000));
+    vec![
+        ("empty", "x.npy", vec![], vec![], vec!["magic string"]),
+        ("no magic", "x.npy", b"PK\x03\x04 not an array".to_vec(), vec![], vec!["magic string"]),
+        ("version 9", "x.npy", npy(9, "", &[]), vec![], vec!["version", "9"]),
+        ("header past the file", "x.npy", npy(1, "{}", &[])[..9].to_vec(), vec![], vec!["version"]),
+        (
+            "header length past the file",
+            "x.npy",
+            {
+                let mut b = npy(2, "{}", &[]);
+                b[8..12].fill(0xff);
+                b
+            },
+            vec![],
+            vec!["header length", "4294967295"],
+        ),
+        ("deep header", "x.npy", npy(2, &nested, &[]), vec![], vec!["nested"]),
+        ("header of another kind", "x.npy", npy(1, "[1, 2]\n", &[]), vec![], vec!["x.npy"]),
+        ("pickled objects", "x.npy", of("|O"), vec![], vec!["pickled objects"]),
+        ("big-endian", "x.npy", of(">f4"), vec![], vec!["big-endian", ">f4"]),
+        ("f64", "x.npy", of("<f8"), vec![], vec!["dtype", "<f8", "<f4 or <f2"]),
+        ("integers", "x.npy", of("<i4"), vec![], vec!["dtype", "<i4"]),
+        ("truncated", "x.npy", good()[..good().len() - 1].to_vec(), vec![], vec!["x.npy"]),
+        ("too long", "x.npy", [good(), vec![0]].concat(), vec![], vec!["x.npy"]),
+        (
+            "a shape without data",
+            "x.npy",
+            npy(1, &header("<f4", "False", "(1000000000, 1000)"), &[]),
+            vec![],
+            vec!["x.npy"],
+        ),
+        (
+            "a shape that overflows",
+            "x.npy",
+            npy(1, &header("<f4", "False", "(9223372036854775807, 9)"), &[]),
+            vec![],
+            vec!["x.npy"],
+        ),
+        ("empty safetensors", "x.safetensors", vec![], vec![], vec!["x.safetensors"]),
+        (
+            "safetensors header past the file",
+            "x.safetensors",
+            u64::MAX.to_le_bytes().to_vec(),
+            vec![],
+            vec!["x.safetensors"],
+        ),
+        ("safetensors that is no JSON", "x.safetensors", safetensors("{\"x\":", &[]), vec![], vec!["x.safetensors"]),
+        (
+            "not UTF-8",
+            "x.safetensors",
+            [2u64.to_le_bytes().to_vec(), vec![0xff, 0xfe]].concat(),
+            vec![],
+            vec!["x.safetensors"],
+        ),
+        ("deep JSON", "x.safetensors", safetensors(&"[".repeat(100_000), &[]), vec![], vec!["x.safetensors"]),
+        ("offsets past the file", "x.safetensors", tensor("[2]", "[0,8]", &[0; 4]), vec![], vec!["x.safetensors"]),
+        ("offsets backwards", "x.safetensors", tensor("[2]", "[8,0]", &[0; 8]), vec![], vec!["x.safetensors"]),
+        ("offsets of another size", "x.safetensors", tensor("[3]", "[0,8]", &[0; 8]), vec![], vec!["x.safetensors"]),
+        (
+            "a shape product that overflows",
+            "x.safetensors",
+            tensor("[9223372036854775807,9]", "[0,8]", &[0; 8]),
+            vec![],
+            vec!["x.safetensors"],
+        ),
+        (
+            "no such tensor",
+            "x.safetensors",
+            tensor("[2]", "[0,8]", &[0; 8]),
+            vec!["--tensor", "y"],
+            vec!["--tensor y", "x"],
+        ),
+        ("an unknown ending", "x.csv", b"1,2".to_vec(), vec![], vec![".npy or .safetensors", "x.csv"]),
+        (
+            "an unknown attribute",
+            "x.npy",
+            good(),
+            vec!["--set", "epsilon=1"],
+            vec!["epsilon", "normalized_shape, axes, eps"],
+        ),
+        ("an attribute without value", "x.npy", good(), vec!["--set", "eps"], vec!["eps", "key=value"]),
+        ("an attribute of another type", "x.npy", good(), vec!["--set", "eps=small"], vec!["eps", "small"]),
+        (
+            "another normalized_shape",
+            "x.npy",
+            good(),
+            vec!["--set", "normalized_shape=[4]"],
+            vec!["input", "[2, 3]", "[4]"],
+        ),
+        ("an unknown adapter", "x.npy", good(), vec!["--adapter", "voodoo"], vec!["adapter", "voodoo"]),
+        ("all adapters", "x.npy", good(), vec!["--adapter", "all"], vec!["--adapter all", "reference, cpu"]),
+        (
+            "parameters that are not there",
+            "x.npy",
+            good(),
+            vec!["--params", "nowhere.safetensors"],
+            vec!["nowhere.safetensors"],
+        ),
+        ("output of another kind", "x.npy", good(), vec!["-o", "y.txt"], vec!["output", "y.txt"]),
+        ("output in no folder", "x.npy", good(), vec!["-o", "no/such/folder/y.npy"], vec!["output", "no/such/folder"]),
+    ]
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_by_name_and_leaves_nothing_behind() {
+    let mut faults = Vec::new();
+    for (name, file, bytes, arguments, parts) in unusable() {
+        let folder = folder();
+        let input = write(&folder, file, &bytes);
+        let output = path(&folder, "y.npy");
+        let mut all = vec!["run", "layer_norm", &input];
+        if !arguments.contains(&"-o") {
+            all.extend(["-o", &output]);
+        }
+        if !arguments.contains(&"--adapter") {
+            all.extend(["--adapter", "cpu"]);
+        }
+        all.extend(&arguments);
+        let run = program(&all);
+        let message = text(&run.stderr);
+        if run.status.code() != Some(2) || message.contains("panicked") {
+            faults.push(format!("{name}: status {:?}: {message}", run.status.code()));
+        }
+        if let Some(part) = parts.iter().find(|part| !message.contains(**part)) {
+            faults.push(format!("{name}: {message:?} does not say {part:?}"));
+        }
+        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("readable").collect();
+        if left.len() != 1 {
+            faults.push(format!("{name}: left behind {left:?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn a_forced_strategy_is_taken_or_refused_by_name() {
+    let input = case("layer_norm/row_256.safetensors");
+    let force = |strategy: &str, adapter: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpu-norm"));
+        command.args(["check", &input, "--adapter", adapter]).env("WGPU_NORM_STRATEGY", strategy);
+        command.output().expect("the program starts")
+    };
+    let unknown = force("warp", "cpu");
+    assert_eq!(unknown.status.code(), Some(2), "an unknown strategy is refused");
+    assert!(
+        text(&unknown.stderr).contains("resident, streaming, split, column or affine"),
+        "{}",
+        text(&unknown.stderr)
+    );
+    if std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|v| v == "off") {
+        return;
+    }
+    for strategy in ["resident", "streaming", "split"] {
+        assert_eq!(force(strategy, "all").status.code(), Some(0), "{strategy} serves a row of 256");
+    }
+    let refused = force("affine", "all");
+    assert_eq!(refused.status.code(), Some(1), "affine cannot take statistics of the input");
+    assert!(text(&refused.stdout).contains("strategy: affine cannot serve"), "{}", text(&refused.stdout));
+}
+
+#[test]
+fn check_counts_and_exits_as_it_says() {
+    let rows: [(&str, i32, &str); 4] = [
+        ("layer_norm/last_1.safetensors", 0, "1 passed, 0 failed, 0 skipped"),
+        ("layer_norm/last_1_backward.safetensors", 1, "0 passed, 1 failed, 0 skipped"),
+        ("switchable_norm/train_4d.safetensors", 1, "0 passed, 1 failed, 0 skipped"),
+        ("README.md", 1, "0 passed, 1 failed, 0 skipped"),
+    ];
+    for (name, status, closing) in rows {
+        let check = program(&["check", &case(name), "--adapter", "cpu"]);
+        let report = text(&check.stdout);
+        assert_eq!(check.status.code(), Some(status), "{name}: {report}");
+        assert_eq!(report.lines().last(), Some(closing), "{name}");
+        let first = if status == 0 { "pass " } else { "FAIL " };
+        assert!(report.starts_with(first), "{name}: {report}");
+    }
+    let folder = folder();
+    for nothing in [path(&folder, "nowhere"), path(&folder, "")] {
+        let check = program(&["check", &nothing]);
+        assert_eq!(check.status.code(), Some(2), "{}", text(&check.stderr));
+    }
+}
+
+/// A case whose expectation is changed by hand has to fail: the comparison compares.
+#[test]
+fn check_fails_a_case_that_expects_something_else() {
+    let folder = folder();
+    let original = std::fs::read(case("layer_norm/row_2.safetensors")).expect("the case is there");
+    let length = usize::try_from(u64::from_le_bytes(original[..8].try_into().expect("8 bytes"))).expect("short");
+    let header: Value = serde_json::from_slice(&original[8..8 + length]).expect("JSON");
+    let offset = header["expected.output"]["data_offsets"][0].as_u64().expect("an offset");
+    let place = 8 + length + usize::try_from(offset).expect("short");
+    let mut changed = original.clone();
+    let value = f32::from_le_bytes(changed[place..place + 4].try_into().expect("4 bytes"));
+    changed[place..place + 4].copy_from_slice(&(value + 1e-3).to_le_bytes());
+    let file = write(&folder, "changed.safetensors", &changed);
+    let check = program(&["check", &file, "--adapter", "cpu"]);
+    assert_eq!(check.status.code(), Some(1), "{}", text(&check.stdout));
+    assert!(text(&check.stdout).contains("output[0]"), "{}", text(&check.stdout));
+}
+
+#[test]
+fn errors_are_json_where_json_is_asked_for() {
+    let run = program(&["run", "layer_norm", "nowhere.npy", "--json"]);
+    let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    assert!(report["error"].as_str().is_some_and(|e| e.contains("nowhere.npy")), "{report}");
+    assert_eq!(run.status.code(), Some(2));
+}
+
+#[test]
+fn adapters_lists_what_is_here() {
+    let listed = program(&["adapters", "--json"]);
+    let report: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let adapters = report["adapters"].as_array().expect("a list");
+    let names: Vec<&str> = adapters.iter().filter_map(|a| a["name"].as_str()).collect();
+    assert_eq!(names[..2], ["reference", "cpu"]);
+    assert_eq!(adapters.iter().filter(|a| a["auto"] == true).count(), 1, "auto takes one");
+    assert!(program(&["adapters"]).status.success(), "for people too");
+}
+
+#[test]
+fn a_folder_is_searched_in_order() {
+    let check = program(&["check", &case("rms_norm"), "--adapter", "cpu", "--json"]);
+    let report: Value = serde_json::from_slice(&check.stdout).expect("JSON");
+    let cases: Vec<&str> =
+        report["results"].as_array().expect("a list").iter().filter_map(|row| row["case"].as_str()).collect();
+    let mut sorted = cases.clone();
+    sorted.sort_unstable();
+    assert!(cases.len() > 10 && cases == sorted, "{cases:?}");
+}
