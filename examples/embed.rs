@@ -15,6 +15,8 @@ use wgpu_norm::{Dtype, Spec};
 
 const TOKENS: usize = 128;
 const FEATURES: usize = 384;
+/// Workgroups of the application's own kernel, one lane a value.
+const WORKGROUPS: u32 = 128 * 384 / 64;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (device, queue) = pollster::block_on(own_device())?;
@@ -137,6 +139,6 @@ impl Scale {
     fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups((TOKENS * FEATURES).div_ceil(64) as u32, 1, 1);
+        pass.dispatch_workgroups(WORKGROUPS, 1, 1);
     }
 }

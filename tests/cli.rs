@@ -160,8 +160,10 @@ fn the_output_may_replace_the_input() {
     assert!((last_floats(&input, 3)[2] - 1.224_735_7).abs() < 2e-6, "the file is the result");
 }
 
-/// What cannot be used: the bytes of a file and its name, arguments after it, what the message says.
-fn unusable() -> Vec<(&'static str, &'static str, Vec<u8>, Vec<&'static str>, Vec<&'static str>)> {
+/// What cannot be used: what is wrong, the file's name and bytes, arguments after it, what the message says.
+type Unusable = (&'static str, &'static str, Vec<u8>, Vec<&'static str>, Vec<&'static str>);
+
+fn unusable() -> Vec<Unusable> {
     let good = || npy(1, &header("<f4", "False", "(2, 3)"), &floats(&[0.0; 6]));
     let of = |descriptor: &str| npy(1, &header(descriptor, "False", "(2, 3)"), &[0; 64]);
     let tensor = |shape: &str, offsets: &str, data: &[u8]| {

@@ -161,7 +161,8 @@ proptest! {
 #[test]
 fn each_norm_lowers_to_the_view_of_the_table() {
     let (first, last): ([usize; 4], [usize; 4]) = ([2, 6, 5, 7], [2, 5, 7, 6]);
-    let rows: [(&str, Box<dyn Norm>, [usize; 4], View); 11] = [
+    type Row = (&'static str, Box<dyn Norm>, [usize; 4], View);
+    let rows: [Row; 11] = [
         ("layer, last two", Box::new(LayerNorm::new([5, 7])), first, View::new(12, 1, 1, 35)),
         ("layer, all", Box::new(LayerNorm::new(first)), first, View::new(1, 1, 1, 420)),
         ("RMS, last", Box::new(RmsNorm::new([7])), first, View::new(60, 1, 1, 7)),

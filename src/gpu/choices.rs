@@ -30,7 +30,7 @@ impl Planner<'_> {
 
     /// Whole packs need rows and offsets that are multiples of four elements.
     pub(super) fn element(&self, row: u64) -> Element {
-        let whole = row % 4 == 0 && self.wishes.alignment % (4 * self.plan.dtype.size() as u64) == 0;
+        let whole = row.is_multiple_of(4) && self.wishes.alignment.is_multiple_of(4 * self.plan.dtype.size() as u64);
         match (self.plan.dtype, self.device.native_f16, whole) {
             (Dtype::F32, _, true) => Element::F32x4,
             (Dtype::F32, _, false) => Element::F32x1,
@@ -60,8 +60,8 @@ impl Planner<'_> {
 
     pub(super) fn parameter(&self, row: u64) -> Parameter {
         let map = self.plan.affine.map;
-        let whole = row % 4 == 0
-            && self.wishes.alignment % 16 == 0
+        let whole = row.is_multiple_of(4)
+            && self.wishes.alignment.is_multiple_of(16)
             && [map.a_scale, map.b_scale, map.c_scale, map.len].iter().all(|n| n % 4 == 0);
         match self.plan.affine.weight.or(self.plan.affine.bias) {
             Some(Dtype::F16) => Parameter::F16x1,

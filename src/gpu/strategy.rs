@@ -269,7 +269,8 @@ impl Partials {
     #[must_use]
     pub fn of_groups(plan: &Plan, device: &Capabilities) -> Self {
         let (b, d) = (plan.view.b as u64, plan.view.d as u64);
-        let most = device.partial_elements();
+        // Merging has its own loop to bound, so very long groups make larger partials; of whole packs.
+        let most = device.partial_elements().max(b.saturating_mul(d).div_ceil(1 << 18).next_multiple_of(4));
         let span = plan.view.c as u64 * d * plan.dtype.size() as u64;
         // Rows of one partial have to lie in one binding.
         let rows = (most / d).min(device.max_binding / 2 / span.max(1)).clamp(1, b);

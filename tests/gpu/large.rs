@@ -22,7 +22,8 @@ fn engines() -> Vec<Engine> {
 
 /// Noise that repeats with a prime period, which is quick to make.
 fn tiled(len: usize, offset: f32) -> Vec<f32> {
-    let period: Vec<f32> = crate::sample::noise(3, 99_991).into_iter().map(|x| x as f32 + offset).collect();
+    let period: Vec<f32> =
+        crate::sample::noise(3, 99_991).into_iter().map(|x| crate::sample::single(x) + offset).collect();
     (0..len).map(|i| period[i % period.len()]).collect()
 }
 

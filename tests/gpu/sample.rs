@@ -45,8 +45,8 @@ impl Sample {
             spec.as_ref().map(|s| Data::from_f64(s.dtype, &noise(seed, s.shape.iter().product())))
         };
         let running = operands.running.map(|r| RunningStatistics {
-            mean: noise(4, r.mean).into_iter().map(|x| (x + offset) as f32).collect(),
-            var: noise(5, r.var).into_iter().map(|x| (x * x + 0.5) as f32).collect(),
+            mean: noise(4, r.mean).into_iter().map(|x| single(x + offset)).collect(),
+            var: noise(5, r.var).into_iter().map(|x| single(x * x + 0.5)).collect(),
             num_batches_tracked: r.counter.then_some(3),
         });
         Self {
@@ -111,12 +111,18 @@ impl Sample {
             })
             .collect();
         let running = self.running.as_ref().map(|r| RunningStatistics {
-            mean: values.running_mean.iter().map(|&x| x as f32).collect(),
-            var: values.running_var.iter().map(|&x| x as f32).collect(),
+            mean: values.running_mean.iter().map(|&x| single(x)).collect(),
+            var: values.running_var.iter().map(|&x| single(x)).collect(),
             num_batches_tracked: r.num_batches_tracked.map(|_| values.num_batches_tracked),
         });
         Expected { output, bound, running }
     }
+}
+
+/// As running estimates are stored.
+#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+pub(crate) fn single(x: f64) -> f32 {
+    x as f32
 }
 
 /// Half the distance between subnormals, which rounding may cost near zero.
