@@ -400,3 +400,44 @@ fn a_folder_is_searched_in_order() {
     sorted.sort_unstable();
     assert!(cases.len() > 10 && cases == sorted, "{cases:?}");
 }
+
+/// A sparse file of a tebibyte: refused for its size before a byte of it is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_larger_than_memory_is_refused_with_both_sizes() {
+    let folder = folder();
+    let input = path(&folder, "x.npy");
+    let file = std::fs::File::create(&input).expect("created");
+    file.set_len(1 << 40).expect("a sparse file");
+    let run = program(&["run", "layer_norm", &input, "--adapter", "cpu"]);
+    let message = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{message}");
+    assert!(message.contains("1048576 MiB") && message.contains("are available"), "{message}");
+}
+
+/// The environment chooses the adapter of `auto`, and only then is a software rasterizer one.
+#[test]
+fn auto_takes_a_software_rasterizer_only_when_asked() {
+    if std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|v| v == "off") {
+        return;
+    }
+    let listed = |variable: Option<(&str, &str)>| -> (String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpu-norm"));
+        command.args(["adapters", "--json"]).env_remove("WGPU_ADAPTER_NAME").env_remove("WGPU_BACKEND");
+        if let Some((name, value)) = variable {
+            command.env(name, value);
+        }
+        let report: Value = serde_json::from_slice(&command.output().expect("starts").stdout).expect("JSON");
+        let adapters = report["adapters"].as_array().cloned().unwrap_or_default();
+        let auto = adapters.iter().find(|a| a["auto"] == true).expect("auto takes one");
+        let of = |key: &str| auto[key].as_str().unwrap_or_default().to_owned();
+        (of("name"), of("type"))
+    };
+    assert_ne!(listed(None).1, "Cpu", "no software rasterizer unasked");
+    let (first, kind) = {
+        let report: Value = serde_json::from_slice(&program(&["adapters", "--json"]).stdout).expect("JSON");
+        let adapter = report["adapters"][2].clone();
+        (adapter["name"].as_str().expect("an adapter").to_owned(), adapter["type"].clone())
+    };
+    assert_eq!(listed(Some(("WGPU_ADAPTER_NAME", &first))), (first, kind.as_str().expect("a type").to_owned()));
+}

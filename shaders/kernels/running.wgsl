@@ -6,6 +6,13 @@
 @group(0) @binding(7) var<storage, read_write> running_mean: array<f32>;     // [channels]
 @group(0) @binding(8) var<storage, read_write> running_var: array<f32>;      // [channels]
 
+// The estimate after this dispatch. Samples that do not fit one dispatch come in several, each with its
+// share of the average; the first takes the old estimate's share away.
+fn moved(estimate: f32, observed: f32) -> f32 {
+    let old = select(0.0, estimate, task.is_first_chunk == 1u);
+    return estimate + momentum() * (task.samples_share * observed - old);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn running(lanes: LaneInput) {
     let here = place(lanes);
@@ -22,8 +29,7 @@ fn running(lanes: LaneInput) {
     let variance = gather_sum(variances) / f32(task.samples) * task.unbiased;
     if is_item && here.lane == 0u {
         let channel = task.channel_origin + here.item;
-        let share = momentum();
-        running_mean[channel] += share * (mean - running_mean[channel]);
-        running_var[channel] += share * (variance - running_var[channel]);
+        running_mean[channel] = moved(running_mean[channel], mean);
+        running_var[channel] = moved(running_var[channel], variance);
     }
 }

@@ -29,9 +29,9 @@ struct Task {
     samples: u32,                 // statistics a channel
     channel_origin: u32,          // first channel of this dispatch
     place_end: u32,               // where the box ends in its rows, for the affine kernel
-    padding_0: u32,
-    padding_1: u32,
-    padding_2: u32,
+    is_first_chunk: u32,          // whether the running estimates are still those of before
+    samples_share: f32,           // samples of this dispatch over all samples
+    padding: u32,
     eps: f32,
     count: f32,                   // elements a statistic, b * d
     unbiased: f32,                // count / (count - 1)

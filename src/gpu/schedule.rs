@@ -113,9 +113,9 @@ impl Planner<'_> {
         let update = plan.running_update();
         let [_, b, _, d] = levels(plan.view);
         let whole = Box4::whole(plan.view);
-        let chunk_limit = if update.is_some() { self.device.max_binding / ENTRY } else { u64::MAX };
+        let most_statistics = SCRATCH.min(self.device.max_binding) / ENTRY;
         let fits = |piece: &Box4| self.window_fits(piece) && self.parameters_fit(piece);
-        if update.is_some() && plan.view.statistics() as u64 > chunk_limit {
+        if update.is_some() && plan.view.statistics() as u64 > most_statistics {
             return self.by_chunks();
         }
         let pieces = self.cut(whole, [1, b, 1, d], &fits)?;
@@ -169,39 +169,21 @@ impl Planner<'_> {
         let fits = |piece: &Box4| piece.extent(0) * piece.extent(2) * partials * ENTRY <= scratch;
         let mut granule = [1, b, 4.min(c), d];
         if let Some(update) = self.plan.running_update() {
-            // The estimates of a channel follow all its statistics at once, so these share a chunk.
-            let all_bytes = self.plan.view.statistics() as u64 * ENTRY;
-            if self.plan.view.statistics() > update.channels {
-                granule = levels(self.plan.view);
-                if all_bytes * partials > self.device.max_binding {
-                    let (needed, limit) = (all_bytes * partials, self.device.max_binding);
-                    let limit_name = "largest storage binding of the device";
-                    return Err(Error::TooLarge {
-                        argument: "statistics with running estimates",
-                        needed,
-                        limit,
-                        limit_name,
-                    });
-                }
+            // A dispatch of the running kernel takes whole samples, or, where there is one, some channels.
+            let channels = update.channels as u64;
+            if channels < self.plan.view.statistics() as u64 {
+                granule = [channels / c, b, c, d];
             }
         }
-        let chunks = if fits(&whole) || granule == levels(self.plan.view) {
-            vec![whole]
-        } else {
-            whole.cut(granule, &fits).unwrap_or_else(|| vec![whole])
-        };
+        let chunks = whole.cut(granule, &fits).ok_or(Error::TooLarge {
+            argument: "statistics of one sample",
+            needed: granule[0] * granule[2] * partials * ENTRY,
+            limit: scratch,
+            limit_name: "scratch of one dispatch",
+        })?;
         let most = chunks.iter().map(|c| c.extent(0) * c.extent(2)).max().unwrap_or(0);
         self.out.statistics_bytes = most * ENTRY;
         self.out.partials_bytes = if self.wishes.strategy == Strategy::Affine { 0 } else { most * partials * ENTRY };
-        if self.out.partials_bytes > self.device.max_binding {
-            let (needed, limit) = (self.out.partials_bytes, self.device.max_binding);
-            return Err(Error::TooLarge {
-                argument: "partial moments",
-                needed,
-                limit,
-                limit_name: "largest storage binding of the device",
-            });
-        }
         Ok(chunks)
     }
 
@@ -293,15 +275,19 @@ impl Planner<'_> {
 
     fn running(&mut self, chunk: &Chunk) {
         let Some(update) = self.plan.running_update() else { return };
-        let statistics = chunk.extent(0) * chunk.extent(2);
-        let channels = (update.channels as u64).min(statistics);
-        let samples = statistics / channels;
+        let here = chunk.extent(0) * chunk.extent(2);
+        let all_samples = (self.plan.view.statistics() / update.channels) as u64;
+        // Either the chunk is some of the channels of one sample, or some whole samples.
+        let (channels, samples) =
+            if all_samples == 1 { (here, 1) } else { (update.channels as u64, here / update.channels as u64) };
+        let first_channel = chunk.from[0] * self.plan.view.c as u64 + chunk.from[2];
         let mut task = self.task(chunk, chunk);
         task.items = low(channels);
         task.samples = low(samples);
-        task.channel_origin =
-            low(if samples == 1 { chunk.from[0] * self.plan.view.c as u64 + chunk.from[2] } else { 0 });
-        let team = self.device.team(samples.div_ceil(16));
+        task.channel_origin = low(if all_samples == 1 { first_channel } else { 0 });
+        task.is_first_chunk = u32::from(all_samples == 1 || first_channel == 0);
+        task.samples_share = single(real(samples) / real(all_samples));
+        let team = self.device.team_to_average(samples);
         let mut variant = Variant::new(Kernel::Running);
         variant.lanes = Some(self.lanes(team));
         variant.momentum = Some(match update.momentum {
@@ -395,7 +381,7 @@ impl Planner<'_> {
     fn task(&self, piece: &Box4, chunk: &Chunk) -> Task {
         let plan = self.plan;
         let map = plan.affine.map;
-        let count = real(plan.view.count());
+        let count = real(plan.view.count() as u64);
         let update = plan.running_update();
         Task {
             levels: levels(plan.view).map(low),
@@ -478,7 +464,7 @@ fn low(n: u64) -> u32 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-fn real(n: usize) -> f64 {
+fn real(n: u64) -> f64 {
     n as f64
 }
 

@@ -192,6 +192,14 @@ impl Capabilities {
         u32::try_from(lanes).unwrap_or(u32::MAX).clamp(1, self.copy_lanes())
     }
 
+    /// Lanes of a team that averages this many statistics: some dozens each, and few enough that no lane
+    /// comes near its bound on iterations for as many as the scratch of a dispatch holds.
+    #[must_use]
+    pub fn team_to_average(&self, samples: u64) -> u32 {
+        let lanes = samples.div_ceil(64).next_power_of_two();
+        u32::try_from(lanes).unwrap_or(u32::MAX).clamp(1, previous_power_of_two(self.max_invocations.min(256)))
+    }
+
     /// Packs of the longest group that the resident kernel holds.
     #[must_use]
     pub fn resident_packs(&self) -> u64 {

@@ -28,7 +28,9 @@ pub struct Task {
     pub samples: u32,
     pub channel_origin: u32,
     pub place_end: u32,
-    pub padding: [u32; 3],
+    pub is_first_chunk: u32,
+    pub samples_share: f32,
+    pub padding: u32,
     pub eps: f32,
     pub count: f32,
     pub unbiased: f32,
@@ -43,7 +45,7 @@ impl Task {
             ($($field:ident)*) => { vec![$((stringify!($field), std::mem::offset_of!(Self, $field))),*] };
         }
         offsets!(
-            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift rows segment segments partials a_modulus a_scale b_scale c_scale d_divisor channels samples channel_origin place_end eps count unbiased momentum
+            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift rows segment segments partials a_modulus a_scale b_scale c_scale d_divisor channels samples channel_origin place_end is_first_chunk samples_share eps count unbiased momentum
         )
     }
 }

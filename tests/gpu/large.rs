@@ -1,7 +1,7 @@
 //! Tensors beyond one binding, beyond one dimension of a dispatch, and empty ones, on every adapter.
 
 use std::sync::Mutex;
-use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
+use wgpu_norm::norm::{BatchNorm, InstanceNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::reference::{self, Values};
 use wgpu_norm::{Choice, Data, Dtype, Engine, Parameters, RunningStatistics, Spec, Tensor};
 
@@ -131,5 +131,47 @@ fn an_empty_tensor_gives_an_empty_one_and_changes_no_state() {
         let input = Tensor::zeros([0, 12], Dtype::Bf16).expect("fits");
         let output = engine.forward(&LayerNorm::new([12]), &input, &mut Parameters::default()).expect("runs");
         assert_eq!(output.shape(), [0, 12], "{}", engine.name());
+    }
+}
+
+/// More statistics than one dispatch's scratch holds, all of which the running estimates follow.
+#[test]
+fn twelve_million_planes_move_the_running_estimates_once() {
+    let _turn = TURN.lock();
+    let (n, c, s) = (1_500_000, 8, 2);
+    let input = Tensor::from_f32([n, c, s], tiled(n * c * s, 5.0)).expect("fits");
+    let Data::F32(x) = input.data() else { unreachable!("made as f32") };
+    let plane = |i: usize| (f64::from(x[2 * i]), f64::from(x[2 * i + 1]));
+    let average = |channel: usize, f: &dyn Fn((f64, f64)) -> f64| {
+        (0..n).map(|sample| f(plane(sample * c + channel))).sum::<f64>() / n as f64
+    };
+    for engine in engines() {
+        let mut running = RunningStatistics { num_batches_tracked: None, ..RunningStatistics::new(c) };
+        let mut parameters = Parameters { running: Some(&mut running), ..Parameters::default() };
+        engine.forward(&InstanceNorm::new(), &input, &mut parameters).expect("runs");
+        for channel in [0, c - 1] {
+            let mean = 0.1 * average(channel, &|(a, b)| (a + b) / 2.0);
+            // The unbiased variance of two values is half the square of their difference.
+            let var = 0.9 + 0.1 * average(channel, &|(a, b)| (a - b).powi(2) / 2.0);
+            let (got_mean, got_var) = (f64::from(running.mean[channel]), f64::from(running.var[channel]));
+            assert!((got_mean - mean).abs() < 1e-5, "{}: {got_mean} instead of {mean}", engine.name());
+            assert!((got_var - var).abs() < 1e-5, "{}: {got_var} instead of {var}", engine.name());
+        }
+    }
+}
+
+#[test]
+fn what_no_buffer_of_the_device_holds_is_refused_with_both_sizes() {
+    let rows = (1 << 29) + 1024;
+    let input = Tensor::zeros([rows, 1], Dtype::F32).expect("fits");
+    for rig in crate::rig::rigs() {
+        let limit = rig.device.limits().max_buffer_size;
+        if limit >= 4 * rows as u64 {
+            continue;
+        }
+        let engine = Engine::with_device(&rig.device, &rig.queue);
+        let result = engine.forward(&LayerNorm::new([1]), &input, &mut Parameters::default());
+        let text = result.expect_err("too large").to_string();
+        assert!(text.contains("input") && text.contains("2147487744") && text.contains(&limit.to_string()), "{text}");
     }
 }
