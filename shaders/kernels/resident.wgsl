@@ -2,7 +2,7 @@
 //
 // grid     one team of LANES lanes a statistic, WORKGROUP_SIZE / LANES teams a workgroup
 // bytes    reads the tensor once, writes it once
-// steps    load and take the head away; sum to the tail; sum of squares; apply and store
+// steps    load and sum to the mean's head; sum what is left to its tail and the squares; apply and store
 // limits   b * d elements fit LANES * REGISTERS packs; a 16-bit row is of even length
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn resident(lanes: LaneInput) {
@@ -18,7 +18,7 @@ fn resident(lanes: LaneInput) {
     let start = walk_from(here.lane, row_packs);
     let step = walk_step(row_packs);
 
-    let head = head_of(load_one(first + task.input_shift));
+    let guess = head_of(load_one(first + task.input_shift));
     var held: array<vec4<f32>, REGISTERS>;
     var sum = vec4<f32>();
     var walk = start;
@@ -27,27 +27,34 @@ fn resident(lanes: LaneInput) {
             break;
         }
         let valid = min(4u, d - 4u * walk.pack);
-        let value = load(first + task.input_shift + walk.row * row_step + 4u * walk.pack);
-        held[k] = masked(value - vec4<f32>(head), valid);
-        sum += held[k];
+        held[k] = load(first + task.input_shift + walk.row * row_step + 4u * walk.pack);
+        sum += masked(held[k] - vec4<f32>(guess), valid);
         walk = walk_on(walk, step, row_packs);
     }
-    var tail = 0.0;
+    var head = guess;
     if CENTRED {
-        tail = gather_sum((sum.x + sum.y) + (sum.z + sum.w)) / task.count;
+        head += gather_sum(sums(sum)) / task.count;
     }
 
+    sum = vec4<f32>();
     var squares = vec4<f32>();
     walk = start;
     for (var k = 0u; k < REGISTERS; k++) {
         if here.lane + k * LANES >= packs {
             break;
         }
-        held[k] = masked(held[k] - vec4<f32>(tail), min(4u, d - 4u * walk.pack));
+        held[k] = masked(held[k] - vec4<f32>(head), min(4u, d - 4u * walk.pack));
+        sum += held[k];
         squares += held[k] * held[k];
         walk = walk_on(walk, step, row_packs);
     }
-    let variance = gather_sum((squares.x + squares.y) + (squares.z + squares.w)) / task.count;
+    // What the rounding of the head left: small, so the correction of the squares cancels nothing.
+    let left = gather_sums(vec2<f32>(sums(sum), sums(squares)));
+    var tail = 0.0;
+    if CENTRED {
+        tail = left.x / task.count;
+    }
+    let variance = (left.y - tail * left.x) / task.count;
     let rstd = rstd_of(variance);
 
     walk = start;
@@ -58,7 +65,7 @@ fn resident(lanes: LaneInput) {
         let place = 4u * walk.pack;
         let base = parameter_base(i_a, walk.row, i_c);
         let index = first + task.output_shift + walk.row * row_step + place;
-        store(index, affine(held[k] * rstd, base, place), min(4u, d - place));
+        store(index, affine((held[k] - vec4<f32>(tail)) * rstd, base, place), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
     if is_item && here.lane == 0u {

@@ -9,6 +9,18 @@ fn gather_sum(value: f32) -> f32 {
     return sum;
 }
 
+fn gather_sums(values: vec2<f32>) -> vec2<f32> {
+    var both = values;
+    for (var mask = 1u; mask < LANES; mask = mask << 1u) {
+        both = both + partner(vec4<f32>(both, 0.0, 0.0), mask).xy;
+    }
+    return both;
+}
+
+fn sums(values: vec4<f32>) -> f32 {
+    return (values.x + values.y) + (values.z + values.w);
+}
+
 fn gather_moments(lane: u32, value: Moments) -> Moments {
     var own = value;
     for (var mask = 1u; mask < LANES; mask = mask << 1u) {

@@ -31,7 +31,7 @@ struct Task {
     place_end: u32,               // where the box ends in its rows, for the affine kernel
     is_first_chunk: u32,          // whether the running estimates are still those of before
     samples_share: f32,           // samples of this dispatch over all samples
-    padding: u32,
+    zero: u32,                    // 0
     eps: f32,
     count: f32,                   // elements a statistic, b * d
     unbiased: f32,                // count / (count - 1)

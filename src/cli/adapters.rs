@@ -17,7 +17,9 @@ pub(super) struct Arguments {
 pub(super) fn adapters(arguments: &Arguments) -> Result<(), Failure> {
     let auto = pollster::block_on(Choice::auto())?.name();
     let choices = pollster::block_on(Choice::all());
-    let described: Vec<Value> = choices.iter().map(|choice| describe(choice, &auto)).collect();
+    // Two cards of one make have one name; `auto` takes the first.
+    let taken = choices.iter().position(|choice| choice.name() == auto);
+    let described: Vec<Value> = choices.iter().enumerate().map(|(i, c)| describe(c, Some(i) == taken)).collect();
     if arguments.json {
         print_json(&json!({ "adapters": described }));
         return Ok(());
@@ -43,9 +45,8 @@ fn mebibytes(one: &Value) -> u64 {
     one["max_storage_buffer_binding_size"].as_u64().unwrap_or(0) >> 20
 }
 
-fn describe(choice: &Choice, auto: &str) -> Value {
+fn describe(choice: &Choice, is_auto: bool) -> Value {
     let name = choice.name();
-    let is_auto = name == auto;
     let Choice::Adapter(adapter) = choice else {
         return json!({ "name": name, "type": "host", "auto": is_auto });
     };

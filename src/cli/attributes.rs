@@ -42,27 +42,25 @@ impl Attributes {
     /// The norm. `fallback` is the normalized_shape where the attributes name no axes.
     pub(super) fn norm(&self, fallback: &[usize]) -> Result<Box<dyn Norm>, String> {
         Ok(match self.op.as_str() {
-            "layer_norm" => {
-                Box::new(LayerNorm { axes: self.axes(fallback)?, eps: self.number("eps")?.unwrap_or(1e-5) })
-            }
+            "layer_norm" => Box::new(LayerNorm { axes: self.axes(fallback)?, eps: self.number_or("eps", 1e-5)? }),
             "rms_norm" => Box::new(RmsNorm { axes: self.axes(fallback)?, eps: self.number("eps")? }),
             "group_norm" => Box::new(GroupNorm {
                 num_groups: self.count("num_groups")?,
-                eps: self.number("eps")?.unwrap_or(1e-5),
+                eps: self.number_or("eps", 1e-5)?,
                 layout: self.layout()?,
             }),
             "instance_norm" => Box::new(InstanceNorm {
                 use_input_stats: self.boolean("use_input_stats", true)?,
                 // PyTorch's layer hands on 0 where its momentum is None.
                 momentum: self.share()?.map_or(0.0, |m| if let Momentum::Fixed(share) = m { share } else { 0.0 }),
-                eps: self.number("eps")?.unwrap_or(1e-5),
+                eps: self.number_or("eps", 1e-5)?,
                 batched: self.boolean("batched", true)?,
                 layout: self.layout()?,
             }),
             _ => Box::new(BatchNorm {
                 training: self.boolean("training", false)?,
                 momentum: self.share()?.unwrap_or_default(),
-                eps: self.number("eps")?.unwrap_or(1e-5),
+                eps: self.number_or("eps", 1e-5)?,
                 layout: self.layout()?,
             }),
         })
@@ -77,6 +75,14 @@ impl Attributes {
             None => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
             Some(_) => self.wrong(key, "true or false"),
+        }
+    }
+
+    /// A number, or the default where it is absent.
+    fn number_or(&self, key: &str, default: f64) -> Result<f64, String> {
+        match self.values.get(key) {
+            Some(Value::Null) => self.wrong(key, "a number"),
+            _ => Ok(self.number(key)?.unwrap_or(default)),
         }
     }
 
@@ -160,6 +166,7 @@ mod tests {
             ("layer_morm", "{}", "layer_morm"),
             ("layer_norm", r#"{"epsilon": 1}"#, "epsilon"),
             ("layer_norm", r#"{"eps": "small"}"#, "eps"),
+            ("layer_norm", r#"{"eps": null}"#, "eps: expected a number, got null"),
             ("layer_norm", r#"{"normalized_shape": [-1]}"#, "normalized_shape"),
             ("layer_norm", r#"{"normalized_shape": 1.5}"#, "normalized_shape"),
             ("layer_norm", r#"{"normalized_shape": 4, "axes": 1}"#, "not both"),

@@ -2,6 +2,7 @@
 
 use super::attributes::Attributes;
 use super::compare::{distance, share};
+use super::memory;
 use super::safetensors_file::TensorFile;
 use serde_json::Value;
 use std::path::Path;
@@ -25,8 +26,8 @@ impl Case {
         let entry = |key: &str| file.metadata().get(key).cloned().ok_or_else(|| format!("metadata {key}: missing"));
         let tolerance = |key: &str| -> Result<f64, String> {
             let text = entry(key)?;
-            let parsed = text.parse().ok().filter(|value: &f64| *value >= 0.0);
-            parsed.ok_or_else(|| format!("metadata {key}: expected a number from 0 on, got {text:?}"))
+            let parsed = text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+            parsed.ok_or_else(|| format!("metadata {key}: expected a finite number from 0 on, got {text:?}"))
         };
         let values = match serde_json::from_str(&entry("attrs")?) {
             Ok(Value::Object(values)) => values,
@@ -65,6 +66,7 @@ impl Case {
 
     /// Runs the case; returns the worst error over its tolerance, or what does not match.
     pub(super) fn run(&self, engine: &Engine) -> Result<f64, String> {
+        memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
         let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
         let (weight, bias) = (self.file.tensor("weight")?, self.file.tensor("bias")?);
         let mut running = if self.attributes.tracks()? { self.file.running("")? } else { None };
@@ -86,6 +88,9 @@ impl Case {
         for (name, got) in [("running_mean", running.map(|r| &r.mean)), ("running_var", running.map(|r| &r.var))] {
             if let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? {
                 let got = got.ok_or_else(|| format!("{name}: expected, but there is none"))?;
+                if want.shape() != [got.len()] {
+                    return Err(format!("{name}: shape [{}], expected {:?}", got.len(), want.shape()));
+                }
                 let got: Vec<f64> = got.iter().map(|&x| f64::from(x)).collect();
                 worst = worst.max(self.worst(name, &got, &want.data().to_f64())?);
             }
@@ -104,14 +109,19 @@ impl Case {
         if got.len() != want.len() {
             return Err(format!("{name}: {} values, expected {}", got.len(), want.len()));
         }
-        let mut worst = 0f64;
+        let (mut worst, mut outside) = ((0f64, 0), 0usize);
         for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
             let over = share(distance(got, want), self.atol + self.rtol * want.abs());
-            if over > 1.0 {
-                return Err(format!("{name}[{i}]: got {got:e}, expected {want:e}, {over:.2} times the tolerance"));
-            }
-            worst = worst.max(over);
+            outside += usize::from(over > 1.0);
+            worst = if over > worst.0 { (over, i) } else { worst };
         }
-        Ok(worst)
+        let (over, i) = worst;
+        if outside == 0 {
+            return Ok(over);
+        }
+        let (got, want, count) = (got[i], want[i], want.len());
+        Err(format!(
+            "{name}[{i}]: got {got:e}, expected {want:e}, {over:.2} times the tolerance; {outside} of {count} values outside"
+        ))
     }
 }

@@ -1,7 +1,7 @@
 //! `wgpu-norm check`: conformance cases on every adapter that is asked for.
 
 use super::case::Case;
-use super::{Failure, open, print, print_json, progress};
+use super::{Failure, one_line, open, print, print_json, progress, visible};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use wgpu_norm::{Choice, Engine};
@@ -45,7 +45,8 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
         let case = Case::read(file);
         for engine in &engines {
             let outcome = case.as_ref().map_err(Clone::clone).and_then(|case| case.run(engine));
-            let row = Row { case: name(file), adapter: engine.name().to_owned(), outcome };
+            let outcome = outcome.map_err(|reason| one_line(&reason));
+            let row = Row { case: visible(&name(file)), adapter: engine.name().to_owned(), outcome };
             if !arguments.json {
                 bar.suspend(|| print(&row.line()));
             }

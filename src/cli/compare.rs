@@ -85,9 +85,16 @@ pub(super) fn distance(got: f64, want: f64) -> f64 {
     }
 }
 
-/// `error / bound`, where no error is within any bound.
+/// `error / bound`, where no error is within any bound, and an infinite one within none: where the expected
+/// value is NaN or infinite so is the bound, and their quotient, a NaN, would pass every comparison.
 pub(super) fn share(error: f64, bound: f64) -> f64 {
-    if error == 0.0 { 0.0 } else { error / bound }
+    if error == 0.0 {
+        0.0
+    } else if error.is_finite() && bound.is_finite() {
+        error / bound
+    } else {
+        f64::INFINITY
+    }
 }
 
 /// The distance of neighbouring values of a type at x.
@@ -111,7 +118,21 @@ mod tests {
         assert_eq!(distance(f64::NAN, f64::NAN), 0.0);
         assert_eq!(distance(f64::NAN, 1.0), f64::INFINITY);
         assert_eq!(distance(f64::INFINITY, f64::NEG_INFINITY), f64::INFINITY);
-        assert!(!Errors::of(&Data::F32(vec![f32::NAN]), &[1.0]).within_tolerance(), "a NaN is no match");
+        for (got, want) in [(f32::NAN, 1.0), (1.0, f64::NAN), (1.0, f64::INFINITY), (f32::INFINITY, 1.0)] {
+            assert!(!Errors::of(&Data::F32(vec![got]), &[want]).within_tolerance(), "{got} is no {want}");
+        }
+        for same in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(Errors::of(&Data::F32(vec![same]), &[same.into()]).within_tolerance(), "{same} is itself");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_within_no_bound() {
+        for bound in [0.0, 1.0, f64::INFINITY, f64::NAN] {
+            assert_eq!(share(f64::INFINITY, bound), f64::INFINITY, "bound {bound}");
+            assert_eq!(share(0.0, bound), 0.0, "bound {bound}");
+        }
+        assert_eq!(share(1.0, f64::NAN), f64::INFINITY, "no bound holds nothing");
     }
 
     #[test]

@@ -11,6 +11,20 @@ pub(super) fn check(tensor_bytes: u64) -> Result<(), String> {
     }
 }
 
+/// Refuses a comparison with the reference that needs more memory than there is: the input, the output, what is
+/// expected and the errors, each in f64.
+pub(super) fn check_reference(elements: usize) -> Result<(), String> {
+    let bytes = (elements as u64).saturating_mul(4 * size_of::<f64>() as u64);
+    match available() {
+        Some(available) if bytes > available => Err(format!(
+            "reference: {elements} values need {} MiB of memory in f64, {} MiB are available",
+            bytes >> 20,
+            available >> 20
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn fits(tensor_bytes: u64, available: u64) -> Result<(), String> {
     let needed = tensor_bytes.saturating_mul(COPIES);
     if needed <= available {

@@ -64,6 +64,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Mismatch) => ExitCode::from(1),
         Err(Failure::Unusable(message)) => {
+            let message = one_line(&message);
             say_error(&format!("error: {message}"));
             if json {
                 print_json(&serde_json::json!({ "error": message }));
@@ -80,6 +81,17 @@ fn print(line: &str) {
 
 fn print_json(value: &serde_json::Value) {
     print(&format!("{value:#}"));
+}
+
+/// A message on one line. Names in hostile files and drivers' words may hold line breaks and escapes, and a
+/// reader of the report takes each line for what the program says.
+fn one_line(message: &str) -> String {
+    visible(message).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Text without anything that moves the cursor or breaks a line.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || "\u{2028}\u{2029}".contains(c) { ' ' } else { c }).collect()
 }
 
 /// Prints a line beside the output proper.

@@ -128,6 +128,26 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     if brackets > 16 {
         return Err(format!("header: expected a dictionary with a shape, got {brackets} nested brackets"));
     }
+    check_shape(header)
+}
+
+/// Refuses a shape whose axes overflow although one of them is 0: ndarray-npy would panic.
+fn check_shape(header: &[u8]) -> Result<(), String> {
+    // What cannot be parsed here, ndarray-npy refuses with its own words.
+    let Ok(PyValue::Dict(entries)) = String::from_utf8_lossy(header).trim_end().parse() else { return Ok(()) };
+    let is_shape = |key: &PyValue| matches!(key, PyValue::String(name) if name == "shape");
+    for (_, shape) in entries.iter().filter(|(key, _)| is_shape(key)) {
+        let (PyValue::Tuple(axes) | PyValue::List(axes)) = shape else { continue };
+        let length = |axis: &PyValue| match axis {
+            PyValue::Integer(length) => usize::try_from(length).ok(),
+            _ => None,
+        };
+        let mut lengths = axes.iter().filter_map(length).filter(|&axis| axis != 0);
+        let product = lengths.try_fold(size_of::<f32>(), usize::checked_mul);
+        if product.and_then(|bytes| isize::try_from(bytes).ok()).is_none() {
+            return Err(format!("shape: expected axes whose product fits {} bits, got {shape}", usize::BITS - 1));
+        }
+    }
     Ok(())
 }
 

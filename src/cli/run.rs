@@ -8,7 +8,7 @@ use super::{Failure, memory, npy, open, print, print_json, progress, say_error};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wgpu_norm::{Choice, Engine, Parameters, RunningStatistics, Tensor};
+use wgpu_norm::{Choice, Data, Engine, Parameters, RunningStatistics, Tensor};
 
 /// What `run` takes.
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,9 @@ pub(super) struct Arguments {
     pub(super) json: bool,
 }
 
+/// PyTorch's names for what a layer holds.
+const PARAMETERS: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+
 /// Everything that the operation is applied to.
 struct Work {
     attributes: Attributes,
@@ -66,6 +69,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     bar.inc(1);
 
     let engine = engine(&arguments.adapter)?;
+    if arguments.verify || engine.name() == Choice::Reference.name() {
+        memory::check_reference(work.input.data().len()).map_err(Failure::Unusable)?;
+    }
     bar.set_message("normalizing");
     let before = work.running.clone();
     let started = Instant::now();
@@ -153,7 +159,7 @@ fn read(arguments: &Arguments) -> Result<Work, String> {
         }
         Some("safetensors") => {
             own = TensorFile::open(&arguments.input)?;
-            settings = attributes_of_case(&own, &arguments.op);
+            settings = attributes_of_case(&own, &arguments.op)?;
             let name = input_name(&own, arguments)?;
             if let Some(bytes) = own.bytes_of(&name)? {
                 memory::check(bytes)?;
@@ -172,10 +178,7 @@ fn read(arguments: &Arguments) -> Result<Work, String> {
     }
     let attributes = Attributes::new(&arguments.op, settings)?;
     let other = arguments.params.as_deref().map(TensorFile::open).transpose()?;
-    let prefix = match (&arguments.prefix, &other) {
-        (Some(prefix), Some(file)) => dotted(prefix, file)?,
-        _ => String::new(),
-    };
+    let prefix = other.as_ref().map(|file| prefix(arguments, file)).transpose()?.unwrap_or_default();
     let Some(parameters) = other.as_ref().or(file) else {
         return Ok(Work { attributes, input, weight: None, bias: None, running: None });
     };
@@ -191,12 +194,14 @@ fn read_npy(path: &Path) -> Result<Tensor, String> {
 }
 
 /// A case file brings its attributes along; `--set` overrides them.
-fn attributes_of_case(file: &TensorFile, op: &str) -> Map<String, Value> {
+fn attributes_of_case(file: &TensorFile, op: &str) -> Result<Map<String, Value>, String> {
     let metadata = file.metadata();
     let own = metadata.get("op").is_some_and(|own| own == op);
     match metadata.get("attrs").filter(|_| own).map(|text| serde_json::from_str(text)) {
-        Some(Ok(Value::Object(values))) => values,
-        _ => Map::new(),
+        None => Ok(Map::new()),
+        Some(Ok(Value::Object(values))) => Ok(values),
+        Some(Ok(other)) => Err(format!("metadata attrs: expected an object, got {other}")),
+        Some(Err(error)) => Err(format!("metadata attrs: {error}")),
     }
 }
 
@@ -209,8 +214,7 @@ fn input_name(file: &TensorFile, arguments: &Arguments) -> Result<String, String
     if names.iter().any(|name| name == "input") {
         return Ok("input".into());
     }
-    let parameters = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
-    let candidates: Vec<&String> = names.iter().filter(|name| !parameters.contains(&name.as_str())).collect();
+    let candidates: Vec<&String> = names.iter().filter(|name| !PARAMETERS.contains(&name.as_str())).collect();
     match candidates.as_slice() {
         [one] => Ok((*one).clone()),
         _ => Err(format!("--tensor: needed to choose one of {}", some(&names))),
@@ -221,17 +225,27 @@ fn not_there(file: &TensorFile, name: &str) -> String {
     format!("--tensor {name}: expected one of {}", some(&file.names()))
 }
 
-/// The prefix with its dot, if any name begins with it.
-fn dotted(prefix: &str, file: &TensorFile) -> Result<String, String> {
-    let dotted = if prefix.is_empty() || prefix.ends_with('.') { prefix.to_owned() } else { format!("{prefix}.") };
+/// The prefix with its dot. A layer without a single parameter under it is a mistyped one: to normalize without
+/// weight and bias there is `run` without --params.
+fn prefix(arguments: &Arguments, file: &TensorFile) -> Result<String, String> {
+    let wanted = arguments.prefix.as_deref().unwrap_or_default();
+    let dotted = if wanted.is_empty() || wanted.ends_with('.') { wanted.to_owned() } else { format!("{wanted}.") };
     let names = file.names();
-    if names.iter().any(|name| name.starts_with(&dotted)) {
+    let holds = |name: &String| name.strip_prefix(&dotted).is_some_and(|rest| PARAMETERS.contains(&rest));
+    if names.iter().any(holds) {
         return Ok(dotted);
     }
-    let mut near: Vec<String> = names.iter().filter_map(|n| n.rsplit_once('.')).map(|(p, _)| p.to_owned()).collect();
+    let layer =
+        |name: &String| name.rsplit_once('.').filter(|(_, last)| PARAMETERS.contains(last)).map(|(p, _)| p.to_owned());
+    let mut near: Vec<String> = names.iter().filter_map(layer).collect();
+    near.sort();
     near.dedup();
-    near.sort_by_key(|name| std::cmp::Reverse(common(name, prefix)));
-    Err(format!("--prefix {prefix}: no tensor begins with it; there are {}", some(&near)))
+    near.sort_by_key(|name| std::cmp::Reverse(common(name, wanted)));
+    let there = if near.is_empty() { "no layer".to_owned() } else { some(&near) };
+    Err(match &arguments.prefix {
+        Some(prefix) => format!("--prefix {prefix}: no weight, bias or running estimate under it; there is {there}"),
+        None => format!("--params: no weight, bias or running estimate without a --prefix; there is {there}"),
+    })
 }
 
 /// How many characters two names begin with alike.
@@ -245,15 +259,23 @@ fn some(names: &[String]) -> String {
     if names.len() > 8 { format!("{shown}, and {} more", names.len() - 8) } else { shown }
 }
 
-/// Mean, least and greatest of the finite values.
+/// Mean, least and greatest of the finite values; nothing is copied, the tensor may be most of the memory.
 fn summary(output: &Tensor) -> (f64, f64, f64) {
-    let values = output.data().to_f64();
-    let finite: Vec<f64> = values.into_iter().filter(|x| x.is_finite()).collect();
+    let (mut count, mut sum, mut least, mut greatest) = (0u64, 0f64, f64::INFINITY, f64::NEG_INFINITY);
+    let mut add = |x: f64| {
+        if x.is_finite() {
+            (count, sum, least, greatest) = (count + 1, sum + x, least.min(x), greatest.max(x));
+        }
+    };
+    match output.data() {
+        Data::F32(values) => values.iter().for_each(|&x| add(x.into())),
+        Data::F16(values) => values.iter().for_each(|&x| add(x.into())),
+        Data::Bf16(values) => values.iter().for_each(|&x| add(x.into())),
+        other => other.to_f64().into_iter().for_each(add),
+    }
     #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-    let mean = finite.iter().sum::<f64>() / finite.len().max(1) as f64;
-    let least = finite.iter().copied().fold(f64::INFINITY, f64::min);
-    let greatest = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if finite.is_empty() { (0.0, 0.0, 0.0) } else { (mean, least, greatest) }
+    let mean = sum / count as f64;
+    if count == 0 { (0.0, 0.0, 0.0) } else { (mean, least, greatest) }
 }
 
 fn report(

@@ -110,10 +110,11 @@ impl TensorFile {
 /// Maps a file for reading.
 pub(super) fn map(path: &Path) -> Result<Mmap, String> {
     let fault = |error: std::io::Error| format!("{}: {error}", path.display());
-    let file = File::open(path).map_err(fault)?;
-    if !file.metadata().map_err(fault)?.is_file() {
+    // Before it is opened: opening a pipe waits for whoever writes into it.
+    if !std::fs::metadata(path).map_err(fault)?.is_file() {
         return Err(format!("{}: expected a file", path.display()));
     }
+    let file = File::open(path).map_err(fault)?;
     // SAFETY: the map is read only. A file that another program cuts short meanwhile ends this one with a
     // signal, as for every program that maps files; what was written so far lies under a temporary name.
     unsafe { Mmap::map(&file) }.map_err(fault)

@@ -38,7 +38,11 @@ impl Target {
         if path.is_dir() {
             return Err(format!("output: expected a file, got the folder {}", path.display()));
         }
-        Ok(Self { path: path.to_owned(), format })
+        let target = Self { path: path.to_owned(), format };
+        if target.folder().is_dir() {
+            return Ok(target);
+        }
+        Err(format!("output {}: there is no folder {}", path.display(), target.folder().display()))
     }
 
     /// Whether updated running estimates fit in.
@@ -46,11 +50,17 @@ impl Target {
         self.format == Format::Safetensors
     }
 
+    /// The folder that it goes to.
+    fn folder(&self) -> &Path {
+        self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
     /// Writes under a temporary name beside the target and renames, so that the target is never half there.
     pub(super) fn write(&self, output: &Tensor, running: Option<&RunningStatistics>) -> Result<(), String> {
         let fault = |error: &dyn std::fmt::Display| format!("output {}: {error}", self.path.display());
-        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".wgpu-norm-").tempfile_in(folder).map_err(|e| fault(&e))?;
+        let mut builder = tempfile::Builder::new();
+        readable_by_others(builder.prefix(".wgpu-norm-"));
+        let mut file = builder.tempfile_in(self.folder()).map_err(|e| fault(&e))?;
         let mut writer = BufWriter::new(file.as_file_mut());
         match self.format {
             Format::Npy => npy::write(output, &mut writer).map_err(|e| fault(&e))?,
@@ -58,22 +68,20 @@ impl Target {
         }
         writer.flush().map_err(|e| fault(&e))?;
         drop(writer);
-        readable_by_all(file.as_file());
         file.persist(&self.path).map_err(|e| fault(&e.error))?;
         Ok(())
     }
 }
 
-/// Temporary files are private; a result is as readable as any other file.
-fn readable_by_all(file: &std::fs::File) {
+/// Temporary files are private; a result is as readable as the user's mask lets any other file be.
+fn readable_by_others(builder: &mut tempfile::Builder<'_, '_>) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // Where the file system knows no permissions there is nothing to do.
-        let _ = file.set_permissions(std::fs::Permissions::from_mode(0o644));
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     #[cfg(not(unix))]
-    let _ = file;
+    let _ = builder;
 }
 
 fn write_safetensors(

@@ -30,7 +30,7 @@ pub struct Task {
     pub place_end: u32,
     pub is_first_chunk: u32,
     pub samples_share: f32,
-    pub padding: u32,
+    pub zero: u32,
     pub eps: f32,
     pub count: f32,
     pub unbiased: f32,
@@ -38,14 +38,14 @@ pub struct Task {
 }
 
 impl Task {
-    /// Name and offset of each field but the padding.
+    /// Name and offset of each field.
     #[must_use]
     pub fn layout() -> Vec<(&'static str, usize)> {
         macro_rules! offsets {
             ($($field:ident)*) => { vec![$((stringify!($field), std::mem::offset_of!(Self, $field))),*] };
         }
         offsets!(
-            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift rows segment segments partials a_modulus a_scale b_scale c_scale d_divisor channels samples channel_origin place_end is_first_chunk samples_share eps count unbiased momentum
+            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift rows segment segments partials a_modulus a_scale b_scale c_scale d_divisor channels samples channel_origin place_end is_first_chunk samples_share zero eps count unbiased momentum
         )
     }
 }
