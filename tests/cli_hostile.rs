@@ -171,6 +171,20 @@ fn a_pipe_is_refused_rather_than_waited_for() {
     refused(&["run", "layer_norm", &pipe, "--adapter", "cpu"], "expected a file");
 }
 
+/// Links that run in circles: each case runs once, and the search ends.
+#[cfg(unix)]
+#[test]
+fn links_in_circles_are_searched_once() {
+    let folder = folder();
+    let right: (&str, &[usize], &[f32]) = ("expected.output", &[1, 2], &[-1.0, 1.0]);
+    write(&folder, "case.safetensors", &file(&layer_norm("1e-5"), &[("input", &[1, 2], &[1.0, 3.0]), right]));
+    for name in ["a", "b"] {
+        std::os::unix::fs::symlink(folder.path(), folder.path().join(name)).expect("a link");
+    }
+    let check = program(&["check", &folder.path().to_string_lossy(), "--adapter", "cpu"]);
+    assert_eq!(text(&check.stdout).lines().last(), Some("1 passed, 0 failed, 0 skipped"), "{}", text(&check.stderr));
+}
+
 /// What a user keeps private stays so.
 #[cfg(unix)]
 #[test]

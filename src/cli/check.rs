@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::{Failure, one_line, open, print, print_json, progress, visible};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use wgpu_norm::{Choice, Engine};
 
@@ -30,7 +31,7 @@ struct Row {
 pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
     let mut files = Vec::new();
     for path in &arguments.paths {
-        collect(path, &mut files)?;
+        collect(path, &mut HashSet::new(), &mut files)?;
     }
     if files.is_empty() {
         let paths: Vec<String> = arguments.paths.iter().map(|p| p.display().to_string()).collect();
@@ -100,11 +101,15 @@ fn name(file: &Path) -> String {
     }
 }
 
-/// A file as it is, a folder's `.safetensors` files in order.
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// A file as it is, a folder's `.safetensors` files in order. A folder is searched once however many links lead to
+/// it: links may run in circles.
+fn collect(path: &Path, searched: &mut HashSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let fault = |error: std::io::Error| Failure::Unusable(format!("{}: {error}", path.display()));
     if !std::fs::metadata(path).map_err(fault)?.is_dir() {
         files.push(path.to_owned());
+        return Ok(());
+    }
+    if !searched.insert(path.canonicalize().map_err(fault)?) {
         return Ok(());
     }
     let entries = std::fs::read_dir(path).map_err(fault)?.collect::<Result<Vec<_>, _>>().map_err(fault)?;
@@ -112,7 +117,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     entries.sort();
     for entry in entries {
         if entry.is_dir() {
-            collect(&entry, files)?;
+            collect(&entry, searched, files)?;
         } else if entry.extension().is_some_and(|e| e == "safetensors") {
             files.push(entry);
         }
