@@ -324,10 +324,7 @@ impl Engine {
             check_tensor("input", input, plan)?;
         }
         match &self.backend {
-            Backend::Reference => {
-                execute_reference(plan, input, arguments, output);
-                Ok(())
-            }
+            Backend::Reference => execute_reference(plan, input, arguments, output),
             Backend::Cpu => {
                 cpu::execute(plan, input, arguments, output);
                 Ok(())
@@ -352,7 +349,12 @@ async fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)>
     adapter.request_device(&descriptor).await.map_err(|error| Error::Device(error.to_string()))
 }
 
-fn execute_reference(plan: &Plan, input: Option<&Data>, arguments: &mut Arguments<'_>, output: &mut Data) {
+fn execute_reference(
+    plan: &Plan,
+    input: Option<&Data>,
+    arguments: &mut Arguments<'_>,
+    output: &mut Data,
+) -> Result<()> {
     let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
     let mut values = Values {
         input: input.unwrap_or(output).to_f64(),
@@ -362,7 +364,7 @@ fn execute_reference(plan: &Plan, input: Option<&Data>, arguments: &mut Argument
         running_var: arguments.running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
         num_batches_tracked: arguments.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
     };
-    let result = reference::execute(plan, &mut values);
+    let result = reference::execute(plan, &mut values)?;
     *output = Data::from_f64(plan.dtype, &result);
     if let (Some(running), Some(update)) = (&mut arguments.running, plan.running_update()) {
         #[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
@@ -373,4 +375,5 @@ fn execute_reference(plan: &Plan, input: Option<&Data>, arguments: &mut Argument
             running.num_batches_tracked = Some(values.num_batches_tracked);
         }
     }
+    Ok(())
 }

@@ -143,6 +143,9 @@ fn what_pytorch_accepts_is_accepted() {
             InstanceNorm::new().use_input_stats(false).lower(&on(&[2, 4, 1]).running(4, false)),
         ),
         ("a zero among huge axes", LayerNorm::new([0]).lower(&on(&[1 << 40, 1 << 40, 0]))),
+        ("groups of nothing", GroupNorm::new(2).lower(&on(&[1 << 40, 1 << 40, 0]))),
+        ("instances of nothing", InstanceNorm::new().lower(&on(&[1 << 40, 1 << 40, 0]))),
+        ("a batch of nothing", BatchNorm::new().lower(&on(&[1 << 40, 0, 1 << 40]))),
         ("six axes", BatchNorm::new().lower(&on(&[2, 3, 2, 2, 2, 2]))),
     ];
     let refused: Vec<String> =

@@ -144,7 +144,7 @@ fn verify(work: &Work, before: Option<RunningStatistics>, output: &Tensor) -> Re
         running_var: running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
         num_batches_tracked: running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
     };
-    Ok(Errors::of(output.data(), &wgpu_norm::reference::execute(&plan, &mut values)))
+    Ok(Errors::of(output.data(), &wgpu_norm::reference::execute(&plan, &mut values)?))
 }
 
 fn read(arguments: &Arguments) -> Result<Work, String> {

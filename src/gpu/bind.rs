@@ -172,9 +172,8 @@ impl Prepared {
             for other in arguments.iter().filter(|a| a.name != written.name) {
                 let shares = written.slice.buffer() == other.slice.buffer();
                 let in_place = self.options.in_place && written.name == "output" && other.name == "input";
-                // Two written slices of one buffer that do not overlap are within wgpu's rules.
-                let apart = written.written && other.written && !overlap(written, other);
-                if shares && !in_place && !apart {
+                let collide = share_a_dispatch(written.name, other.name) || overlap(written, other);
+                if shares && collide && !in_place {
                     return Err(Error::Aliasing {
                         written: written.name,
                         other: other.name,
@@ -306,8 +305,8 @@ impl Prepared {
             BIAS => Some(parameter(buffers.bias?, affine.bias?)),
             STATISTICS => Some(scratch.statistics.as_ref()?.as_entire_buffer_binding()),
             PARTIALS => Some(scratch.partials.as_ref()?.as_entire_buffer_binding()),
-            RUNNING_MEAN => buffers.running_mean?.try_into().ok(),
-            RUNNING_VAR => buffers.running_var?.try_into().ok(),
+            RUNNING_MEAN => Some(self.estimate(buffers.running_mean?)),
+            RUNNING_VAR => Some(self.estimate(buffers.running_var?)),
             COUNTER => Some(
                 Window { offset: buffers.num_batches_tracked?.offset(), bytes: 8, lead: 0 }
                     .of(buffers.num_batches_tracked?),
@@ -318,6 +317,12 @@ impl Prepared {
 
     fn part<'a>(&self, slice: BufferSlice<'a>, elements: &Range<u64>, size: usize) -> wgpu::BufferBinding<'a> {
         self.window(slice, elements.start, elements.end, size as u64).of(slice)
+    }
+
+    /// A running estimate, whole.
+    fn estimate<'a>(&self, slice: BufferSlice<'a>) -> wgpu::BufferBinding<'a> {
+        let bytes = 4 * self.plan.running_len().unwrap_or(0) as u64;
+        Window { offset: slice.offset(), bytes, lead: 0 }.of(slice)
     }
 
     /// The error for what wgpu refused: the first argument that it refuses alone, or the device.
@@ -441,6 +446,15 @@ fn expect<'a>(name: &'static str, given: Option<BufferSlice<'a>>, wanted: bool) 
         (Some(_), false) => Err(Error::Unexpected { argument: name, reason: "the plan was lowered without it" }),
         (given, _) => Ok(given),
     }
+}
+
+/// Whether some dispatch binds both, one of them to be written: then they have to be different buffers, since
+/// wgpu binds no buffer for reading and writing at once.
+fn share_a_dispatch(written: &str, other: &str) -> bool {
+    matches!(
+        (written, other),
+        ("output", "input" | "weight" | "bias") | ("running_mean" | "running_var", "num_batches_tracked")
+    )
 }
 
 fn overlap(one: &Argument<'_>, other: &Argument<'_>) -> bool {

@@ -123,7 +123,7 @@ impl Norm for BatchNorm {
         let view = match self.layout {
             // One position a channel: the channels are contiguous, and both layouts the same.
             Layout::ChannelsFirst if s != 1 => View::new(1, n, c, s),
-            _ => View::new(1, n * s, c, 1),
+            _ => View::new(1, n.saturating_mul(s), c, 1),
         };
         let map = ParameterMap { len: c, a_modulus: 1, a_scale: 0, b_scale: 0, c_scale: 1, d_divisor: view.d.max(1) };
         Ok(Plan {

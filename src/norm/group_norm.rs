@@ -70,7 +70,7 @@ impl Norm for GroupNorm {
         let per_group = c / g;
         let (view, map) = match self.layout {
             Layout::ChannelsFirst => (
-                View::new(n * g, 1, 1, per_group * s),
+                View::new(n.saturating_mul(g), 1, 1, per_group.saturating_mul(s)),
                 ParameterMap { len: c, a_modulus: g, a_scale: per_group, b_scale: 0, c_scale: 0, d_divisor: s.max(1) },
             ),
             Layout::ChannelsLast => (

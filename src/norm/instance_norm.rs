@@ -101,7 +101,7 @@ impl Norm for InstanceNorm {
         let momentum = super::check_momentum(self.momentum)?;
         let running = operands.running_of(c)?;
         let source = if self.use_input_stats {
-            if s == 1 && n * c > 0 {
+            if s == 1 && n > 0 && c > 0 {
                 return Err(Error::Shape {
                     argument: "input",
                     got: shape.clone(),
@@ -120,7 +120,7 @@ impl Norm for InstanceNorm {
         };
         let (view, map) = match self.layout {
             Layout::ChannelsFirst => (
-                View::new(n * c, 1, 1, s),
+                View::new(n.saturating_mul(c), 1, 1, s),
                 ParameterMap { len: c, a_modulus: c.max(1), a_scale: 1, b_scale: 0, c_scale: 0, d_divisor: s.max(1) },
             ),
             Layout::ChannelsLast => (

@@ -83,7 +83,8 @@ fn check_dtype(argument: &'static str, got: Dtype, expected: Dtype) -> Result<()
     Err(Error::Dtype { argument, got, expected: format!("{expected}, as the plan was lowered") })
 }
 
-fn check_len(argument: &'static str, got: usize, expected: usize) -> Result<()> {
+/// Checks a number of values.
+pub(crate) fn check_len(argument: &'static str, got: usize, expected: usize) -> Result<()> {
     if got == expected {
         return Ok(());
     }

@@ -10,8 +10,8 @@ mod statistic;
 mod view;
 
 pub use affine::{Affine, ParameterMap};
-pub(crate) use arguments::check_tensor;
 pub use arguments::{Arguments, RunningStatistics};
+pub(crate) use arguments::{check_len, check_tensor};
 pub use source::{Momentum, RunningUpdate, Source};
 pub use statistic::Statistic;
 pub use view::View;

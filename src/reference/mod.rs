@@ -1,6 +1,7 @@
 //! Executes a plan in f64 with plain loops. It says what is right, and is never optimized.
 
-use crate::plan::{Plan, RunningUpdate, Source, Statistic};
+use crate::error::Result;
+use crate::plan::{Plan, RunningUpdate, Source, Statistic, check_len};
 
 /// A plan's tensors in f64, by their PyTorch names.
 #[derive(Debug, Clone, Default)]
@@ -28,13 +29,15 @@ struct Moments {
 
 /// Executes `plan` on `values`, updating the running estimates in place, and returns the output.
 ///
-/// The tensors must have the sizes that `plan` says; [`Engine`](crate::engine::Engine) checks them.
-#[must_use]
-pub fn execute(plan: &Plan, values: &mut Values) -> Vec<f64> {
+/// # Errors
+///
+/// When a tensor is missing or not as long as `plan` says.
+pub fn execute(plan: &Plan, values: &mut Values) -> Result<Vec<f64>> {
+    values.check(plan)?;
     let view = plan.view;
     let mut output = vec![0.0; view.elements()];
     if output.is_empty() {
-        return output;
+        return Ok(output);
     }
     let moments: Vec<Moments> = (0..view.statistics()).map(|s| moments_of(plan, values, s)).collect();
     for a in 0..view.a {
@@ -55,7 +58,20 @@ pub fn execute(plan: &Plan, values: &mut Values) -> Vec<f64> {
     if let Some(update) = plan.running_update() {
         update_running(plan, update, values, &moments);
     }
-    output
+    Ok(output)
+}
+
+impl Values {
+    fn check(&self, plan: &Plan) -> Result<()> {
+        let affine = plan.affine;
+        let parameters = affine.map.len;
+        let running = plan.running_len().unwrap_or(self.running_mean.len());
+        check_len("input", self.input.len(), plan.view.elements())?;
+        check_len("weight", self.weight.as_ref().map_or(parameters, Vec::len), parameters)?;
+        check_len("bias", self.bias.as_ref().map_or(parameters, Vec::len), parameters)?;
+        check_len("running_mean", self.running_mean.len(), running)?;
+        check_len("running_var", self.running_var.len(), running)
+    }
 }
 
 fn moments_of(plan: &Plan, values: &Values, statistic: usize) -> Moments {

@@ -1,7 +1,7 @@
 //! Offsets, constants, NaN: where one-pass kernels lose everything.
 
 use crate::rig::{Call, Rig, rigs};
-use crate::sample::{Sample, noise};
+use crate::sample::{Sample, distance, noise};
 use wgpu_norm::gpu::{Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::{Data, Dtype, Layout, Spec};
@@ -58,7 +58,7 @@ fn a_mean_of_1e4_costs_1e_6_and_one_of_1e6_costs_1e_5_at_most() {
                 let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));
                 for (name, output) in outputs(&rig, &sample) {
                     let error =
-                        output.to_f64().iter().zip(&want).fold(0f64, |m, (g, w)| m.max((g - w).abs())) / largest;
+                        output.to_f64().iter().zip(&want).fold(0f64, |m, (g, w)| m.max(distance(*g, *w))) / largest;
                     assert!(error <= tolerance, "{name}: {error:.1e} at mean {offset:.0e}");
                     worst = worst.max(error);
                 }

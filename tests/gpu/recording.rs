@@ -117,7 +117,7 @@ fn two_recordings_in_one_submit_are_two_steps() {
             ..Default::default()
         };
         for _ in 0..2 {
-            let _ = wgpu_norm::reference::execute(&plan, &mut values);
+            let _ = wgpu_norm::reference::execute(&plan, &mut values).expect("fits");
         }
         for rig in rigs() {
             let state = RunningStatistics::new(c);

@@ -132,3 +132,24 @@ fn a_strategy_that_cannot_serve_says_why() {
         assert_says(&rig, &error, &["offset_alignment", "6", "power of two"]);
     }
 }
+
+/// Running estimates may lie side by side, and beside the input: no dispatch binds both to read and to write.
+#[test]
+fn what_shares_a_buffer_without_colliding_is_served() {
+    for rig in rigs() {
+        let operands = Operands::new(Spec::new([8, 64], Dtype::F32)).running(64, false);
+        let plan = BatchNorm::new().lower(&operands).expect("fits");
+        let arena = rig.guarded(0, &vec![0; 8192]);
+        let output = buffer(&rig, BYTES, BufferUsages::STORAGE);
+        let buffers = Buffers::new(arena.slice(..BYTES), output.slice(..))
+            .running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES + 256..BYTES + 512));
+        let bound = rig.gpu.prepare(&plan, &Options::default()).expect("prepares").bind(&buffers).expect("binds");
+        let mut encoder = rig.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        bound.record_pass(&mut encoder);
+        rig.queue.submit([encoder.finish()]);
+        assert_eq!(rig.complaints(), Vec::<String>::new(), "{}", rig.name);
+        let overlapping = buffers.running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES..BYTES + 256));
+        let error = refusal(&rig, &plan, &Options::default(), &overlapping);
+        assert_says(&rig, &error, &["running_mean", "running_var", "share a buffer"]);
+    }
+}

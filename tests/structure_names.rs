@@ -1,0 +1,162 @@
+//! Rules of the house that `tests/structure.rs` does not hold: names word by word, in prose too, and
+//! everything that stands after `#[cfg(test)] mod tests;`.
+
+use std::path::{Path, PathBuf};
+
+/// The first line, if any, that breaks a rule in a file of this path with this text.
+type Rule = fn(path: &str, text: &str) -> Option<String>;
+
+const RULES: [(&str, Rule); 5] = [
+    ("no backend names a norm", no_backend_names_a_norm),
+    ("no backend imports what is above it", no_backend_imports_what_is_above_it),
+    ("plan imports nothing but tensors and errors", plan_imports_nothing_but_tensors_and_errors),
+    ("only files that own a device use wgpu", only_files_that_own_a_device_use_wgpu),
+    ("a shader begins by saying what it is", a_shader_begins_by_saying_what_it_is),
+];
+
+const NORMS: [&str; 6] = ["layernorm", "rmsnorm", "groupnorm", "instancenorm", "batchnorm", "rms"];
+
+const OWN_A_DEVICE: [&str; 8] = [
+    "src/gpu/device.rs",
+    "src/gpu/pipelines.rs",
+    "src/gpu/prepare.rs",
+    "src/gpu/record.rs",
+    "src/gpu/readback.rs",
+    "src/gpu/bind.rs",
+    "src/engine.rs",
+    "src/lib.rs",
+];
+
+fn no_backend_names_a_norm(path: &str, text: &str) -> Option<String> {
+    // layer_norm, LayerNorm and LAYER_NORM are one word; `harms` is not `rms`.
+    let names = |line: &str| words(line).any(|word| NORMS.contains(&word.replace('_', "").to_lowercase().as_str()));
+    if is_backend(path) { shipped(text).into_iter().find(|line| names(line)) } else { None }
+}
+
+fn no_backend_imports_what_is_above_it(path: &str, text: &str) -> Option<String> {
+    if !is_backend(path) {
+        return None;
+    }
+    let own = path.split('/').nth(1).unwrap_or_default();
+    let above = ["norm", "engine", "cli", "gpu", "cpu", "reference"].into_iter().filter(|module| *module != own);
+    let paths: Vec<String> = above.map(|module| format!("crate::{module}")).collect();
+    shipped(text).into_iter().filter(|line| !is_prose(line)).find(|line| paths.iter().any(|p| mentions(line, p)))
+}
+
+fn plan_imports_nothing_but_tensors_and_errors(path: &str, text: &str) -> Option<String> {
+    let banned = ["wgpu", "gpu", "cpu", "norm", "rayon", "engine", "reference", "cli"];
+    let breaks = |line: &String| !is_prose(line) && words(line).any(|word| banned.contains(&word));
+    if path.starts_with("src/plan/") { text.lines().map(str::to_owned).find(breaks) } else { None }
+}
+
+/// The program may ask an adapter for its features: `src/cli` stands above the engine.
+fn only_files_that_own_a_device_use_wgpu(path: &str, text: &str) -> Option<String> {
+    let is_about = path.starts_with("src/") && !path.starts_with("src/cli/") && !OWN_A_DEVICE.contains(&path);
+    let breaks = |line: &String| !is_prose(line) && words(line).any(|word| word == "wgpu");
+    if is_about { text.lines().map(str::to_owned).find(breaks) } else { None }
+}
+
+fn a_shader_begins_by_saying_what_it_is(path: &str, text: &str) -> Option<String> {
+    let first = text.lines().next().unwrap_or_default();
+    let says = first.strip_prefix("//").is_some_and(|comment| comment.trim().len() > 3);
+    if path.ends_with(".wgsl") && !says { Some(first.to_owned()) } else { None }
+}
+
+fn is_backend(path: &str) -> bool {
+    let in_backend = ["src/gpu/", "src/cpu/", "src/reference/"].iter().any(|folder| path.starts_with(folder));
+    in_backend && !path.ends_with("/tests.rs")
+}
+
+fn is_prose(line: &str) -> bool {
+    line.trim_start().starts_with("//")
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// Whether `line` has this path, not one that only begins with it.
+fn mentions(line: &str, path: &str) -> bool {
+    line.match_indices(path)
+        .any(|(at, _)| !line[at + path.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+}
+
+/// The lines that are part of the library. Unit tests in place end their file; `mod tests;` does not, so
+/// what follows it counts.
+fn shipped(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let opens = |pair: &[&str]| pair[0].trim() == "#[cfg(test)]" && pair[1].trim_end().ends_with('{');
+    let end = lines.windows(2).position(opens).unwrap_or(lines.len());
+    lines[..end].iter().map(|line| (*line).to_owned()).collect()
+}
+
+/// Every Rust file and shader of the project, with `/` between folders.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> = ["src", "shaders"].iter().map(|folder| root.join(folder)).collect();
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).expect("readable").map(|entry| entry.expect("readable").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "wgsl") {
+                let name = path.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
+                files.push((name, std::fs::read_to_string(&path).expect("UTF-8")));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn the_house_keeps_these_rules_too() {
+    let sources = sources();
+    let mut faults = Vec::new();
+    for (name, broken_by) in RULES {
+        for (path, text) in &sources {
+            faults.extend(broken_by(path, text).map(|line| format!("{name}: {path}: {}", line.trim())));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// The rules are about folders; a folder that moved would leave them about nothing.
+#[test]
+fn every_folder_of_the_rules_has_files() {
+    let sources = sources();
+    for folder in ["src/plan/", "src/gpu/", "src/cpu/", "src/reference/", "shaders/"] {
+        assert!(sources.iter().any(|(path, _)| path.starts_with(folder)), "{folder}");
+    }
+    for file in OWN_A_DEVICE {
+        assert!(sources.iter().any(|(path, _)| path == file), "{file}");
+    }
+}
+
+#[test]
+fn every_rule_is_broken_by_its_violation_and_by_no_relative_of_it() {
+    let cpu = "src/cpu/mod.rs";
+    let rows: [(Rule, &str, &str, bool); 19] = [
+        (no_backend_names_a_norm, cpu, "/// As in batch_norm.", true),
+        (no_backend_names_a_norm, cpu, "struct LAYER_NORM;", true),
+        (no_backend_names_a_norm, cpu, "use crate::norm::RmsNorm;", true),
+        (no_backend_names_a_norm, cpu, "let rms = 0;", true),
+        (no_backend_names_a_norm, cpu, "#[cfg(test)]\nmod tests;\nfn group_norm() {}", true),
+        (no_backend_names_a_norm, cpu, "#[cfg(test)]\nmod tests {\nuse LayerNorm;\n}", false),
+        (no_backend_names_a_norm, cpu, "let harms = batch + norm;", false),
+        (no_backend_names_a_norm, "src/norm/mod.rs", "struct LayerNorm;", false),
+        (no_backend_imports_what_is_above_it, cpu, "use crate::gpu::Gpu;", true),
+        (no_backend_imports_what_is_above_it, cpu, "use crate::norm::Norm;", true),
+        (no_backend_imports_what_is_above_it, cpu, "use crate::cpu::rows;", false),
+        (no_backend_imports_what_is_above_it, cpu, "use crate::engineering;", false),
+        (plan_imports_nothing_but_tensors_and_errors, "src/plan/view.rs", "use crate::norm::Norm;", true),
+        (plan_imports_nothing_but_tensors_and_errors, "src/plan/view.rs", "use rayon::join;", true),
+        (plan_imports_nothing_but_tensors_and_errors, "src/plan/view.rs", "/// As the CPU, a norm.", false),
+        (only_files_that_own_a_device_use_wgpu, "src/gpu/strategy.rs", "use wgpu::Device;", true),
+        (only_files_that_own_a_device_use_wgpu, "src/gpu/device.rs", "use wgpu::Device;", false),
+        (a_shader_begins_by_saying_what_it_is, "shaders/a.wgsl", "struct A {}", true),
+        (a_shader_begins_by_saying_what_it_is, "shaders/a.wgsl", "// Merges two partials.\nstruct A {}", false),
+    ];
+    for (rule, path, text, breaks) in rows {
+        assert_eq!(rule(path, text).is_some(), breaks, "{path}: {text}");
+    }
+}
