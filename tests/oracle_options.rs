@@ -114,7 +114,8 @@ proptest! {
         let Ok(plan) = lowered else { return Ok(()) };
         let count: usize = lengths.iter().product();
         let (x, w) = (values(seed, shape.iter().product()), affine.then(|| values(seed ^ 2, count)));
-        let got = reference::execute(&plan, &mut Values { input: x.clone(), weight: w.clone(), ..Values::default() });
+        let mut inputs = Values { input: x.clone(), weight: w.clone(), ..Values::default() };
+        let got = reference::execute(&plan, &mut inputs).expect("the values fit");
         let want = direct::over_axes(&x, &shape, reduced, (w.as_deref(), None), EPS, centred);
         assert_same(&got, &want, count)?;
     }
@@ -152,7 +153,7 @@ proptest! {
         };
         let norm = InstanceNorm { use_input_stats: own, momentum, eps: EPS, batched: false, layout };
         let plan = norm.lower(&operands).expect("a single sample fits");
-        let got = reference::execute(&plan, &mut inputs);
+        let got = reference::execute(&plan, &mut inputs).expect("the values fit");
         let want = if own {
             let update = (keeps && elements > 0).then_some((&mut want_state, momentum));
             direct::instance_norm(&x, ncs, channel, EPS, update)
@@ -194,7 +195,7 @@ proptest! {
         };
         for batch in 0..3 {
             inputs.input = values(seed.wrapping_add(batch), elements);
-            let got = reference::execute(&plan, &mut inputs);
+            let got = reference::execute(&plan, &mut inputs).expect("the values fit");
             let x = inputs.input.clone();
             let want = direct::batch_norm(&x, ncs, Channel::default(), EPS, Some((&mut want_state, momentum)));
             assert_same(&got, &want, count)?;
@@ -220,7 +221,8 @@ proptest! {
         let plan = BatchNorm::new().training(false).eps(EPS).layout(layout).lower(&operands).expect("the batch fits");
         prop_assert_eq!((plan.running_len(), plan.running_update()), (None, None));
         let x = values(seed, elements);
-        let got = reference::execute(&plan, &mut Values { input: x.clone(), ..Values::default() });
+        let mut inputs = Values { input: x.clone(), ..Values::default() };
+        let got = reference::execute(&plan, &mut inputs).expect("the values fit");
         assert_same(&got, &direct::batch_norm(&x, ncs, Channel::default(), EPS, None), ncs.n * ncs.s)?;
     }
 }
@@ -234,7 +236,7 @@ fn a_cumulative_momentum_is_the_plain_average_of_all_batches() {
     let mut inputs = Values { running_mean: vec![-17.0], running_var: vec![99.0], ..Values::default() };
     for batch in [[1.0, 3.0, 1.0, 3.0], [10.0, 10.0, 10.0, 10.0], [0.0, 0.0, 6.0, 6.0]] {
         inputs.input = batch.to_vec();
-        let _ = reference::execute(&plan, &mut inputs);
+        reference::execute(&plan, &mut inputs).expect("the values fit");
     }
     // Means 2, 10, 3; unbiased variances 4/3, 0, 12. What the state held before the first batch is gone.
     assert!((inputs.running_mean[0] - 5.0).abs() < 1e-14, "{:?}", inputs.running_mean);

@@ -1,7 +1,7 @@
-use super::pipelines::Pipelines;
+//! What a device offers and what to ask an adapter for.
+
 use super::strategy::Capabilities;
 use std::future::Future;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// The features without which the kernels do not run: none.
@@ -59,54 +59,6 @@ impl Capabilities {
             storage_alignment: limits.min_storage_buffer_offset_alignment,
             uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         }
-    }
-}
-
-/// The kernels of one device: compiled when first asked for, and kept.
-///
-/// Clones share what was compiled.
-#[derive(Debug, Clone)]
-pub struct Gpu {
-    pub(super) device: wgpu::Device,
-    pub(super) capabilities: Capabilities,
-    pub(super) pipelines: Arc<Pipelines>,
-}
-
-impl Gpu {
-    /// Kernels for a device. Nothing is compiled yet; no callback of the device is touched.
-    #[must_use]
-    pub fn new(device: &wgpu::Device) -> Self {
-        Self::with_pipeline_cache(device, None)
-    }
-
-    /// As [`new`](Self::new), with the application's own pipeline cache.
-    #[must_use]
-    pub fn with_pipeline_cache(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
-        Self {
-            device: device.clone(),
-            capabilities: Capabilities::of(device),
-            pipelines: Arc::new(Pipelines::new(cache)),
-        }
-    }
-
-    /// Kernels for the same device as if it could do something else: another column of the table of what
-    /// adapters like, or no subgroups. What it cannot do in truth fails when a plan is prepared.
-    #[must_use]
-    pub fn assuming(mut self, capabilities: Capabilities) -> Self {
-        self.capabilities = capabilities;
-        self
-    }
-
-    /// What the device can do, as far as it bears on strategy.
-    #[must_use]
-    pub fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    /// The device.
-    #[must_use]
-    pub fn device(&self) -> &wgpu::Device {
-        &self.device
     }
 }
 

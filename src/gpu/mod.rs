@@ -23,8 +23,9 @@ mod uniforms;
 mod variant;
 
 pub use bind::{Bound, Buffers};
-pub use device::{Gpu, optional_features, recommended_limits, required_features};
+pub use device::{optional_features, recommended_limits, required_features};
 pub use link::{Linked, Target, link};
+pub use pipelines::Gpu;
 pub use prepare::{Options, Prepared};
 pub use strategy::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, packs};
 pub use uniforms::Task;

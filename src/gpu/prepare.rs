@@ -1,4 +1,4 @@
-use super::device::Gpu;
+use super::pipelines::Gpu;
 use super::schedule::{Schedule, Wishes, schedule};
 use super::strategy::{Strategy, choose};
 use super::variant::Kernel;

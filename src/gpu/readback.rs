@@ -1,7 +1,8 @@
 //! Host tensors in, host tensors out: uploads, records, submits, reads back.
 
 use super::bind::Buffers;
-use super::device::{Gpu, scoped};
+use super::device::scoped;
+use super::pipelines::Gpu;
 use super::prepare::Prepared;
 use crate::error::{Error, Result};
 use crate::plan::Arguments;
