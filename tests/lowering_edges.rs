@@ -28,7 +28,7 @@ fn norms_of_channels() -> Vec<(String, Box<dyn Norm>)> {
 }
 
 fn norms_of_axes() -> Vec<(String, Box<dyn Norm>)> {
-    let axes: [&[isize]; 5] = [&[0], &[1], &[-1], &[0, 2], &[0, 1, 2]];
+    let axes: [&[isize]; 5] = [&[0], &[1], &[-1], &[1, 2], &[0, 1, 2]];
     let layer = axes.iter().map(|&a| (format!("layer {a:?}"), Box::new(LayerNorm::over_axes(a)) as Box<dyn Norm>));
     let rms = axes.iter().map(|&a| (format!("RMS {a:?}"), Box::new(RmsNorm::over_axes(a)) as Box<dyn Norm>));
     layer.chain(rms).collect()

@@ -113,12 +113,7 @@ impl Planner<'_> {
         let update = plan.running_update();
         let [_, b, _, d] = levels(plan.view);
         let whole = Box4::whole(plan.view);
-        let most_statistics = SCRATCH.min(self.device.max_binding) / ENTRY;
-        let fits = |piece: &Box4| self.window_fits(piece) && self.parameters_fit(piece);
-        if update.is_some() && plan.view.statistics() as u64 > most_statistics {
-            return self.by_chunks();
-        }
-        let pieces = self.cut(whole, [1, b, 1, d], &fits)?;
+        let chunks = if update.is_some() { self.chunks()? } else { vec![whole] };
         let partials = Partials::of_groups(plan, self.device);
         let (team, registers) = match kernel {
             Kernel::Resident => {
@@ -132,15 +127,15 @@ impl Planner<'_> {
         variant.moment = Some(self.moment());
         variant.registers = registers;
         variant.saved = Some(if update.is_some() { Saved::Statistics } else { Saved::None });
-        for piece in pieces {
-            let mut task = self.task(&piece, &whole);
-            task.items = low(piece.extent(0) * piece.extent(2));
-            set_partials(&mut task, &partials);
-            self.push(variant, team, task, &piece, self.parameter_step(row, false));
-        }
-        if update.is_some() {
-            self.out.statistics_bytes = plan.view.statistics() as u64 * ENTRY;
-            self.running(&whole);
+        for chunk in chunks {
+            let fits = |piece: &Box4| self.window_fits(piece) && self.parameters_fit(piece);
+            for piece in self.cut(chunk, [1, b, 1, d], &fits)? {
+                let mut task = self.task(&piece, &chunk);
+                task.items = low(piece.extent(0) * piece.extent(2));
+                set_partials(&mut task, &partials);
+                self.push(variant, team, task, &piece, self.parameter_step(row, false));
+            }
+            self.running(&chunk);
         }
         Ok(())
     }
@@ -150,9 +145,7 @@ impl Planner<'_> {
         for chunk in self.chunks()? {
             self.statistics(&chunk)?;
             self.apply(&chunk)?;
-            if self.plan.running_update().is_some() {
-                self.running(&chunk);
-            }
+            self.running(&chunk);
         }
         Ok(())
     }
@@ -160,13 +153,14 @@ impl Planner<'_> {
     fn chunks(&mut self) -> Result<Vec<Chunk>> {
         let [_, b, c, d] = levels(self.plan.view);
         let partials = match self.wishes.strategy {
-            Strategy::Affine => 1,
-            Strategy::Column => Partials::of_columns(self.plan, self.device).count,
-            _ => Partials::of_groups(self.plan, self.device).count,
+            Strategy::Column => Some(Partials::of_columns(self.plan, self.device).count),
+            Strategy::Split => Some(Partials::of_groups(self.plan, self.device).count),
+            Strategy::Resident | Strategy::Streaming | Strategy::Affine => None,
         };
+        let entries = partials.unwrap_or(1);
         let scratch = SCRATCH.min(self.device.max_binding);
         let whole = Box4::whole(self.plan.view);
-        let fits = |piece: &Box4| piece.extent(0) * piece.extent(2) * partials * ENTRY <= scratch;
+        let fits = |piece: &Box4| piece.extent(0) * piece.extent(2) * entries * ENTRY <= scratch;
         let mut granule = [1, b, 4.min(c), d];
         if let Some(update) = self.plan.running_update() {
             // A dispatch of the running kernel takes whole samples, or, where there is one, some channels.
@@ -177,13 +171,13 @@ impl Planner<'_> {
         }
         let chunks = whole.cut(granule, &fits).ok_or(Error::TooLarge {
             argument: "statistics of one sample",
-            needed: granule[0] * granule[2] * partials * ENTRY,
+            needed: granule[0] * granule[2] * entries * ENTRY,
             limit: scratch,
             limit_name: "scratch of one dispatch",
         })?;
         let most = chunks.iter().map(|c| c.extent(0) * c.extent(2)).max().unwrap_or(0);
         self.out.statistics_bytes = most * ENTRY;
-        self.out.partials_bytes = if self.wishes.strategy == Strategy::Affine { 0 } else { most * partials * ENTRY };
+        self.out.partials_bytes = partials.map_or(0, |count| most * count * ENTRY);
         Ok(chunks)
     }
 
