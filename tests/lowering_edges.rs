@@ -120,7 +120,8 @@ fn low_ranks_are_answered_without_a_panic() {
 fn no_samples_give_no_output_and_leave_the_estimates_alone() {
     let engines = [Choice::Reference, Choice::Cpu].map(|choice| pollster::block_on(Engine::open(&choice)));
     let (first, last) = (Layout::ChannelsFirst, Layout::ChannelsLast);
-    let rows: [(&str, Box<dyn Norm>, &[usize], bool); 10] = [
+    type Row = (&'static str, Box<dyn Norm>, &'static [usize], bool);
+    let rows: [Row; 10] = [
         ("layer", Box::new(LayerNorm::new([4])), &[0, 4], false),
         ("layer, channels", Box::new(LayerNorm::over_axes([1])), &[0, 4, 3], false),
         ("RMS", Box::new(RmsNorm::new([4])), &[0, 4], false),
@@ -174,7 +175,8 @@ fn every_norm_takes_any_eps_but_nan() {
 #[test]
 fn running_estimates_are_refused_where_a_norm_keeps_none_or_they_are_of_another_length() {
     let channels_last = || on(&[2, 3, 4]).running(3, true);
-    let rows: [(&str, Box<dyn Norm>, Operands, &[&str]); 5] = [
+    type Row = (&'static str, Box<dyn Norm>, Operands, &'static [&'static str]);
+    let rows: [Row; 5] = [
         ("RMS", Box::new(RmsNorm::new([4])), on(&[2, 4]).running(4, false), &["running_mean", "no running"]),
         ("instance", Box::new(InstanceNorm::new()), on(&[2, 4, 3]).running(3, false), &["running_mean", "[4]", "[3]"]),
         (

@@ -26,7 +26,7 @@ fn values(seed: u64, len: usize) -> Vec<f64> {
 fn assert_same(got: &[f64], want: &[f64], count: usize) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.len(), want.len());
     let largest = want.iter().fold(1f64, |m, x| m.max(x.abs()));
-    let bound = (count as f64 + 16.0) * f64::EPSILON * largest / EPS;
+    let bound = 64.0 * (count as f64 + 16.0) * 2f64.powi(-53) * largest;
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         prop_assert!((got - want).abs() <= bound, "element {}: {} instead of {}", i, got, want);
     }

@@ -1,4 +1,4 @@
-/// Count, mean and centred sum of squares of some elements; for RMS the mean is zero and the squares are about zero.
+/// Count, mean and centred sum of squares of some elements; where the statistic is uncentred the mean is zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Moments {
     pub(super) count: f64,

@@ -76,18 +76,19 @@ impl BatchNorm {
         if let Momentum::Fixed(share) = self.momentum {
             super::check_momentum(share)?;
         }
-        if !self.training {
-            return Ok(match running {
-                Some(_) => Source::Running { channels },
-                None => Source::Input { running: None },
-            });
+        if !self.training && running.is_some() {
+            return Ok(Source::Running { channels });
         }
+        // As in PyTorch: one value has no variance to speak of.
         if count == 1 && channels > 0 {
             return Err(Error::Shape {
                 argument: "input",
                 got: operands.input.shape.clone(),
-                expected: "more than one value per channel when training".into(),
+                expected: "more than one value per channel when training, or without running estimates".into(),
             });
+        }
+        if !self.training {
+            return Ok(Source::Input { running: None });
         }
         if running.is_some_and(|r| !r.counter) && self.momentum == Momentum::Cumulative {
             return Err(Error::Missing {

@@ -8,6 +8,8 @@ use crate::tensor::Layout;
 ///
 /// Statistics per sample over `C / num_groups` neighbouring channels and all positions.
 ///
+/// A group of one value is its bias. (PyTorch refuses that for a single sample, and takes it for several.)
+///
 /// # Shapes
 ///
 /// `input` `[N, C, *]`, or `[N, *, C]` with [`Layout::ChannelsLast`]; `weight` and `bias` `[C]`,

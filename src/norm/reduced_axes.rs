@@ -48,7 +48,7 @@ impl ReducedAxes {
                                 argument: "axes",
                                 got: format!("{axes:?}"),
                                 expected: format!(
-                                    "different axes between -{0} and {0} - 1, the rank of input",
+                                    "different axes of input, which has {}, -1 being the last",
                                     shape.len()
                                 ),
                             });

@@ -22,14 +22,14 @@ impl View {
         Self { a, b, c, d }
     }
 
-    /// Elements of the tensor.
+    /// Elements of the tensor; a product that overflows is the greatest number there is.
     #[must_use]
     pub const fn elements(self) -> usize {
-        // A zero level comes first, so that the product of the others cannot overflow.
+        // A zero level counts, however long the others are.
         if self.a == 0 || self.b == 0 || self.c == 0 || self.d == 0 {
             return 0;
         }
-        self.a * self.b * self.c * self.d
+        self.a.saturating_mul(self.b).saturating_mul(self.c).saturating_mul(self.d)
     }
 
     /// Elements that share a statistic.

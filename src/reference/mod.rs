@@ -99,7 +99,7 @@ fn moments_of(plan: &Plan, values: &Values, statistic: usize) -> Moments {
 #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
 fn update_running(plan: &Plan, update: RunningUpdate, values: &mut Values, moments: &[Moments]) {
     if update.counter {
-        values.num_batches_tracked += 1;
+        values.num_batches_tracked = values.num_batches_tracked.saturating_add(1);
     }
     let share = update.momentum.share(values.num_batches_tracked);
     let count = plan.view.count() as f64;

@@ -97,10 +97,22 @@ impl Data {
         match dtype {
             #[expect(clippy::cast_possible_truncation, reason = "rounding to the storage type is the purpose")]
             Dtype::F32 => Self::F32(values.iter().map(|&x| x as f32).collect()),
-            Dtype::F16 => Self::F16(values.iter().map(|&x| f16::from_f64(x)).collect()),
-            Dtype::Bf16 => Self::Bf16(values.iter().map(|&x| bf16::from_f64(x)).collect()),
+            Dtype::F16 => Self::F16(values.iter().map(|&x| f16::from_f32(to_odd(x))).collect()),
+            Dtype::Bf16 => Self::Bf16(values.iter().map(|&x| bf16::from_f32(to_odd(x))).collect()),
         }
     }
+}
+
+/// The f32 next to `x` with an odd last bit, or `x` itself where it is one. Rounding that to a shorter type is
+/// rounding `x` itself: two roundings to the nearest would not be, nor does half look at all bits of an f64.
+#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+fn to_odd(x: f64) -> f32 {
+    let near = x as f32;
+    if f64::from(near) == x || !near.is_finite() {
+        return near;
+    }
+    let beyond = f64::from(near).abs() > x.abs();
+    f32::from_bits((near.to_bits() - u32::from(beyond)) | 1)
 }
 
 /// A row-major, contiguous tensor in host memory.
@@ -191,5 +203,37 @@ impl Tensor {
     #[must_use]
     pub fn spec(&self) -> Spec {
         Spec::new(self.shape.clone(), self.dtype())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Just above and just below half-way between two values, by less than an f32 could tell.
+    #[test]
+    fn short_types_are_rounded_once() {
+        let little = 2f64.powi(-40);
+        for (dtype, unit) in [(Dtype::Bf16, 2f64.powi(-7)), (Dtype::F16, 2f64.powi(-10))] {
+            for sign in [1.0, -1.0] {
+                let half = 1.0 + unit / 2.0;
+                let rounded = |x: f64| Data::from_f64(dtype, &[sign * x]).to_f64()[0] * sign;
+                assert_eq!(rounded(half + little), 1.0 + unit, "{dtype} above");
+                assert_eq!(rounded(half - little), 1.0, "{dtype} below");
+                assert_eq!(rounded(half), 1.0, "{dtype} half-way, to even");
+                assert_eq!(rounded(half + unit), 1.0 + 2.0 * unit, "{dtype} half-way, to even upwards");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_or_too_large_stays_so() {
+        let values = [f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300, 0.0, -0.0];
+        for dtype in Dtype::ALL {
+            let got = Data::from_f64(dtype, &values).to_f64();
+            let inf = f64::INFINITY;
+            assert_eq!(got, [inf, -inf, inf, -inf, 0.0, 0.0], "{dtype}");
+            assert!(got[5].is_sign_negative() && Data::from_f64(dtype, &[f64::NAN]).to_f64()[0].is_nan(), "{dtype}");
+        }
     }
 }
