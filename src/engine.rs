@@ -279,6 +279,16 @@ impl Engine {
 
     /// Normalizes `tensor` in place.
     ///
+    /// ```
+    /// use wgpu_norm::norm::RmsNorm;
+    /// use wgpu_norm::{Engine, Parameters, Tensor};
+    ///
+    /// let mut tensor = Tensor::from_f32([1, 2], vec![3.0, 4.0])?;
+    /// Engine::new()?.forward_in_place(&RmsNorm::new([2]), &mut tensor, &mut Parameters::default())?;
+    /// assert!((tensor.data().to_f32()[1] - 4.0 / 12.5_f32.sqrt()).abs() < 1e-6);
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`forward`](Self::forward); the tensor is then as it was.
