@@ -161,6 +161,35 @@ pub enum Error {
         /// The compiler's words, with our own files and lines.
         message: String,
     },
+    /// A state dict does not fit the layer. Everything that is wrong is listed, in PyTorch's words.
+    #[error("Error(s) in loading state_dict for {layer}:{}", mismatches(missing, unexpected, faults))]
+    StateDict {
+        /// PyTorch's name of the layer's class.
+        layer: String,
+        /// The keys that the layer needs and the state dict has not.
+        missing: Vec<String>,
+        /// The keys that the state dict has and the layer has no place for.
+        unexpected: Vec<String>,
+        /// What else is wrong: other shapes, other types, running estimates that the layer does not keep.
+        faults: Vec<String>,
+    },
+    /// A file could not be read or written, or is not what it has to be.
+    #[error("{path}: {message}")]
+    File {
+        /// Where the file is.
+        path: String,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+fn mismatches(missing: &[String], unexpected: &[String], faults: &[String]) -> String {
+    let keys = |what, keys: &[String]| {
+        let quoted = keys.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
+        (!keys.is_empty()).then(|| format!(" {what} key(s) in state_dict: {quoted}."))
+    };
+    let faults = faults.iter().map(|fault| format!(" {}.", fault.trim_end_matches('.')));
+    [keys("Missing", missing), keys("Unexpected", unexpected)].into_iter().flatten().chain(faults).collect()
 }
 
 /// The library's result.

@@ -76,6 +76,7 @@
 //!
 //! - `backends` (default): wgpu's Vulkan, GL, Metal, DX12 and WebGPU backends. Turn it off where the application
 //!   chooses them through its own dependency on wgpu.
+//! - `checkpoint`: the module `checkpoint`, layers' state dicts as `.safetensors` files.
 //! - `cli`: the program `wgpu-norm` and the readers of `.npy` and `.safetensors` that it needs.
 //!
 //! wgpu is re-exported as [`wgpu`]; one major version of it belongs to one minor version of this crate.
@@ -89,8 +90,8 @@ pub mod plan;
 pub mod reference;
 mod tensor;
 
-pub use engine::{Choice, Engine, Parameters};
+pub use engine::{Choice, Engine, Forward, Gradients, Parameters, Upstream};
 pub use error::{Error, Result};
-pub use plan::RunningStatistics;
+pub use plan::{RunningStatistics, Statistics, Wanted};
 pub use tensor::{Data, Dtype, Layout, Spec, Tensor};
 pub use wgpu;

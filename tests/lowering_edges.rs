@@ -139,7 +139,8 @@ fn no_samples_give_no_output_and_leave_the_estimates_alone() {
             let weight = Tensor::from_f32([4], vec![2.0; 4]).expect("four values");
             let before = RunningStatistics { mean: vec![3.0; 4], var: vec![5.0; 4], num_batches_tracked: Some(7) };
             let mut running = before.clone();
-            let mut parameters = Parameters { weight: Some(&weight), bias: Some(&weight), running: None };
+            let mut parameters =
+                Parameters { weight: Some(&weight), bias: Some(&weight), running: None, ..Parameters::default() };
             parameters.running = keeps_running.then_some(&mut running);
             let output = engine.forward(&**norm, &input, &mut parameters).expect(name);
             assert_eq!(output.shape(), *shape, "{name} on {}", engine.name());

@@ -150,8 +150,9 @@ proptest! {
             running_mean: want_state.mean.clone(),
             running_var: want_state.var.clone(),
             num_batches_tracked: 3,
+            residual: None,
         };
-        let norm = InstanceNorm { use_input_stats: own, momentum, eps: EPS, batched: false, layout };
+        let norm = InstanceNorm::new().use_input_stats(own).momentum(momentum).eps(EPS).batched(false).layout(layout);
         let plan = norm.lower(&operands).expect("a single sample fits");
         let got = reference::execute(&plan, &mut inputs).expect("the values fit");
         let want = if own {
@@ -178,12 +179,8 @@ proptest! {
         let (elements, count) = (ncs.n * ncs.c * ncs.s, ncs.n * ncs.s);
         prop_assume!(elements < 4000 && elements > 0 && count > 1);
         let counted = counted || momentum.is_none();
-        let norm = BatchNorm {
-            training: true,
-            momentum: momentum.map_or(Momentum::Cumulative, Momentum::Fixed),
-            eps: EPS,
-            layout,
-        };
+        let share = momentum.map_or(Momentum::Cumulative, Momentum::Fixed);
+        let norm = BatchNorm::new().momentum(share).eps(EPS).layout(layout);
         let operands = Operands::new(spec(&channel_shape(Some(n), c, &spatial, layout))).running(c, counted);
         let plan = norm.lower(&operands).expect("the batch fits");
         let mut want_state = estimates(c, tracked_before);
@@ -191,6 +188,7 @@ proptest! {
             running_mean: want_state.mean.clone(),
             running_var: want_state.var.clone(),
             num_batches_tracked: tracked_before,
+            residual: None,
             ..Values::default()
         };
         for batch in 0..3 {

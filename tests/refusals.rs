@@ -68,7 +68,7 @@ fn parameters_that_do_not_fit_are_refused() {
     let half = Spec::new([4], Dtype::F16);
     assert_refused(vec![
         ("weight", LayerNorm::new([4]).lower(&on(&[2, 4]).weight(spec(&[5]))), &["weight", "[4]", "[5]", "[2, 4]"]),
-        ("bias", LayerNorm::new([4]).lower(&on(&[2, 4]).bias(spec(&[2, 4]))), &["bias", "[4]", "[2, 4]"]),
+        ("bias", LayerNorm::new([4]).lower(&on(&[2, 4]).bias(spec(&[3, 4]))), &["bias", "[4]", "[2, 4]", "[3, 4]"]),
         (
             "weight of a group norm",
             GroupNorm::new(2).lower(&on(&[2, 8, 3]).weight(spec(&[2]))),

@@ -21,14 +21,16 @@ const RULES: [(&str, Rule); 10] = [
 
 const NORMS: [&str; 6] = ["layernorm", "rmsnorm", "groupnorm", "instancenorm", "batchnorm", "rms"];
 
-const OWN_A_DEVICE: [&str; 8] = [
+const OWN_A_DEVICE: [&str; 10] = [
     "src/gpu/device.rs",
     "src/gpu/pipelines.rs",
     "src/gpu/prepare.rs",
     "src/gpu/record.rs",
     "src/gpu/readback.rs",
     "src/gpu/bind.rs",
-    "src/engine.rs",
+    "src/gpu/buffers.rs",
+    "src/engine/mod.rs",
+    "src/engine/choice.rs",
     "src/lib.rs",
 ];
 

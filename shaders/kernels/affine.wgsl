@@ -51,6 +51,6 @@ fn affine_rows(lanes: LaneInput) {
         } else {
             y = normalized(value, statistic);
         }
-        store(first + place + task.output_shift, affine(y, base, place), min(4u, end - place));
+        store(first + place + task.output_shift, activate(affine(y, base, place)), min(4u, end - place));
     }
 }

@@ -30,7 +30,7 @@ fn column(lanes: LaneInput) {
         accumulate(&moments, load(first + i * columns) - head, vec4<f32>(1.0));
     }
     for (var i = 0u; i < valid; i++) {
-        let statistic = statistic_index(i_a, (place + i) / d);
+        let statistic = entry_index(i_a, (place + i) / d);
         let index = statistic * task.partials + block * d + (place + i) % d;
         partials[index] = vec4<f32>(head[i], moments.mean[i], moments.squares[i], moments.count[i]);
     }

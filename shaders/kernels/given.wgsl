@@ -12,9 +12,9 @@ fn given(lanes: LaneInput) {
     if here.item >= task.items {
         return;
     }
-    let i_a = task.statistics_origin.x + here.item / task.statistics_row;
-    let i_c = task.statistics_origin.y + here.item % task.statistics_row;
+    let i_a = task.origin.x + here.item / task.extent.z;
+    let i_c = task.origin.z + here.item % task.extent.z;
     let channel = (i_a * task.levels.z + i_c) % task.channels;
     let variance = running_var[channel];
-    statistics[here.item] = vec4<f32>(running_mean[channel], 0.0, rstd_of(variance), variance);
+    statistics[statistic_index(i_a, i_c)] = vec4<f32>(running_mean[channel], 0.0, rstd_of(variance), variance);
 }

@@ -17,6 +17,6 @@ fn merge_partials(lanes: LaneInput) {
     }
     let moments = gather_moments(here.lane, kept);
     if is_item && here.lane == 0u {
-        statistics[here.item] = statistics_of(moments);
+        statistics[statistic_of_item(here.item)] = statistics_of(moments);
     }
 }

@@ -1,7 +1,7 @@
 // resident: LANES lanes hold a whole group in registers.
 //
 // grid     one team of LANES lanes a statistic, WORKGROUP_SIZE / LANES teams a workgroup
-// bytes    reads the tensor once, writes it once
+// bytes    reads the tensor once, writes it once; with a residual also reads that once and writes the sum once
 // steps    load and sum to the mean's head; sum what is left to its tail and the squares; apply and store
 // limits   b * d elements fit LANES * REGISTERS packs; a 16-bit row is of even length
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -18,7 +18,7 @@ fn resident(lanes: LaneInput) {
     let start = walk_from(here.lane, row_packs);
     let step = walk_step(row_packs);
 
-    let guess = head_of(load_one(first + task.input_shift));
+    let guess = head_of(near(first));
     var held: array<vec4<f32>, REGISTERS>;
     var sum = vec4<f32>();
     var walk = start;
@@ -27,7 +27,7 @@ fn resident(lanes: LaneInput) {
             break;
         }
         let valid = min(4u, d - 4u * walk.pack);
-        held[k] = load(first + task.input_shift + walk.row * row_step + 4u * walk.pack);
+        held[k] = take(first + walk.row * row_step + 4u * walk.pack, valid);
         sum += masked(held[k] - vec4<f32>(guess), valid);
         walk = walk_on(walk, step, row_packs);
     }
@@ -65,7 +65,7 @@ fn resident(lanes: LaneInput) {
         let place = 4u * walk.pack;
         let base = parameter_base(i_a, walk.row, i_c);
         let index = first + task.output_shift + walk.row * row_step + place;
-        store(index, affine((held[k] - vec4<f32>(tail)) * rstd, base, place), min(4u, d - place));
+        store(index, activate(affine((held[k] - vec4<f32>(tail)) * rstd, base, place)), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
     if is_item && here.lane == 0u {

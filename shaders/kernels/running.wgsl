@@ -21,7 +21,7 @@ fn running(lanes: LaneInput) {
     var means = 0.0;
     var variances = 0.0;
     for (var sample = here.lane; sample < samples; sample += LANES) {
-        let statistic = statistics[sample * task.items + here.item];
+        let statistic = statistics[sample * task.items + here.item + task.statistics_shift];
         means += statistic.x + statistic.y;
         variances += statistic.w;
     }

@@ -20,7 +20,7 @@ fn split(lanes: LaneInput) {
     let lane_moments = partial_moments(i_a, i_c, block, segment, here.lane, is_item);
     let moments = gather_moments(here.lane, lane_moments);
     if is_item && here.lane == 0u {
-        let index = statistic_index(i_a, i_c) * task.partials + block * task.segments + segment;
+        let index = entry_index(i_a, i_c) * task.partials + block * task.segments + segment;
         partials[index] = vec4<f32>(moments.head, moments.tail, moments.squares, moments.count);
     }
 }

@@ -34,7 +34,7 @@ fn streaming(lanes: LaneInput) {
         let index = first + walk.row * row_step + place;
         let value = normalized(load(index + task.input_shift), statistics);
         let base = parameter_base(i_a, walk.row, i_c);
-        store(index + task.output_shift, affine(value, base, place), min(4u, d - place));
+        store(index + task.output_shift, activate(affine(value, base, place)), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
     if is_item && here.lane == 0u {

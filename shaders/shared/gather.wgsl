@@ -17,6 +17,14 @@ fn gather_sums(values: vec2<f32>) -> vec2<f32> {
     return both;
 }
 
+fn gather_four(values: vec4<f32>) -> vec4<f32> {
+    var all = values;
+    for (var mask = 1u; mask < LANES; mask = mask << 1u) {
+        all = all + partner(all, mask);
+    }
+    return all;
+}
+
 fn sums(values: vec4<f32>) -> f32 {
     return (values.x + values.y) + (values.z + values.w);
 }

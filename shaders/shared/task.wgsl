@@ -16,12 +16,17 @@ struct Task {
     output_shift: u32,            // the bound window; modulo 2^32, so that a window anywhere in a
     weight_shift: u32,            // tensor of any size is reached
     bias_shift: u32,
+    x_shift: u32,
+    added_shift: u32,
+    sum_shift: u32,
+    statistics_shift: u32,        // likewise for an index of a statistic
     rows: u32,                    // rows of b a partial
     segment: u32,                 // elements of a row that go to one partial, or to one affine item
     segments: u32,                // partials a row
     partials: u32,                // partials a statistic
-    a_modulus: u32,               // p = (i_a % a_modulus) * a_scale + i_b * b_scale
+    a_modulus: u32,               // p = (i_a % a_modulus) * a_scale + i_b / b_divisor * b_scale
     a_scale: u32,                 //     + i_c * c_scale + i_d / d_divisor
+    b_divisor: u32,
     b_scale: u32,
     c_scale: u32,
     d_divisor: u32,
@@ -31,10 +36,25 @@ struct Task {
     place_end: u32,               // where the box ends in its rows, for the affine kernel
     is_first_chunk: u32,          // whether the running estimates are still those of before
     samples_share: f32,           // samples of this dispatch over all samples
+    statistic_a_divisor: u32,     // backward: s = i_a / a_divisor % a_modulus * a_scale + i_b * b_scale
+    statistic_a_modulus: u32,     //     + i_c / c_divisor * c_scale + i_d * d_scale
+    statistic_a_scale: u32,
+    statistic_b_scale: u32,
+    statistic_c_divisor: u32,
+    statistic_c_scale: u32,
+    statistic_d_scale: u32,
+    block_a: u32,                 // backward: groups along a and along c that one team takes
+    block_c: u32,
+    sums_inner: u32,              // collect: sum j begins at term j / inner * outer + j % inner,
+    sums_outer: u32,              // and goes on in steps of stride
+    sums_stride: u32,
+    sums_count: u32,
+    sums_origin: u32,             // what leads from a term to its parameter
+    sums_len: u32,                // parameters
     zero: u32,                    // 0
     eps: f32,
     count: f32,                   // elements a statistic, b * d
-    unbiased: f32,                // count / (count - 1)
+    unbiased: f32,                // count / (count - 1), or 1 where the running variance is biased
     momentum: f32,                // share of the new value; 0 where it is 1 / num_batches_tracked
 }
 
@@ -45,14 +65,29 @@ fn row_index(i_a: u32, i_b: u32, i_c: u32) -> u32 {
     return ((i_a * task.levels.y + i_b) * task.levels.z + i_c) * task.levels.w;
 }
 
+// Index of a group's or cell's entry in memory that this dispatch shares with others.
+fn entry_index(i_a: u32, i_c: u32) -> u32 {
+    return (i_a - task.statistics_origin.x) * task.statistics_row + (i_c - task.statistics_origin.y);
+}
+
 // Index of a statistic among those at hand.
 fn statistic_index(i_a: u32, i_c: u32) -> u32 {
-    return (i_a - task.statistics_origin.x) * task.statistics_row + (i_c - task.statistics_origin.y);
+    return entry_index(i_a, i_c) + task.statistics_shift;
+}
+
+// Index of the statistic that an item of the box's own stands for.
+fn statistic_of_item(item: u32) -> u32 {
+    return statistic_index(task.origin.x + item / task.extent.z, task.origin.z + item % task.extent.z);
 }
 
 // First parameter of a row, before its i_d.
 fn parameter_base(i_a: u32, i_b: u32, i_c: u32) -> u32 {
-    return (i_a % task.a_modulus) * task.a_scale + i_b * task.b_scale + i_c * task.c_scale;
+    var row = i_b * task.b_scale;
+    // Most maps share no parameter along b, and a division is dear where a processor emulates the GPU.
+    if task.b_divisor != 1u {
+        row = i_b / task.b_divisor * task.b_scale;
+    }
+    return (i_a % task.a_modulus) * task.a_scale + row + i_c * task.c_scale;
 }
 
 // A row is cut into packs of four elements, the last of which may be short.

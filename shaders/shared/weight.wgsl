@@ -20,3 +20,14 @@ fn weight_pack(base: u32, place: u32) -> vec4<f32> {
         weight_at(first + parameter_offset(place + 3u)),
     );
 }
+
+// Whether a weight is stored as its distance from 1.
+override ZERO_CENTRED: bool = false;
+
+fn factor_pack(base: u32, place: u32) -> vec4<f32> {
+    let stored = weight_pack(base, place);
+    if ZERO_CENTRED {
+        return stored + vec4<f32>(1.0);
+    }
+    return stored;
+}

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use wgpu_norm::Layout;
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, ReducedAxes, RmsNorm};
-use wgpu_norm::plan::Momentum;
+use wgpu_norm::plan::{Momentum, RunningVariance};
 
 /// The operations that there are, with their attributes.
 const OPERATIONS: [(&str, &[&str]); 5] = [
@@ -53,6 +53,7 @@ impl Attributes {
                 use_input_stats: self.boolean("use_input_stats", true)?,
                 // PyTorch's layer hands on 0 where its momentum is None.
                 momentum: self.share()?.map_or(0.0, |m| if let Momentum::Fixed(share) = m { share } else { 0.0 }),
+                running_variance: RunningVariance::default(),
                 eps: self.number_or("eps", 1e-5)?,
                 batched: self.boolean("batched", true)?,
                 layout: self.layout()?,
@@ -60,6 +61,7 @@ impl Attributes {
             _ => Box::new(BatchNorm {
                 training: self.boolean("training", false)?,
                 momentum: self.share()?.unwrap_or_default(),
+                running_variance: RunningVariance::default(),
                 eps: self.number_or("eps", 1e-5)?,
                 layout: self.layout()?,
             }),

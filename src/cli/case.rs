@@ -6,7 +6,7 @@ use super::memory;
 use super::safetensors_file::TensorFile;
 use serde_json::Value;
 use std::path::Path;
-use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor};
+use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor, Wanted};
 
 /// What a case may expect of the five operations.
 const EXPECTED: &str = "expected.";
@@ -43,11 +43,9 @@ impl Case {
 
     /// Every tensor of the file has to mean something to the operation.
     fn check_names(&self) -> Result<(), String> {
-        let inputs = ["input", "weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
-        let outputs = ["output", "running_mean", "running_var", "num_batches_tracked"];
-        if self.file.names().iter().any(|name| name == "grad_output") {
-            return Err("grad_output: gradients are not supported yet".into());
-        }
+        let inputs = ["input", "weight", "bias", "running_mean", "running_var", "num_batches_tracked", "grad_output"];
+        let forward = ["output", "running_mean", "running_var", "num_batches_tracked"];
+        let outputs: &[&str] = if self.is_backward() { &["grad_input", "grad_weight", "grad_bias"] } else { &forward };
         let mut expects = false;
         for name in self.file.names() {
             let known = match name.strip_prefix(EXPECTED) {
@@ -64,6 +62,10 @@ impl Case {
         if expects { Ok(()) } else { Err("the case expects nothing".into()) }
     }
 
+    fn is_backward(&self) -> bool {
+        self.file.names().iter().any(|name| name == "grad_output")
+    }
+
     /// Runs the case; returns the worst error over its tolerance, or what does not match.
     pub(super) fn run(&self, engine: &Engine) -> Result<f64, String> {
         memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
@@ -72,19 +74,48 @@ impl Case {
         let mut running = if self.attributes.tracks()? { self.file.running("")? } else { None };
         let fallback = weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
-        let mut parameters = Parameters { weight: weight.as_ref(), bias: bias.as_ref(), running: running.as_mut() };
-        let output = engine.forward(&*norm, &input, &mut parameters).map_err(|error| error.to_string())?;
-        self.compare(&output, running.as_ref())
+        let mut parameters = Parameters {
+            weight: weight.as_ref(),
+            bias: bias.as_ref(),
+            running: running.as_mut(),
+            ..Parameters::default()
+        };
+        let text = |error: wgpu_norm::Error| error.to_string();
+        let Some(grad_output) = self.file.tensor("grad_output")? else {
+            let output = engine.forward(&*norm, &input, &mut parameters).map_err(text)?;
+            return self.compare(&output, running.as_ref());
+        };
+        let forward = engine.forward_saving(&*norm, &input, &mut parameters).map_err(text)?;
+        let expects = |name: &str| self.file.names().iter().any(|n| n.strip_prefix(EXPECTED) == Some(name));
+        let wanted =
+            Wanted { input: expects("grad_input"), weight: expects("grad_weight"), bias: expects("grad_bias") };
+        let statistics = &forward.statistics;
+        let gradients = engine.backward(&*norm, &input, &grad_output, statistics, &parameters, wanted).map_err(text)?;
+        let mut worst = 0f64;
+        for (name, got) in
+            [("grad_input", gradients.input), ("grad_weight", gradients.weight), ("grad_bias", gradients.bias)]
+        {
+            if let Some(got) = got {
+                worst = worst.max(self.compare_tensor(name, &got)?);
+            }
+        }
+        Ok(worst)
+    }
+
+    /// The worst error of a tensor that the case may expect.
+    fn compare_tensor(&self, name: &str, got: &Tensor) -> Result<f64, String> {
+        let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? else { return Ok(0.0) };
+        if want.shape() != got.shape() {
+            return Err(format!("{name}: shape {:?}, expected {:?}", got.shape(), want.shape()));
+        }
+        if want.dtype() != got.dtype() {
+            return Err(format!("{name}: {}, expected {}", got.dtype(), want.dtype()));
+        }
+        self.worst(name, &got.data().to_f64(), &want.data().to_f64())
     }
 
     fn compare(&self, output: &Tensor, running: Option<&RunningStatistics>) -> Result<f64, String> {
-        let mut worst = 0f64;
-        if let Some(want) = self.file.tensor("expected.output")? {
-            if want.shape() != output.shape() {
-                return Err(format!("output: shape {:?}, expected {:?}", output.shape(), want.shape()));
-            }
-            worst = worst.max(self.worst("output", &output.data().to_f64(), &want.data().to_f64())?);
-        }
+        let mut worst = self.compare_tensor("output", output)?;
         for (name, got) in [("running_mean", running.map(|r| &r.mean)), ("running_var", running.map(|r| &r.var))] {
             if let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? {
                 let got = got.ok_or_else(|| format!("{name}: expected, but there is none"))?;

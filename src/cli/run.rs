@@ -116,16 +116,24 @@ impl Work {
 
     fn forward(&mut self, engine: &Engine) -> Result<Tensor, Failure> {
         let norm = self.norm()?;
-        let mut parameters =
-            Parameters { weight: self.weight.as_ref(), bias: self.bias.as_ref(), running: self.running.as_mut() };
+        let mut parameters = Parameters {
+            weight: self.weight.as_ref(),
+            bias: self.bias.as_ref(),
+            running: self.running.as_mut(),
+            ..Parameters::default()
+        };
         Ok(engine.forward(&*norm, &self.input, &mut parameters)?)
     }
 
     /// Whether the running estimates are updated rather than read.
     fn updates(&self) -> Result<bool, Failure> {
         let mut running = self.running.clone();
-        let parameters =
-            Parameters { weight: self.weight.as_ref(), bias: self.bias.as_ref(), running: running.as_mut() };
+        let parameters = Parameters {
+            weight: self.weight.as_ref(),
+            bias: self.bias.as_ref(),
+            running: running.as_mut(),
+            ..Parameters::default()
+        };
         let plan = self.norm()?.lower(&parameters.operands(&self.input))?;
         Ok(plan.running_update().is_some())
     }
@@ -134,7 +142,12 @@ impl Work {
 fn verify(work: &Work, before: Option<RunningStatistics>, output: &Tensor) -> Result<Errors, Failure> {
     let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
     let mut running = before;
-    let parameters = Parameters { weight: work.weight.as_ref(), bias: work.bias.as_ref(), running: running.as_mut() };
+    let parameters = Parameters {
+        weight: work.weight.as_ref(),
+        bias: work.bias.as_ref(),
+        running: running.as_mut(),
+        ..Parameters::default()
+    };
     let plan = work.norm()?.lower(&parameters.operands(&work.input))?;
     let mut values = wgpu_norm::reference::Values {
         input: work.input.data().to_f64(),
@@ -143,6 +156,7 @@ fn verify(work: &Work, before: Option<RunningStatistics>, output: &Tensor) -> Re
         running_mean: running.as_ref().map(|r| wide(&r.mean)).unwrap_or_default(),
         running_var: running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
         num_batches_tracked: running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
+        residual: None,
     };
     Ok(Errors::of(output.data(), &wgpu_norm::reference::execute(&plan, &mut values)?))
 }

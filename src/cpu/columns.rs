@@ -282,6 +282,7 @@ impl Painter {
                 pieces: start..end,
                 range,
                 coefficients: &self.coefficients,
+                epilogue: job.epilogue,
                 wide: &mut self.wide,
                 results: &mut self.results,
             });

@@ -1,3 +1,4 @@
+use crate::tensor::Data;
 use half::{bf16, f16};
 
 /// A storage type that blocks are widened from and narrowed to.
@@ -10,6 +11,15 @@ pub(super) trait Element: Copy + Send + Sync + 'static {
 
     /// Where f32 results for `to` go before [`finish`](Self::finish): itself, or `buffer`.
     fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32]) -> &'a mut [f32];
+
+    /// `x` as it is when it has been stored.
+    fn rounded(x: f32) -> f32;
+
+    /// The values of a tensor of this type.
+    fn slice(data: &Data) -> Option<&[Self]>;
+
+    /// The values of a tensor of this type, to be overwritten.
+    fn slice_mut(data: &mut Data) -> Option<&mut [Self]>;
 
     /// Brings the results from [`target`](Self::target) into `to`, rounded to nearest, ties to even.
     fn finish(to: &mut [Self], buffer: &[f32]);
@@ -32,11 +42,26 @@ impl Element for f32 {
     }
 
     #[inline(always)]
+    fn slice(data: &Data) -> Option<&[Self]> {
+        if let Data::F32(values) = data { Some(values) } else { None }
+    }
+
+    #[inline(always)]
+    fn slice_mut(data: &mut Data) -> Option<&mut [Self]> {
+        if let Data::F32(values) = data { Some(values) } else { None }
+    }
+
+    #[inline(always)]
+    fn rounded(x: f32) -> f32 {
+        x
+    }
+
+    #[inline(always)]
     fn finish(_: &mut [Self], _: &[f32]) {}
 }
 
 macro_rules! half_element {
-    ($half:ty, $widened:path, $narrowed:path) => {
+    ($half:ty, $variant:ident, $widened:path, $narrowed:path) => {
         impl Element for $half {
             #[inline(always)]
             fn widen(from: &[Self], to: &mut [f32]) {
@@ -58,6 +83,21 @@ macro_rules! half_element {
             }
 
             #[inline(always)]
+            fn slice(data: &Data) -> Option<&[Self]> {
+                if let Data::$variant(values) = data { Some(values) } else { None }
+            }
+
+            #[inline(always)]
+            fn slice_mut(data: &mut Data) -> Option<&mut [Self]> {
+                if let Data::$variant(values) = data { Some(values) } else { None }
+            }
+
+            #[inline(always)]
+            fn rounded(x: f32) -> f32 {
+                $widened($narrowed(x))
+            }
+
+            #[inline(always)]
             fn finish(to: &mut [Self], buffer: &[f32]) {
                 for (to, from) in to.iter_mut().zip(buffer) {
                     *to = Self::from_bits($narrowed(*from));
@@ -67,8 +107,8 @@ macro_rules! half_element {
     };
 }
 
-half_element!(f16, widened_f16, narrowed_f16);
-half_element!(bf16, widened_bf16, narrowed_bf16);
+half_element!(f16, F16, widened_f16, narrowed_f16);
+half_element!(bf16, Bf16, widened_bf16, narrowed_bf16);
 
 // The conversions of `half` branch on every element, or call a function for every eight: a third of
 // the speed of these, which the compiler turns into vectors of selects.

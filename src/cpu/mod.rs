@@ -12,10 +12,14 @@
 
 mod columns;
 mod element;
+mod epilogue;
+mod gradient;
+mod gradient_kernels;
 mod moments;
 mod parallel;
 mod parameters;
 mod pieces;
+mod residual;
 mod row_kernels;
 mod rows;
 mod running;
@@ -23,13 +27,27 @@ mod running;
 mod tests;
 mod tile_kernels;
 
-use crate::plan::{Arguments, Plan, Source, Statistic, View};
+pub(crate) use gradient::backward;
+
+use crate::plan::{Arguments, Plan, Source, Statistic, Statistics, View};
 use crate::tensor::Data;
 use element::Element;
+use epilogue::Epilogue;
+use moments::Moments;
 use parameters::Parameters;
 
 /// Executes `plan`, from `input` into `output`; in place where `input` is `None`.
 pub(crate) fn execute(plan: &Plan, input: Option<&Data>, arguments: &mut Arguments<'_>, output: &mut Data) {
+    if let (Some(residual), Some(sum)) = (arguments.residual, arguments.sum.take()) {
+        residual::add(input.unwrap_or(output), residual, sum);
+        run_stored(plan, Some(sum), arguments, output);
+        arguments.sum = Some(sum);
+    } else {
+        run_stored(plan, input, arguments, output);
+    }
+}
+
+fn run_stored(plan: &Plan, input: Option<&Data>, arguments: &mut Arguments<'_>, output: &mut Data) {
     match (input, output) {
         (None, Data::F32(y)) => run(plan, None, arguments, y),
         (None, Data::F16(y)) => run(plan, None, arguments, y),
@@ -50,6 +68,7 @@ struct Job<'a, T> {
     /// `None` where the output holds the input.
     input: Option<&'a [T]>,
     parameters: Parameters<'a>,
+    epilogue: Epilogue,
     simd: pulp::Arch,
     threads: usize,
 }
@@ -68,7 +87,8 @@ fn run<T: Element>(plan: &Plan, input: Option<&[T]>, arguments: &mut Arguments<'
         statistic: plan.statistic,
         eps: plan.eps,
         input,
-        parameters: Parameters::new(plan, arguments),
+        parameters: Parameters::new(plan, arguments.weight, arguments.bias),
+        epilogue: Epilogue::of(plan),
         simd: pulp::Arch::new(),
         threads: parallel::threads(view.elements()),
     };
@@ -81,17 +101,29 @@ fn run<T: Element>(plan: &Plan, input: Option<&[T]>, arguments: &mut Arguments<'
             } else {
                 rows::apply(&job, &scales, output);
             }
+            if let Some(statistics) = &mut arguments.statistics {
+                **statistics = running::statistics(running, channels, view, plan.eps);
+            }
         }
         Source::Input { .. } => {
             let update = plan.running_update();
-            let moments = if by_columns {
-                columns::normalize(&job, output, update.is_some())
-            } else {
-                rows::normalize(&job, output)
-            };
+            let wanted = update.is_some() || arguments.statistics.is_some();
+            let moments =
+                if by_columns { columns::normalize(&job, output, wanted) } else { rows::normalize(&job, output) };
+            if let Some(statistics) = &mut arguments.statistics {
+                **statistics = statistics_of(&moments, plan.eps);
+            }
             if let (Some(update), Some(running)) = (update, arguments.running.as_deref_mut()) {
                 running::update(running, update, &moments);
             }
         }
+    }
+}
+
+/// What backward needs of the moments.
+fn statistics_of(moments: &[Moments], eps: f64) -> Statistics {
+    Statistics {
+        mean: moments.iter().map(|m| m.mean).collect(),
+        rstd: moments.iter().map(|m| 1.0 / (m.variance() + eps).sqrt()).collect(),
     }
 }

@@ -109,6 +109,12 @@ impl Scale {
         Self { head, tail: narrow(mean - f64::from(head)), rstd: narrow(1.0 / (variance + eps).sqrt()) }
     }
 
+    /// From mean and rstd as a forward pass kept them.
+    pub(super) fn given(mean: f64, rstd: f64) -> Self {
+        let head = narrow(mean);
+        Self { head, tail: narrow(mean - f64::from(head)), rstd: narrow(rstd) }
+    }
+
     /// From measured moments.
     #[inline(always)]
     pub(super) fn of(moments: Moments, eps: f64) -> Self {

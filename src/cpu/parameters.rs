@@ -1,4 +1,4 @@
-use crate::plan::{Arguments, ParameterMap, Plan};
+use crate::plan::{ParameterMap, Plan};
 use crate::tensor::Data;
 use std::borrow::Cow;
 
@@ -13,15 +13,17 @@ pub(super) struct Parameters<'a> {
 }
 
 /// Sends every element to parameter 0.
-const ONE_FOR_ALL: ParameterMap =
-    ParameterMap { len: 1, a_modulus: 1, a_scale: 0, b_scale: 0, c_scale: 0, d_divisor: usize::MAX };
+const ONE_FOR_ALL: ParameterMap = ParameterMap::constant(1);
 
 impl<'a> Parameters<'a> {
     /// The plan's parameters, from the arguments.
-    pub(super) fn new(plan: &Plan, arguments: &Arguments<'a>) -> Self {
-        let (weight, bias) = (arguments.weight, arguments.bias);
+    pub(super) fn new(plan: &Plan, weight: Option<&'a Data>, bias: Option<&'a Data>) -> Self {
         let map = if weight.is_none() && bias.is_none() { ONE_FOR_ALL } else { plan.affine.map };
-        Self { weight: widened(weight, map.len, 1.0), bias: widened(bias, map.len, 0.0), map, c: plan.view.c }
+        let mut weight = widened(weight, map.len, 1.0);
+        if plan.epilogue.zero_centred_weight && plan.affine.weight.is_some() {
+            weight.to_mut().iter_mut().for_each(|w| *w += 1.0);
+        }
+        Self { weight, bias: widened(bias, map.len, 0.0), map, c: plan.view.c }
     }
 
     /// The first parameter of a run, where `c` may go on beyond a slab into the next.

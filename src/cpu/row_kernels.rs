@@ -1,4 +1,5 @@
 use super::element::Element;
+use super::epilogue::Epilogue;
 use super::moments::{Moments, Scale, float, in_range};
 use pulp::{Simd, WithSimd};
 
@@ -105,6 +106,7 @@ pub(super) struct ApplyRun<'a, T> {
     /// Elements of the run that share a parameter.
     pub(super) divisor: usize,
     pub(super) from: usize,
+    pub(super) epilogue: Epilogue,
     pub(super) buffers: &'a mut [[f32; BLOCK]; 2],
 }
 
@@ -125,15 +127,36 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
             };
             let y = T::target(to, results);
             let from = self.from + done;
-            if self.divisor == 1 {
+            if self.epilogue.rounds {
+                normalize_rounded::<T>(x, y, self.scale);
+                affine(y, self.weight, self.bias, (from, self.divisor));
+            } else if self.divisor == 1 {
                 let parameters = from..from + len;
                 scale_each(x, y, self.scale, &self.weight[parameters.clone()], &self.bias[parameters]);
             } else {
                 scale_shared(x, y, self.scale, self.weight, self.bias, (from, self.divisor));
             }
+            self.epilogue.activate(y);
             T::finish(to, results);
             done += len;
         }
+    }
+}
+
+/// Normalized values as they are when they have been stored.
+#[inline(always)]
+fn normalize_rounded<T: Element>(x: &[f32], y: &mut [f32], scale: Scale) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = T::rounded((x - scale.head - scale.tail) * scale.rstd);
+    }
+}
+
+/// Weight and bias in place.
+#[inline(always)]
+fn affine(y: &mut [f32], weight: &[f32], bias: &[f32], (from, divisor): (usize, usize)) {
+    for (i, y) in y.iter_mut().enumerate() {
+        let parameter = (from + i) / divisor;
+        *y = *y * weight[parameter] + bias[parameter];
     }
 }
 

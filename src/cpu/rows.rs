@@ -118,6 +118,7 @@ fn apply_run<T: Element>(
         bias: &job.parameters.bias[first..],
         divisor: job.parameters.map.d_divisor,
         from,
+        epilogue: job.epilogue,
         buffers,
     });
 }

@@ -85,7 +85,12 @@ impl Case {
     }
 
     fn arguments<'a>(&'a self, running: &'a mut Option<RunningStatistics>) -> Arguments<'a> {
-        Arguments { weight: self.weight.as_ref(), bias: self.bias.as_ref(), running: running.as_mut() }
+        Arguments {
+            weight: self.weight.as_ref(),
+            bias: self.bias.as_ref(),
+            running: running.as_mut(),
+            ..Default::default()
+        }
     }
 
     fn reference(&self) -> (Vec<f64>, Values) {
@@ -97,6 +102,7 @@ impl Case {
             running_mean: self.running.as_ref().map_or(vec![], |r| wide(&r.mean)),
             running_var: self.running.as_ref().map_or(vec![], |r| wide(&r.var)),
             num_batches_tracked: self.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
+            residual: None,
         };
         (reference::execute(&self.plan, &mut values).expect("fits"), values)
     }

@@ -1,4 +1,5 @@
 use super::element::Element;
+use super::epilogue::Epilogue;
 use super::moments::{Moments, Scale, float, in_range};
 use super::pieces::Pieces;
 use pulp::{Simd, WithSimd};
@@ -307,6 +308,7 @@ pub(super) struct ApplyTile<'a, 'o, T, F> {
     /// The tile's elements in a piece.
     pub(super) range: Range<usize>,
     pub(super) coefficients: &'a Coefficients,
+    pub(super) epilogue: Epilogue,
     /// Room for input and results.
     pub(super) wide: &'a mut [f32],
     pub(super) results: &'a mut [f32],
@@ -330,9 +332,16 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
                 &self.wide[..len]
             };
             let (x, y) = (&x[..len], &mut T::target(to, self.results)[..len]);
-            for j in 0..len {
-                y[j] = (x[j] - head[j] - tail[j]) * rstd[j] * weight[j] + bias[j];
+            if self.epilogue.rounds {
+                for j in 0..len {
+                    y[j] = T::rounded((x[j] - head[j] - tail[j]) * rstd[j]) * weight[j] + bias[j];
+                }
+            } else {
+                for j in 0..len {
+                    y[j] = (x[j] - head[j] - tail[j]) * rstd[j] * weight[j] + bias[j];
+                }
             }
+            self.epilogue.activate(y);
             T::finish(to, self.results);
         }
     }

@@ -1,70 +1,14 @@
+use super::buffers::{Argument, Buffers, Expectation, arguments, check_aliasing};
 use super::device::scoped;
-use super::prepare::Prepared;
-use super::schedule::Step;
+use super::planner::{Pool, Role, Step};
+use super::prepare::{Pass, Prepared};
+use super::slots::{AffineSlot, Collected, Inflow, Kernel, MomentumSlot, Placement, Residual, Saved};
 use super::uniforms::Task;
-use super::variant::{AffineSlot, Kernel, MomentumSlot, Placement, Saved, Variant};
+use super::variant::Variant;
 use crate::error::{Error, Result};
 use crate::tensor::Dtype;
 use std::ops::Range;
 use wgpu::{BufferSlice, BufferUsages};
-
-/// The buffers of one call, each with its offset and length.
-#[derive(Debug, Clone, Copy)]
-pub struct Buffers<'a> {
-    input: BufferSlice<'a>,
-    output: BufferSlice<'a>,
-    weight: Option<BufferSlice<'a>>,
-    bias: Option<BufferSlice<'a>>,
-    running_mean: Option<BufferSlice<'a>>,
-    running_var: Option<BufferSlice<'a>>,
-    num_batches_tracked: Option<BufferSlice<'a>>,
-}
-
-impl<'a> Buffers<'a> {
-    /// Input and output. They are different buffers, or the same slice of one where the plan was
-    /// prepared to run in place.
-    #[must_use]
-    pub fn new(input: BufferSlice<'a>, output: BufferSlice<'a>) -> Self {
-        Self {
-            input,
-            output,
-            weight: None,
-            bias: None,
-            running_mean: None,
-            running_var: None,
-            num_batches_tracked: None,
-        }
-    }
-
-    /// With a weight, stored as the plan was lowered with.
-    #[must_use]
-    pub fn weight(mut self, weight: BufferSlice<'a>) -> Self {
-        self.weight = Some(weight);
-        self
-    }
-
-    /// With a bias, stored as the plan was lowered with.
-    #[must_use]
-    pub fn bias(mut self, bias: BufferSlice<'a>) -> Self {
-        self.bias = Some(bias);
-        self
-    }
-
-    /// With running estimates in f32.
-    #[must_use]
-    pub fn running(mut self, mean: BufferSlice<'a>, var: BufferSlice<'a>) -> Self {
-        self.running_mean = Some(mean);
-        self.running_var = Some(var);
-        self
-    }
-
-    /// With the counter of batches, a little-endian I64.
-    #[must_use]
-    pub fn num_batches_tracked(mut self, counter: BufferSlice<'a>) -> Self {
-        self.num_batches_tracked = Some(counter);
-        self
-    }
-}
 
 /// A prepared plan with its buffers, ready to be recorded. It owns the scratch memory.
 #[derive(Debug, Clone)]
@@ -79,19 +23,10 @@ pub(super) struct BoundStep {
     pub(super) workgroups: [u32; 2],
 }
 
-/// One argument: its name, its slice, and what the kernels do with it.
-struct Argument<'a> {
-    name: &'static str,
-    slice: BufferSlice<'a>,
-    bytes: u64,
-    alignment: u64,
-    written: bool,
-}
-
 /// Memory that the kernels use between them.
 struct Scratch {
     statistics: Option<wgpu::Buffer>,
-    partials: Option<wgpu::Buffer>,
+    pools: [Option<wgpu::Buffer>; 4],
     tasks: Option<wgpu::Buffer>,
 }
 
@@ -104,11 +39,8 @@ impl Prepared {
     /// offset that is no multiple of what the plan was prepared with, of another device, or shares
     /// memory with a buffer that is written; and when the device has no memory for the scratch.
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<Bound> {
-        let arguments = self.arguments(buffers)?;
-        for argument in &arguments {
-            check(argument)?;
-        }
-        self.check_aliasing(buffers, &arguments)?;
+        let arguments = arguments(buffers, &self.expected())?;
+        check_aliasing(&arguments, &self.same())?;
         if self.schedule.steps.is_empty() {
             return Ok(Bound { steps: Vec::new() });
         }
@@ -123,67 +55,77 @@ impl Prepared {
         }
     }
 
-    /// Names and sizes of everything that was given, or what is missing or too much.
-    fn arguments<'a>(&self, buffers: &Buffers<'a>) -> Result<Vec<Argument<'a>>> {
+    /// What the pass expects of its buffers.
+    fn expected(&self) -> Vec<Expectation> {
         let plan = &self.plan;
-        let alignment = self.options.offset_alignment;
-        let mut arguments = Vec::with_capacity(7);
-        let mut add = |name, slice, bytes, alignment, written| {
-            arguments.push(Argument { name, slice, bytes, alignment, written });
+        let mut expected = Vec::with_capacity(9);
+        let mut add = |role, bytes, alignment, written, optional| {
+            expected.push(Expectation { role, bytes, alignment, written, optional });
         };
-        add("input", buffers.input, plan.tensor_bytes(), alignment, false);
-        add("output", buffers.output, plan.tensor_bytes(), alignment, true);
-        for (name, slice, dtype) in
-            [("weight", buffers.weight, plan.affine.weight), ("bias", buffers.bias, plan.affine.bias)]
-        {
-            let bytes = (plan.affine.map.len * dtype.map_or(0, Dtype::size)) as u64;
-            if let Some(slice) = expect(name, slice, dtype.is_some())? {
-                add(name, slice, bytes, alignment, false);
-            }
+        let (tensor, any) = (plan.tensor_bytes(), self.options.offset_alignment);
+        let parameter = |dtype: Option<Dtype>| (plan.affine.map.len * dtype.map_or(0, Dtype::size)) as u64;
+        let statistics = 16 * plan.view.statistics() as u64;
+        add(Role::Input, tensor, any, false, false);
+        if plan.affine.weight.is_some() {
+            add(Role::Weight, parameter(plan.affine.weight), any, false, false);
         }
-        let channels = plan.running_len();
-        let updates = plan.running_update().is_some();
-        let storage = u64::from(self.gpu.capabilities.storage_alignment);
-        for (name, slice) in [("running_mean", buffers.running_mean), ("running_var", buffers.running_var)] {
-            if let Some(slice) = expect(name, slice, channels.is_some())? {
-                add(name, slice, 4 * channels.unwrap_or(0) as u64, storage, updates);
-            }
+        if plan.affine.bias.is_some() {
+            // Backward needs it for the slope of an activation alone.
+            let optional = self.pass != Pass::Forward && plan.epilogue.activation.is_none();
+            add(Role::Bias, parameter(plan.affine.bias), any, false, optional);
         }
-        // In evaluation the counter may be there, and is left alone.
-        let counts = plan.running_update().is_some_and(|u| u.counter);
-        if counts || channels.is_none() {
-            if let Some(slice) = expect("num_batches_tracked", buffers.num_batches_tracked, counts)? {
-                add("num_batches_tracked", slice, 8, storage, true);
+        let wanted = match self.pass {
+            Pass::Forward => {
+                add(Role::Output, tensor, any, true, false);
+                if plan.residual {
+                    add(Role::Residual, tensor, any, false, false);
+                    add(Role::Sum, tensor, any, true, false);
+                }
+                if self.options.save_statistics {
+                    add(Role::Statistics, statistics, 16, true, false);
+                }
+                self.expect_state(&mut add);
+                return expected;
             }
+            Pass::Backward(wanted) => wanted,
+        };
+        add(Role::GradOutput, tensor, any, false, false);
+        add(Role::Statistics, statistics, 16, false, false);
+        if self.options.grad_sum {
+            add(Role::GradSum, tensor, any, false, false);
         }
-        Ok(arguments)
+        let gradients = [
+            (Role::GradInput, wanted.input, tensor),
+            (Role::GradWeight, wanted.weight, parameter(plan.affine.weight)),
+            (Role::GradBias, wanted.bias, parameter(plan.affine.bias)),
+        ];
+        gradients.into_iter().filter(|g| g.1).for_each(|(role, _, bytes)| add(role, bytes, any, true, false));
+        expected
     }
 
-    fn check_aliasing(&self, buffers: &Buffers<'_>, arguments: &[Argument<'_>]) -> Result<()> {
-        let same = buffers.input == buffers.output;
-        if self.options.in_place && !same {
-            return Err(Error::Aliasing {
-                written: "output",
-                other: "input",
-                expected: "the same slice of one buffer, since the plan was prepared to run in place",
-            });
+    /// Running estimates and their counter.
+    fn expect_state(&self, add: &mut impl FnMut(Role, u64, u64, bool, bool)) {
+        let Some(channels) = self.plan.running_len() else { return };
+        let update = self.plan.running_update();
+        let storage = u64::from(self.gpu.capabilities.storage_alignment);
+        for role in [Role::RunningMean, Role::RunningVar] {
+            add(role, 4 * channels as u64, storage, update.is_some(), false);
         }
-        for written in arguments.iter().filter(|a| a.written) {
-            for other in arguments.iter().filter(|a| a.name != written.name) {
-                let shares = written.slice.buffer() == other.slice.buffer();
-                let in_place = self.options.in_place && written.name == "output" && other.name == "input";
-                let collide = share_a_dispatch(written.name, other.name) || overlap(written, other);
-                if shares && collide && !in_place {
-                    return Err(Error::Aliasing {
-                        written: written.name,
-                        other: other.name,
-                        expected: "different buffers, since wgpu binds no buffer for reading and writing at once, \
-                                   or the same slice and a plan prepared with in_place",
-                    });
-                }
-            }
+        // In evaluation the counter may be there, and is left alone.
+        let counts = update.is_some_and(|u| u.counter);
+        if counts || update.is_none() {
+            add(Role::NumBatchesTracked, 8, storage, counts, !counts);
         }
-        Ok(())
+    }
+
+    /// Pairs of a written and a read argument that are the same slice.
+    fn same(&self) -> Vec<(Role, Role)> {
+        let tensors = match self.pass {
+            Pass::Forward => (Role::Output, Role::Input),
+            Pass::Backward(_) => (Role::GradInput, Role::GradOutput),
+        };
+        let pairs = [(tensors, self.options.in_place), ((Role::Sum, Role::Residual), self.options.sum_in_place)];
+        pairs.into_iter().filter(|(_, same)| *same).map(|(pair, _)| pair).collect()
     }
 
     fn scratch(&self, buffers: &Buffers<'_>) -> Scratch {
@@ -200,7 +142,7 @@ impl Prepared {
         };
         Scratch {
             statistics: storage("wgpu-norm.statistics", self.schedule.statistics_bytes),
-            partials: storage("wgpu-norm.partials", self.schedule.partials_bytes),
+            pools: Pool::ALL.map(|pool| storage("wgpu-norm.sums", self.schedule.pools[pool as usize])),
             tasks: self.tasks(buffers),
         }
     }
@@ -232,19 +174,53 @@ impl Prepared {
 
     /// The task with the shifts that these buffers' offsets bring.
     fn shifted(&self, step: &Step, buffers: &Buffers<'_>) -> Task {
-        let size = self.plan.dtype.size() as u64;
-        let shift = |slice: Option<BufferSlice<'_>>, first: u64, size: u64| {
-            slice.map_or(0, |slice| self.window(slice, first, first, size).shift(first, size))
+        let shift = |role: Role, first: u64, size: usize| {
+            let size = size as u64;
+            buffers.get(role).map_or(0, |slice| self.window(slice, first, first, size).shift(first, size))
         };
-        let input = if step.variant.placement == Some(Placement::InPlace) { buffers.output } else { buffers.input };
-        let parameter = |dtype: Option<Dtype>| dtype.map_or(1, Dtype::size) as u64;
-        Task {
-            input_shift: shift(Some(input), step.window.start, size),
-            output_shift: shift(Some(buffers.output), step.window.start, size),
-            weight_shift: shift(buffers.weight, step.parameters.start, parameter(self.plan.affine.weight)),
-            bias_shift: shift(buffers.bias, step.parameters.start, parameter(self.plan.affine.bias)),
+        let tensor = |role| shift(role, step.window.start, self.plan.dtype.size());
+        let replaced = step.variant.placement == Some(Placement::InPlace);
+        let mut task = Task {
+            input_shift: tensor(if replaced { self.result() } else { step.source }),
+            output_shift: tensor(self.result()),
+            x_shift: tensor(Role::Input),
+            added_shift: tensor(self.added()),
+            sum_shift: tensor(Role::Sum),
+            statistics_shift: self.statistics_shift(step, buffers),
             ..step.task
+        };
+        if step.variant.collected.is_some_and(|c| c != Collected::Sums) {
+            // Their gradients are counted in words.
+            (task.weight_shift, task.bias_shift) = (shift(Role::GradWeight, 0, 4), shift(Role::GradBias, 0, 4));
+        } else {
+            let parameter =
+                |role, dtype: Option<Dtype>| shift(role, step.parameters.start, dtype.map_or(1, Dtype::size));
+            task.weight_shift = parameter(Role::Weight, self.plan.affine.weight);
+            task.bias_shift = parameter(Role::Bias, self.plan.affine.bias);
         }
+        if self.options.sum_in_place {
+            task.added_shift = task.sum_shift;
+        }
+        task
+    }
+
+    /// What leads to the index of a statistic in the bound window: from its place in the step's chunk, or, where
+    /// a step looks statistics up by a map, from its index in the whole plan.
+    fn statistics_shift(&self, step: &Step, buffers: &Buffers<'_>) -> u32 {
+        let Some(slice) = buffers.get(Role::Statistics) else { return 0 };
+        let first = step.statistics.start;
+        let is_mapped = matches!(step.variant.kernel, Kernel::Sums | Kernel::ColumnSums);
+        self.window(slice, first, first, 16).shift(if is_mapped { first } else { 0 }, 16)
+    }
+
+    /// The tensor that the pass writes.
+    fn result(&self) -> Role {
+        if self.pass == Pass::Forward { Role::Output } else { Role::GradInput }
+    }
+
+    /// The tensor that the pass adds.
+    fn added(&self) -> Role {
+        if self.pass == Pass::Forward { Role::Residual } else { Role::GradSum }
     }
 
     /// The bytes of the buffer to bind for elements `first..end`, and how far the first is into them.
@@ -291,26 +267,40 @@ impl Prepared {
         scratch: &'a Scratch,
     ) -> Option<wgpu::BufferBinding<'a>> {
         let affine = self.plan.affine;
-        let tensor = |slice| self.part(slice, &step.window, self.plan.dtype.size());
-        let parameter = |slice, dtype: Dtype| self.part(slice, &step.parameters, dtype.size());
+        let tensor = |role| Some(self.part(buffers.get(role)?, &step.window, self.plan.dtype.size()));
+        let parameter =
+            |role, dtype: Option<Dtype>| Some(self.part(buffers.get(role)?, &step.parameters, dtype?.size()));
+        let whole = |role, dtype: Option<Dtype>| {
+            Some(self.part(buffers.get(role)?, &(0..affine.map.len as u64), dtype?.size()))
+        };
+        let pool = |pool: Pool| Some(scratch.pools[pool as usize].as_ref()?.as_entire_buffer_binding());
         match binding {
-            INPUT => Some(tensor(buffers.input)),
-            OUTPUT => Some(tensor(buffers.output)),
+            SOURCE => tensor(step.source),
+            RESULT => tensor(self.result()),
             TASK => {
                 let size = std::num::NonZeroU64::new(size_of::<Task>() as u64);
                 let buffer = scratch.tasks.as_ref()?;
                 Some(wgpu::BufferBinding { buffer, offset: index as u64 * self.task_stride(), size })
             }
-            WEIGHT => Some(parameter(buffers.weight?, affine.weight?)),
-            BIAS => Some(parameter(buffers.bias?, affine.bias?)),
-            STATISTICS => Some(scratch.statistics.as_ref()?.as_entire_buffer_binding()),
-            PARTIALS => Some(scratch.partials.as_ref()?.as_entire_buffer_binding()),
-            RUNNING_MEAN => Some(self.estimate(buffers.running_mean?)),
-            RUNNING_VAR => Some(self.estimate(buffers.running_var?)),
-            COUNTER => Some(
-                Window { offset: buffers.num_batches_tracked?.offset(), bytes: 8, lead: 0 }
-                    .of(buffers.num_batches_tracked?),
-            ),
+            WEIGHT => parameter(Role::Weight, affine.weight),
+            BIAS => parameter(Role::Bias, affine.bias),
+            STATISTICS => match buffers.get(Role::Statistics) {
+                Some(slice) => Some(self.part(slice, &step.statistics, 16)),
+                None => Some(scratch.statistics.as_ref()?.as_entire_buffer_binding()),
+            },
+            PARTIALS => pool(step.partials),
+            RUNNING_MEAN => Some(self.estimate(buffers.get(Role::RunningMean)?)),
+            RUNNING_VAR => Some(self.estimate(buffers.get(Role::RunningVar)?)),
+            COUNTER => {
+                let slice = buffers.get(Role::NumBatchesTracked)?;
+                Some(Window { offset: slice.offset(), bytes: 8, lead: 0 }.of(slice))
+            }
+            X => tensor(Role::Input),
+            ADDED => tensor(self.added()),
+            SUM => tensor(Role::Sum),
+            SUMS => pool(step.sums),
+            GRAD_WEIGHT => whole(Role::GradWeight, affine.weight),
+            GRAD_BIAS => whole(Role::GradBias, affine.bias),
             _ => None,
         }
     }
@@ -352,14 +342,14 @@ impl Prepared {
             probe.is_err()
         };
         match arguments.iter().find(refused) {
-            Some(argument) => Error::ForeignBuffer { argument: argument.name, message },
+            Some(argument) => Error::ForeignBuffer { argument: argument.role.name(), message },
             None => Error::Device(message),
         }
     }
 }
 
-const INPUT: u32 = 0;
-const OUTPUT: u32 = 1;
+const SOURCE: u32 = 0;
+const RESULT: u32 = 1;
 const TASK: u32 = 2;
 const WEIGHT: u32 = 3;
 const BIAS: u32 = 4;
@@ -368,29 +358,49 @@ const PARTIALS: u32 = 6;
 const RUNNING_MEAN: u32 = 7;
 const RUNNING_VAR: u32 = 8;
 const COUNTER: u32 = 9;
+const X: u32 = 10;
+const ADDED: u32 = 11;
+const SUM: u32 = 12;
+const SUMS: u32 = 13;
+const GRAD_WEIGHT: u32 = 14;
+const GRAD_BIAS: u32 = 15;
 
 impl Variant {
     /// The bindings that the entry point uses, by number. A test holds them against the shaders.
     pub fn bindings(&self) -> impl Iterator<Item = u32> + use<> {
+        use Kernel::{
+            Affine, AffineFlat, Collect, Column, ColumnSums, Counter, Given, Gradient, GradientFlat, Merge, Resident,
+            ResidentGradient, Running, Split, Streaming, Sums,
+        };
         let v = *self;
-        let reads = v.placement == Some(Placement::Apart);
-        let writes = matches!(v.kernel, Kernel::Resident | Kernel::Streaming | Kernel::Affine | Kernel::AffineFlat);
-        let partials = matches!(v.kernel, Kernel::Split | Kernel::Column | Kernel::Merge);
-        let statistics =
-            matches!(v.kernel, Kernel::Merge | Kernel::Affine | Kernel::AffineFlat | Kernel::Given | Kernel::Running)
-                || v.saved == Some(Saved::Statistics);
-        let running = matches!(v.kernel, Kernel::Given | Kernel::Running);
+        let reads_x = matches!(v.kernel, ResidentGradient | Sums | ColumnSums | Gradient | GradientFlat);
+        let writes =
+            matches!(v.kernel, Resident | Streaming | Affine | AffineFlat | ResidentGradient | Gradient | GradientFlat);
+        let partials = matches!(v.kernel, Split | Column | Merge | ResidentGradient | Sums | ColumnSums | Collect);
+        let statistics = matches!(v.kernel, Merge | Affine | AffineFlat | Given | Running)
+            || v.saved == Some(Saved::Statistics)
+            || reads_x;
+        let running = matches!(v.kernel, Given | Running);
+        let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
+        let sums = matches!(v.kernel, Gradient | GradientFlat) || v.collected == Some(Collected::Sums);
+        let (of_weight, of_bias) = v.collected.map_or((false, false), Collected::parameters);
         let used = [
-            (INPUT, reads),
-            (OUTPUT, writes),
-            (TASK, v.kernel != Kernel::Counter),
+            (SOURCE, v.placement == Some(Placement::Apart)),
+            (RESULT, writes),
+            (TASK, v.kernel != Counter),
             (WEIGHT, matches!(v.affine, Some(AffineSlot::Scale | AffineSlot::ScaleShift))),
             (BIAS, matches!(v.affine, Some(AffineSlot::Shift | AffineSlot::ScaleShift))),
             (STATISTICS, statistics),
             (PARTIALS, partials),
             (RUNNING_MEAN, running),
             (RUNNING_VAR, running),
-            (COUNTER, v.kernel == Kernel::Counter || v.momentum == Some(MomentumSlot::Cumulative)),
+            (COUNTER, v.kernel == Counter || v.momentum == Some(MomentumSlot::Cumulative)),
+            (X, reads_x),
+            (ADDED, adds),
+            (SUM, matches!(v.residual, Some(Residual::Apart | Residual::InPlace))),
+            (SUMS, sums),
+            (GRAD_WEIGHT, of_weight),
+            (GRAD_BIAS, of_bias),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(binding, _)| binding)
     }
@@ -414,50 +424,4 @@ impl Window {
     fn shift(&self, first: u64, size: u64) -> u32 {
         (self.lead / size).wrapping_sub(first) as u32
     }
-}
-
-fn check(argument: &Argument<'_>) -> Result<()> {
-    let &Argument { name, slice, bytes, alignment, .. } = argument;
-    if !slice.buffer().usage().contains(BufferUsages::STORAGE) {
-        let got = format!("{:?}", slice.buffer().usage());
-        return Err(Error::BufferUsage { argument: name, got, expected: "STORAGE" });
-    }
-    if slice.offset() % alignment != 0 {
-        return Err(Error::BufferOffset { argument: name, got: slice.offset(), alignment });
-    }
-    // Bindings are whole words, so a tensor of an odd number of halves needs the rest of its last one.
-    let bytes = bytes.next_multiple_of(4);
-    let beyond = slice.offset() + bytes > slice.buffer().size();
-    if slice.size() < argument.bytes || beyond {
-        let got = slice.buffer().size().min(slice.offset() + slice.size());
-        return Err(Error::BufferSize {
-            argument: name,
-            got,
-            expected: slice.offset() + bytes,
-            offset: slice.offset(),
-        });
-    }
-    Ok(())
-}
-
-fn expect<'a>(name: &'static str, given: Option<BufferSlice<'a>>, wanted: bool) -> Result<Option<BufferSlice<'a>>> {
-    match (given, wanted) {
-        (None, true) => Err(Error::Missing { argument: name, reason: "the plan was lowered with it" }),
-        (Some(_), false) => Err(Error::Unexpected { argument: name, reason: "the plan was lowered without it" }),
-        (given, _) => Ok(given),
-    }
-}
-
-/// Whether some dispatch binds both, one of them to be written: then they have to be different buffers, since
-/// wgpu binds no buffer for reading and writing at once.
-fn share_a_dispatch(written: &str, other: &str) -> bool {
-    matches!(
-        (written, other),
-        ("output", "input" | "weight" | "bias") | ("running_mean" | "running_var", "num_batches_tracked")
-    )
-}
-
-fn overlap(one: &Argument<'_>, other: &Argument<'_>) -> bool {
-    let end = |a: &Argument<'_>| a.slice.offset() + a.bytes;
-    one.slice.offset() < end(other) && other.slice.offset() < end(one)
 }

@@ -1,8 +1,9 @@
 //! What fills the slots of the kernels that a plan needs.
 
-use super::schedule::Planner;
+use super::planner::Planner;
+use super::slots::{AffineSlot, Element, Inflow, Lanes, Moment, Parameter, Placement};
 use super::strategy::{SHORT_ROW, Strategy};
-use super::variant::{AffineSlot, Element, Lanes, Moment, Parameter, Placement, Variant};
+use super::variant::Variant;
 use crate::plan::Statistic;
 use crate::tensor::Dtype;
 
@@ -47,7 +48,7 @@ impl Planner<'_> {
     pub(super) fn applying(&self, mut variant: Variant, row: u64) -> Variant {
         let affine = self.plan.affine;
         variant.element = Some(self.element(row));
-        variant.placement = Some(if self.wishes.in_place { Placement::InPlace } else { Placement::Apart });
+        variant.placement = Some(self.placement());
         variant.affine = Some(match (affine.weight, affine.bias) {
             (None, None) => AffineSlot::None,
             (Some(_), None) => AffineSlot::Scale,
@@ -55,6 +56,33 @@ impl Planner<'_> {
             (Some(_), Some(_)) => AffineSlot::ScaleShift,
         });
         variant.parameter = affine.weight.or(affine.bias).map(|_| self.parameter(row));
+        variant
+    }
+
+    /// Fills the slots of a kernel that reads gradients. The bias plays a part in an activation's slope alone, and
+    /// so does the weight where gradients are not `weighted`.
+    pub(super) fn reading_gradients(&self, mut variant: Variant, row: u64, weighted: bool) -> Variant {
+        let affine = self.plan.affine;
+        let active = self.plan.epilogue.activation.is_some();
+        let (weight, bias) = (affine.weight.filter(|_| active || weighted), affine.bias.filter(|_| active));
+        variant.element = Some(self.element(row));
+        variant.placement = Some(Placement::Apart);
+        variant.affine = Some(match (weight, bias) {
+            (None, None) => AffineSlot::None,
+            (Some(_), None) => AffineSlot::Scale,
+            (None, Some(_)) => AffineSlot::Shift,
+            (Some(_), Some(_)) => AffineSlot::ScaleShift,
+        });
+        variant.parameter = weight.or(bias).map(|_| self.parameter(row));
+        variant
+    }
+
+    /// Fills the slots of a kernel that writes the input's gradient.
+    pub(super) fn writing_gradients(&self, variant: Variant, row: u64) -> Variant {
+        let mut variant = self.reading_gradients(variant, row, true);
+        variant.placement = Some(if self.wishes.in_place { Placement::InPlace } else { Placement::Apart });
+        variant.moment = Some(self.moment());
+        variant.inflow = Some(if self.wishes.inflow { Inflow::Added } else { Inflow::None });
         variant
     }
 

@@ -1,6 +1,7 @@
 //! Joins a kernel, its shared files and one file a slot to one shader.
 
-use super::variant::{File, Variant};
+use super::slots::File;
+use super::variant::Variant;
 
 /// Who is going to read the shader; dialects differ in what has to be enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

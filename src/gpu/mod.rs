@@ -6,29 +6,38 @@
 //! 2. [`Prepared::bind`] once a set of buffers: checks them before wgpu can, makes the bind groups.
 //! 3. [`Bound::record`] any number of times: needs no queue, allocates nothing, cannot fail.
 //!
-//! `variant`, `link`, `strategy`, `boxes`, `schedule`, `choices` and `uniforms` are pure and know no device.
+//! `slots`, `variant`, `link`, `strategy`, `boxes`, `planner`, `schedule`, `backward`, `sums`, `choices` and `uniforms` are
+//! pure and know no device.
 
+mod backward;
 mod bind;
 mod boxes;
+mod buffers;
 mod choices;
 mod device;
 mod link;
 mod pipelines;
+mod planner;
 mod prepare;
 pub(crate) mod readback;
 mod record;
 mod schedule;
+mod slots;
 mod strategy;
+mod sums;
 mod uniforms;
 mod variant;
 
-pub use bind::{Bound, Buffers};
+pub use bind::Bound;
+pub use buffers::Buffers;
 pub use device::{optional_features, recommended_limits, required_features};
 pub use link::{Linked, Target, link};
 pub use pipelines::Gpu;
 pub use prepare::{Options, Prepared};
-pub use strategy::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, packs};
-pub use uniforms::Task;
-pub use variant::{
-    AffineSlot, Element, File, Kernel, Lanes, Moment, MomentumSlot, Parameter, Placement, Registers, Saved, Variant,
+pub use slots::{
+    AffineSlot, Collected, Element, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, Parameter, Placement, Registers,
+    Residual, Saved,
 };
+pub use strategy::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, choose_backward, packs};
+pub use uniforms::Task;
+pub use variant::Variant;

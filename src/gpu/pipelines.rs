@@ -2,7 +2,7 @@
 
 use super::device::scoped;
 use super::link::{Linked, Target, link};
-use super::schedule::Constants;
+use super::planner::Constants;
 use super::strategy::Capabilities;
 use super::variant::Variant;
 use crate::error::{Error, Result};
@@ -88,8 +88,7 @@ impl Gpu {
         let target = if cfg!(target_arch = "wasm32") { Target::Browser } else { Target::Naga };
         let linked = link(variant, target);
         let name = variant.name();
-        let (values, count) = constants.values();
-        let values = values.get(..count).unwrap_or_default();
+        let values = constants.values();
         let made = scoped(&self.device, || {
             let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(&name),
@@ -101,7 +100,7 @@ impl Gpu {
                 module: &module,
                 entry_point: None,
                 compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: values,
+                    constants: &values,
                     // Every kernel writes workgroup memory before it reads it.
                     zero_initialize_workgroup_memory: false,
                 },
@@ -113,23 +112,25 @@ impl Gpu {
 }
 
 impl Constants {
-    /// The overrides by name, and how many there are.
-    fn values(&self) -> ([(&'static str, f64); 6], usize) {
+    /// The overrides by name.
+    fn values(&self) -> Vec<(&'static str, f64)> {
+        let flag = |flag: Option<bool>| flag.map(|flag| f64::from(u8::from(flag)));
         let named = [
-            (self.workgroup_size > 1).then_some(("WORKGROUP_SIZE", f64::from(self.workgroup_size))),
-            (self.workgroup_size > 1).then_some(("LANES", f64::from(self.lanes))),
-            (self.lanes > 1).then_some(("EXCHANGED", 2.0 * f64::from(self.workgroup_size))),
-            self.subgroup_size.map(|n| ("SUBGROUP_SIZE", f64::from(n))),
-            self.parameter_step.map(|n| ("PARAMETER_STEP", f64::from(n))),
-            self.columns.map(|columns| ("COLUMNS", f64::from(u8::from(columns)))),
+            ("WORKGROUP_SIZE", (self.workgroup_size > 1).then_some(f64::from(self.workgroup_size))),
+            ("LANES", (self.workgroup_size > 1).then_some(f64::from(self.lanes))),
+            ("EXCHANGED", (self.lanes > 1).then_some(2.0 * f64::from(self.workgroup_size))),
+            ("SUBGROUP_SIZE", self.subgroup_size.map(f64::from)),
+            ("PARAMETER_STEP", self.parameter_step.map(f64::from)),
+            ("COLUMNS", flag(self.columns)),
+            ("ACTIVATION", self.activation.map(f64::from)),
+            ("ROUNDS_NORMALIZED", flag(self.rounds_normalized)),
+            ("ZERO_CENTRED", flag(self.zero_centred)),
+            ("PARAMETER_SUMS", self.parameter_sums.map(f64::from)),
+            ("WEIGHTED", flag(self.weighted)),
+            ("EACH", flag(self.each)),
+            ("GIVEN", flag(self.given)),
         ];
-        let mut values = [("", 0.0); 6];
-        let mut count = 0;
-        for value in named.into_iter().flatten() {
-            values[count] = value;
-            count += 1;
-        }
-        (values, count)
+        named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 

@@ -1,11 +1,12 @@
 //! Host tensors in, host tensors out: uploads, records, submits, reads back.
 
-use super::bind::Buffers;
+use super::bind::Bound;
+use super::buffers::Buffers;
 use super::device::scoped;
 use super::pipelines::Gpu;
 use super::prepare::Prepared;
 use crate::error::{Error, Result};
-use crate::plan::Arguments;
+use crate::plan::{Arguments, GradientArguments, Gradients, RunningStatistics, Statistics};
 use crate::tensor::Data;
 use wgpu::BufferUsages;
 
@@ -17,20 +18,24 @@ pub(crate) async fn execute(
     arguments: &mut Arguments<'_>,
     output: &mut Data,
 ) -> Result<()> {
-    if prepared.plan().view().elements() == 0 {
+    let plan = prepared.plan();
+    if plan.view().elements() == 0 {
         return Ok(());
     }
     let gpu = &prepared.gpu;
-    let device = gpu.device();
-    let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), BufferUsages::COPY_SRC)?;
-    let other = match input {
-        Some(_) => Some(allocate(gpu, "output", output.bytes().len() as u64, BufferUsages::COPY_SRC)?),
-        None => None,
-    };
+    let kept = BufferUsages::COPY_SRC;
+    let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), kept)?;
+    let bytes = output.bytes().len() as u64;
+    let other = input.map(|_| allocate(gpu, "output", bytes, kept)).transpose()?;
     let result = other.as_ref().unwrap_or(&tensor);
-    let weight = arguments.weight.map(|w| upload(gpu, "weight", w.bytes(), BufferUsages::empty())).transpose()?;
-    let bias = arguments.bias.map(|b| upload(gpu, "bias", b.bytes(), BufferUsages::empty())).transpose()?;
-    let running = match (&arguments.running, prepared.plan().running_len()) {
+    let weight = upload_some(gpu, "weight", arguments.weight)?;
+    let bias = upload_some(gpu, "bias", arguments.bias)?;
+    let residual = upload_some(gpu, "residual", arguments.residual)?;
+    let sum = residual.as_ref().map(|_| allocate(gpu, "sum", bytes, kept)).transpose()?;
+    let saved = 16 * plan.view().statistics();
+    let statistics =
+        arguments.statistics.as_ref().map(|_| allocate(gpu, "statistics", saved as u64, kept)).transpose()?;
+    let running = match (&arguments.running, plan.running_len()) {
         (Some(running), Some(_)) => Some(Running::upload(gpu, running)?),
         _ => None,
     };
@@ -42,48 +47,132 @@ pub(crate) async fn execute(
     if let Some(bias) = &bias {
         buffers = buffers.bias(bias.slice(..));
     }
+    if let (Some(residual), Some(sum)) = (&residual, &sum) {
+        buffers = buffers.residual(residual.slice(..), sum.slice(..));
+    }
+    if let Some(statistics) = &statistics {
+        buffers = buffers.statistics(statistics.slice(..));
+    }
     if let Some(running) = &running {
         buffers = buffers.running(running.mean.slice(..), running.var.slice(..));
-        if prepared.plan().running_update().is_some_and(|u| u.counter) {
+        if plan.running_update().is_some_and(|u| u.counter) {
             buffers = buffers.num_batches_tracked(running.counter.slice(..));
         }
     }
     let bound = prepared.bind(&buffers)?;
 
-    let mut reads = vec![Read::new(gpu, result, output.bytes().len())?];
-    if let (Some(running), Some(_)) = (&running, prepared.plan().running_update()) {
-        let floats = running.len * 4;
-        reads.push(Read::new(gpu, &running.mean, floats)?);
-        reads.push(Read::new(gpu, &running.var, floats)?);
-        reads.push(Read::new(gpu, &running.counter, 8)?);
+    let mut reads = Reads::new(gpu);
+    reads.add(result, output.bytes().len())?;
+    if let Some(sum) = &sum {
+        reads.add(sum, output.bytes().len())?;
     }
-    scoped(device, || {
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgpu-norm") });
-        bound.record_pass(&mut encoder);
-        for read in &reads {
-            encoder.copy_buffer_to_buffer(&read.source, 0, &read.staging, 0, read.staging.size());
-        }
-        queue.submit([encoder.finish()]);
-    })
-    .map_err(Error::Device)?;
-
-    let mut mapped = map(device, &reads).await?.into_iter();
-    let mut next = |into: &mut [u8]| {
-        if let Some(bytes) = mapped.next() {
-            into.copy_from_slice(&bytes[..into.len()]);
-        }
-    };
-    next(output.bytes_mut());
-    if let (Some(running), Some(update)) = (&mut arguments.running, prepared.plan().running_update()) {
-        next(bytemuck::cast_slice_mut(&mut running.mean));
-        next(bytemuck::cast_slice_mut(&mut running.var));
+    if let Some(statistics) = &statistics {
+        reads.add(statistics, saved)?;
+    }
+    let update = plan.running_update();
+    if let (Some(running), Some(_)) = (&running, update) {
+        reads.add(&running.mean, running.len * 4)?;
+        reads.add(&running.var, running.len * 4)?;
+        reads.add(&running.counter, 8)?;
+    }
+    let mut mapped = reads.after(queue, &bound).await?.into_iter();
+    let mut next = || mapped.next().unwrap_or_default();
+    copy(&next(), output.bytes_mut());
+    if let (Some(_), Some(sum)) = (&sum, &mut arguments.sum) {
+        copy(&next(), sum.bytes_mut());
+    }
+    if let Some(statistics) = &mut arguments.statistics {
+        **statistics = statistics_from(&next());
+    }
+    if let (Some(running), Some(update)) = (&mut arguments.running, update) {
+        copy(&next(), bytemuck::cast_slice_mut(&mut running.mean));
+        copy(&next(), bytemuck::cast_slice_mut(&mut running.var));
         let mut counter = 0u64;
-        next(bytemuck::bytes_of_mut(&mut counter));
+        copy(&next(), bytemuck::bytes_of_mut(&mut counter));
         if update.counter {
             running.num_batches_tracked = Some(counter);
         }
     }
     Ok(())
+}
+
+/// Executes a prepared backward pass on host tensors; fills the gradients that are there.
+pub(crate) async fn backward(
+    prepared: &Prepared,
+    queue: &wgpu::Queue,
+    arguments: &GradientArguments<'_>,
+    gradients: &mut Gradients,
+) -> Result<()> {
+    if prepared.plan().view().elements() == 0 {
+        return Ok(());
+    }
+    let gpu = &prepared.gpu;
+    let none = BufferUsages::empty();
+    let input = upload(gpu, "input", arguments.input.bytes(), none)?;
+    let grad_output = upload(gpu, "grad_output", arguments.grad_output.bytes(), none)?;
+    let statistics = upload(gpu, "statistics", bytemuck::cast_slice(&entries_of(arguments.statistics)), none)?;
+    let weight = upload_some(gpu, "weight", arguments.weight)?;
+    let bias = upload_some(gpu, "bias", arguments.bias)?;
+    let grad_sum = upload_some(gpu, "grad_sum", arguments.grad_sum)?;
+    let mut buffers = Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..));
+    if let Some(weight) = &weight {
+        buffers = buffers.weight(weight.slice(..));
+    }
+    if let Some(bias) = &bias {
+        buffers = buffers.bias(bias.slice(..));
+    }
+    if let Some(grad_sum) = &grad_sum {
+        buffers = buffers.grad_sum(grad_sum.slice(..));
+    }
+    let place = |name, data: &Option<Data>| {
+        let bytes = data.as_ref().map(|data| data.bytes().len() as u64);
+        bytes.map(|bytes| allocate(gpu, name, bytes, BufferUsages::COPY_SRC)).transpose()
+    };
+    let of_input = place("grad_input", &gradients.input)?;
+    let of_weight = place("grad_weight", &gradients.weight)?;
+    let of_bias = place("grad_bias", &gradients.bias)?;
+    let mut reads = Reads::new(gpu);
+    for (buffer, data) in [(&of_input, &gradients.input), (&of_weight, &gradients.weight), (&of_bias, &gradients.bias)]
+    {
+        if let (Some(buffer), Some(data)) = (buffer, data) {
+            reads.add(buffer, data.bytes().len())?;
+        }
+    }
+    if let Some(buffer) = &of_input {
+        buffers = buffers.grad_input(buffer.slice(..));
+    }
+    if let Some(buffer) = &of_weight {
+        buffers = buffers.grad_weight(buffer.slice(..));
+    }
+    if let Some(buffer) = &of_bias {
+        buffers = buffers.grad_bias(buffer.slice(..));
+    }
+    let bound = prepared.bind(&buffers)?;
+    let mut mapped = reads.after(queue, &bound).await?.into_iter();
+    for gradient in [&mut gradients.input, &mut gradients.weight, &mut gradients.bias].into_iter().flatten() {
+        copy(&mapped.next().unwrap_or_default(), gradient.bytes_mut());
+    }
+    Ok(())
+}
+
+/// The statistics that kernels keep: of each the mean, what f32 left of it, rstd, and the variance.
+fn statistics_from(bytes: &[u8]) -> Statistics {
+    let entries: Vec<[f32; 4]> = bytemuck::pod_collect_to_vec(bytes);
+    Statistics {
+        mean: entries.iter().map(|e| f64::from(e[0]) + f64::from(e[1])).collect(),
+        rstd: entries.iter().map(|e| f64::from(e[2])).collect(),
+    }
+}
+
+/// The same the other way; backward has no use for the variance.
+#[expect(clippy::cast_possible_truncation, reason = "the tail holds what rounding the mean leaves")]
+fn entries_of(statistics: &Statistics) -> Vec<[f32; 4]> {
+    let entry = |(&mean, &rstd): (&f64, &f64)| [mean as f32, (mean - f64::from(mean as f32)) as f32, rstd as f32, 0.0];
+    statistics.mean.iter().zip(&statistics.rstd).map(entry).collect()
+}
+
+fn copy(from: &[u8], into: &mut [u8]) {
+    into.copy_from_slice(&from[..into.len()]);
 }
 
 struct Running {
@@ -94,7 +183,7 @@ struct Running {
 }
 
 impl Running {
-    fn upload(gpu: &Gpu, running: &crate::plan::RunningStatistics) -> Result<Self> {
+    fn upload(gpu: &Gpu, running: &RunningStatistics) -> Result<Self> {
         let counter = running.num_batches_tracked.unwrap_or(0);
         Ok(Self {
             mean: upload(gpu, "running_mean", bytemuck::cast_slice(&running.mean), BufferUsages::COPY_SRC)?,
@@ -105,18 +194,44 @@ impl Running {
     }
 }
 
-/// A copy that the host can read.
-struct Read {
-    source: wgpu::Buffer,
-    staging: wgpu::Buffer,
+/// Copies that the host can read.
+struct Reads<'a> {
+    gpu: &'a Gpu,
+    /// Of each what it is a copy of, and where that goes.
+    copies: Vec<(wgpu::Buffer, wgpu::Buffer)>,
 }
 
-impl Read {
-    fn new(gpu: &Gpu, source: &wgpu::Buffer, bytes: usize) -> Result<Self> {
-        let size = (bytes as u64).next_multiple_of(4);
-        let staging = create(gpu, "readback", size, BufferUsages::MAP_READ | BufferUsages::COPY_DST, false)?;
-        Ok(Self { source: source.clone(), staging })
+impl<'a> Reads<'a> {
+    fn new(gpu: &'a Gpu) -> Self {
+        Self { gpu, copies: Vec::new() }
     }
+
+    fn add(&mut self, source: &wgpu::Buffer, bytes: usize) -> Result<()> {
+        let size = (bytes as u64).next_multiple_of(4);
+        let staging = create(self.gpu, "readback", size, BufferUsages::MAP_READ | BufferUsages::COPY_DST, false)?;
+        self.copies.push((source.clone(), staging));
+        Ok(())
+    }
+
+    /// Submits what was bound, and the bytes of each buffer afterwards.
+    async fn after(&self, queue: &wgpu::Queue, bound: &Bound) -> Result<Vec<Vec<u8>>> {
+        let device = self.gpu.device();
+        scoped(device, || {
+            let label = Some("wgpu-norm");
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            bound.record_pass(&mut encoder);
+            for (source, staging) in &self.copies {
+                encoder.copy_buffer_to_buffer(source, 0, staging, 0, staging.size());
+            }
+            queue.submit([encoder.finish()]);
+        })
+        .map_err(Error::Device)?;
+        map(device, &self.copies).await
+    }
+}
+
+fn upload_some(gpu: &Gpu, argument: &'static str, data: Option<&Data>) -> Result<Option<wgpu::Buffer>> {
+    data.map(|data| upload(gpu, argument, data.bytes(), BufferUsages::empty())).transpose()
 }
 
 fn allocate(gpu: &Gpu, argument: &'static str, bytes: u64, usage: BufferUsages) -> Result<wgpu::Buffer> {
@@ -143,12 +258,12 @@ fn create(gpu: &Gpu, argument: &'static str, size: u64, usage: BufferUsages, map
     scoped(gpu.device(), || gpu.device().create_buffer(&descriptor)).map_err(Error::Device)
 }
 
-async fn map(device: &wgpu::Device, reads: &[Read]) -> Result<Vec<Vec<u8>>> {
+async fn map(device: &wgpu::Device, reads: &[(wgpu::Buffer, wgpu::Buffer)]) -> Result<Vec<Vec<u8>>> {
     let waits: Vec<_> = reads
         .iter()
-        .map(|read| {
+        .map(|(_, staging)| {
             let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
-            read.staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
                 // Whoever waited may have gone; then nobody wants the answer.
                 let _ = sender.send(result);
             });
@@ -157,13 +272,13 @@ async fn map(device: &wgpu::Device, reads: &[Read]) -> Result<Vec<Vec<u8>>> {
         .collect();
     poll(device);
     let mut mapped = Vec::with_capacity(reads.len());
-    for (read, wait) in reads.iter().zip(waits) {
+    for ((_, staging), wait) in reads.iter().zip(waits) {
         match wait.receive().await {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(Error::Device(error.to_string())),
             None => return Err(Error::Device("the device went away before the result was there".into())),
         }
-        let view = read.staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string()))?;
+        let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string()))?;
         mapped.push(view.to_vec());
     }
     Ok(mapped)

@@ -1,8 +1,9 @@
 //! Which kernels serve a plan: pure functions of the plan and of what a device can do.
 
-use super::variant::Registers;
+use super::slots::Registers;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Source, View};
+use crate::plan::{Plan, Source, View, Wanted};
+use crate::tensor::Dtype;
 use std::fmt;
 use std::str::FromStr;
 
@@ -44,6 +45,28 @@ impl Strategy {
     /// [`Error::Strategy`] with the reason.
     pub fn supports(self, plan: &Plan, device: &Capabilities) -> Result<()> {
         match self.obstacle(plan, device) {
+            Some(reason) => Err(Error::Strategy { strategy: self.name(), reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this strategy can serve the backward pass of the plan on such a device; if not, why.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Strategy`] with the reason.
+    pub fn supports_backward(self, plan: &Plan, wanted: Wanted, device: &Capabilities) -> Result<()> {
+        if plan.view.elements() == 0 {
+            return Ok(());
+        }
+        let through = plan.statistics_follow_input() && wanted.input;
+        let obstacle = match self {
+            Self::Affine => through.then(|| "a gradient goes through the statistics".to_owned()),
+            _ if !through => Some("no gradient goes through the statistics, which affine alone takes".into()),
+            Self::Streaming => Some("backward has no such kernel; split gives the same bits".into()),
+            Self::Resident | Self::Split | Self::Column => self.obstacle(plan, device),
+        };
+        match obstacle {
             Some(reason) => Err(Error::Strategy { strategy: self.name(), reason }),
             None => Ok(()),
         }
@@ -200,6 +223,12 @@ impl Capabilities {
         u32::try_from(lanes).unwrap_or(u32::MAX).clamp(1, previous_power_of_two(self.max_invocations.min(256)))
     }
 
+    /// Groups that a team takes one after the other where it adds up the gradients of parameters.
+    #[must_use]
+    pub fn gradient_block(&self) -> u64 {
+        if self.emulated { 64 } else { 16 }
+    }
+
     /// Packs of the longest group that the resident kernel holds.
     #[must_use]
     pub fn resident_packs(&self) -> u64 {
@@ -232,6 +261,23 @@ pub fn choose(plan: &Plan, device: &Capabilities) -> Strategy {
     }
 }
 
+/// The strategy for the backward pass of a plan. [`Strategy::Affine`] stands for one where no gradient goes
+/// through the statistics, or none of the input is wanted.
+#[must_use]
+pub fn choose_backward(plan: &Plan, wanted: Wanted, device: &Capabilities) -> Strategy {
+    let view = plan.view;
+    let serves = |strategy: Strategy| strategy.supports_backward(plan, wanted, device).is_ok();
+    if serves(Strategy::Affine) {
+        Strategy::Affine
+    } else if view.d < SHORT_ROW && view.c > 1 && serves(Strategy::Column) {
+        Strategy::Column
+    } else if serves(Strategy::Resident) {
+        Strategy::Resident
+    } else {
+        Strategy::Split
+    }
+}
+
 /// Packs of a group: rows do not share one.
 #[must_use]
 pub fn packs(view: View) -> u64 {
@@ -241,7 +287,7 @@ pub fn packs(view: View) -> u64 {
 /// Whether rows of this many elements share words of two 16-bit elements.
 #[must_use]
 pub(super) fn rows_share_words(plan: &Plan, row: u64, device: &Capabilities) -> bool {
-    let native = plan.dtype == crate::tensor::Dtype::F16 && device.native_f16;
+    let native = plan.dtype == Dtype::F16 && device.native_f16;
     plan.dtype.size() == 2 && !native && row % 2 == 1
 }
 
@@ -276,10 +322,21 @@ impl Partials {
     /// For streaming and split.
     #[must_use]
     pub fn of_groups(plan: &Plan, device: &Capabilities) -> Self {
-        let (b, d) = (plan.view.b as u64, plan.view.d as u64);
+        Self::of_rows(plan.view, plan.dtype, device)
+    }
+
+    /// For columns.
+    #[must_use]
+    pub fn of_columns(plan: &Plan, device: &Capabilities) -> Self {
+        Self::of_blocks(plan.view, plan.dtype, device)
+    }
+
+    /// Of groups whose rows are read one after the other.
+    pub(super) fn of_rows(view: View, dtype: Dtype, device: &Capabilities) -> Self {
+        let (b, d) = (view.b as u64, view.d as u64);
         // Merging has its own loop to bound, so very long groups make larger partials; of whole packs.
         let most = device.partial_elements().max(b.saturating_mul(d).div_ceil(1 << 18).next_multiple_of(4));
-        let span = plan.view.c as u64 * d * plan.dtype.size() as u64;
+        let span = view.c as u64 * d * dtype.size() as u64;
         // Rows of one partial have to lie in one binding.
         let rows = (most / d).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
         let segment = d.min(most);
@@ -288,11 +345,10 @@ impl Partials {
         Self { rows, segment, segments, count: b.div_ceil(rows) * segments, team }
     }
 
-    /// For columns.
-    #[must_use]
-    pub fn of_columns(plan: &Plan, device: &Capabilities) -> Self {
-        let (b, d) = (plan.view.b as u64, plan.view.d as u64);
-        let span = plan.view.c as u64 * d * plan.dtype.size() as u64;
+    /// Of groups that lie side by side.
+    pub(super) fn of_blocks(view: View, dtype: Dtype, device: &Capabilities) -> Self {
+        let (b, d) = (view.b as u64, view.d as u64);
+        let span = view.c as u64 * d * dtype.size() as u64;
         // Merging has its own loop to bound, so very many rows make larger blocks.
         let most_blocks = (1 << 18) / d.min(1 << 17);
         let rows =

@@ -15,12 +15,17 @@ pub struct Task {
     pub output_shift: u32,
     pub weight_shift: u32,
     pub bias_shift: u32,
+    pub x_shift: u32,
+    pub added_shift: u32,
+    pub sum_shift: u32,
+    pub statistics_shift: u32,
     pub rows: u32,
     pub segment: u32,
     pub segments: u32,
     pub partials: u32,
     pub a_modulus: u32,
     pub a_scale: u32,
+    pub b_divisor: u32,
     pub b_scale: u32,
     pub c_scale: u32,
     pub d_divisor: u32,
@@ -30,6 +35,21 @@ pub struct Task {
     pub place_end: u32,
     pub is_first_chunk: u32,
     pub samples_share: f32,
+    pub statistic_a_divisor: u32,
+    pub statistic_a_modulus: u32,
+    pub statistic_a_scale: u32,
+    pub statistic_b_scale: u32,
+    pub statistic_c_divisor: u32,
+    pub statistic_c_scale: u32,
+    pub statistic_d_scale: u32,
+    pub block_a: u32,
+    pub block_c: u32,
+    pub sums_inner: u32,
+    pub sums_outer: u32,
+    pub sums_stride: u32,
+    pub sums_count: u32,
+    pub sums_origin: u32,
+    pub sums_len: u32,
     pub zero: u32,
     pub eps: f32,
     pub count: f32,
@@ -45,7 +65,7 @@ impl Task {
             ($($field:ident)*) => { vec![$((stringify!($field), std::mem::offset_of!(Self, $field))),*] };
         }
         offsets!(
-            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift rows segment segments partials a_modulus a_scale b_scale c_scale d_divisor channels samples channel_origin place_end is_first_chunk samples_share zero eps count unbiased momentum
+            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift x_shift added_shift sum_shift statistics_shift rows segment segments partials a_modulus a_scale b_divisor b_scale c_scale d_divisor channels samples channel_origin place_end is_first_chunk samples_share statistic_a_divisor statistic_a_modulus statistic_a_scale statistic_b_scale statistic_c_divisor statistic_c_scale statistic_d_scale block_a block_c sums_inner sums_outer sums_stride sums_count sums_origin sums_len zero eps count unbiased momentum
         )
     }
 }

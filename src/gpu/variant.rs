@@ -1,235 +1,9 @@
-//! The table of slots: every choice that a kernel is specialised by, and the file behind it.
+//! Which choices go together: every shader that the engine can ask for.
 
-use crate::tensor::Dtype;
-
-/// A file of shader source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct File {
-    /// Its path below `shaders/`.
-    pub path: &'static str,
-    /// Its text.
-    pub text: &'static str,
-}
-
-macro_rules! file {
-    ($path:expr) => {
-        File { path: $path, text: include_str!(concat!("../../shaders/", $path)) }
-    };
-}
-
-/// Declares a slot: an enum with one choice a file, and what else that file requires.
-macro_rules! slot {
-    ($(#[$doc:meta])* $name:ident in $folder:literal { $($(#[$choice_doc:meta])* $choice:ident = $stem:literal [$($shared:literal),*]),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$choice_doc])* $choice),* }
-
-        impl $name {
-            /// Every choice.
-            pub const ALL: &'static [Self] = &[$(Self::$choice),*];
-
-            /// The name, which is the file's stem.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$choice => $stem),* }
-            }
-
-            /// The choice's own file, then the shared ones that it requires.
-            #[must_use]
-            pub fn files(self) -> &'static [File] {
-                match self {
-                    $(Self::$choice => &[file!(concat!($folder, "/", $stem, ".wgsl")) $(, file!(concat!("shared/", $shared, ".wgsl")))*]),*
-                }
-            }
-        }
-    };
-}
-
-slot! {
-    /// What a dispatch does.
-    Kernel in "kernels" {
-        /// Holds a whole group in registers.
-        Resident = "resident" ["task", "place", "walk", "moments", "gather", "statistics"],
-        /// Goes through a long group twice.
-        Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "partial", "normalized"],
-        /// Writes the moments of parts of a group.
-        Split = "split" ["task", "place", "walk", "moments", "gather", "partial"],
-        /// Writes the moments of groups that lie side by side.
-        Column = "column" ["task", "place", "moments"],
-        /// Merges partial moments.
-        Merge = "merge" ["task", "place", "moments", "gather", "statistics"],
-        /// Applies statistics, row by row.
-        Affine = "affine" ["task", "place", "normalized"],
-        /// Applies statistics to packed rows of odd length.
-        AffineFlat = "affine_flat" ["task", "place", "normalized"],
-        /// Takes running estimates as statistics.
-        Given = "given" ["task", "place", "moments", "statistics"],
-        /// Updates running estimates.
-        Running = "running" ["task", "place", "moments", "gather"],
-        /// Counts a batch.
-        Counter = "counter" [],
-    }
-}
-
-slot! {
-    /// How the tensor's elements are loaded and stored.
-    Element in "slots/element" {
-        /// f32, whole packs of four.
-        F32x4 = "f32x4" ["whole_packs"],
-        /// f32, one at a time.
-        F32x1 = "f32x1" ["short_packs"],
-        /// f16 packed in u32, whole packs.
-        F16x4 = "f16x4" ["f16", "whole_packs"],
-        /// f16 packed in u32, two at a time.
-        F16x1 = "f16x1" ["f16", "halves", "short_packs"],
-        /// bf16 packed in u32, whole packs.
-        Bf16x4 = "bf16x4" ["bf16", "whole_packs"],
-        /// bf16 packed in u32, two at a time.
-        Bf16x1 = "bf16x1" ["bf16", "halves", "short_packs"],
-        /// The adapter's own f16, whole packs.
-        NativeF16x4 = "native_f16x4" ["whole_packs"],
-        /// The adapter's own f16, one at a time.
-        NativeF16x1 = "native_f16x1" ["short_packs"],
-    }
-}
-
-slot! {
-    /// Whether output is a buffer of its own.
-    Placement in "slots/placement" {
-        /// Another buffer than the input.
-        Apart = "apart" [],
-        /// The input's buffer.
-        InPlace = "in_place" [],
-    }
-}
-
-slot! {
-    /// How lanes exchange values.
-    Lanes in "slots/lanes" {
-        /// Through workgroup memory.
-        Shared = "shared" [],
-        /// By subgroup operations.
-        Subgroup = "subgroup" [],
-    }
-}
-
-slot! {
-    /// What is measured.
-    Moment in "slots/statistic" {
-        /// Mean and centred sum of squares.
-        Centred = "centred" [],
-        /// Sum of squares about zero.
-        Uncentred = "uncentred" [],
-    }
-}
-
-slot! {
-    /// How parameters are stored.
-    Parameter in "slots/parameter" {
-        /// f32, whole packs of four.
-        F32x4 = "f32x4" [],
-        /// f32, one at a time.
-        F32x1 = "f32x1" [],
-        /// f16 packed in u32.
-        F16x1 = "f16x1" [],
-        /// bf16 packed in u32.
-        Bf16x1 = "bf16x1" [],
-    }
-}
-
-slot! {
-    /// Which parameters there are.
-    AffineSlot in "slots/affine" {
-        /// None.
-        None = "none" [],
-        /// A weight.
-        Scale = "scale" ["parameter_steps", "weight"],
-        /// A bias.
-        Shift = "shift" ["parameter_steps", "bias"],
-        /// Both.
-        ScaleShift = "scale_shift" ["parameter_steps", "weight", "bias"],
-    }
-}
-
-slot! {
-    /// Whether the statistics are kept.
-    Saved in "slots/saved" {
-        /// They are not.
-        None = "none" [],
-        /// In a buffer.
-        Statistics = "statistics" [],
-    }
-}
-
-slot! {
-    /// Packs that a lane of the resident kernel holds at most.
-    Registers in "slots/registers" {
-        /// One.
-        R1 = "r1" [],
-        /// Two.
-        R2 = "r2" [],
-        /// Four.
-        R4 = "r4" [],
-        /// Eight.
-        R8 = "r8" [],
-        /// 16.
-        R16 = "r16" [],
-        /// 32.
-        R32 = "r32" [],
-        /// 64.
-        R64 = "r64" [],
-        /// 128.
-        R128 = "r128" [],
-    }
-}
-
-slot! {
-    /// Where the share of the new value comes from.
-    MomentumSlot in "slots/momentum" {
-        /// The same every time.
-        Fixed = "fixed" [],
-        /// One over the batches so far.
-        Cumulative = "cumulative" [],
-    }
-}
-
-impl Registers {
-    /// The number of packs.
-    #[must_use]
-    pub const fn packs(self) -> u64 {
-        1 << self as u32
-    }
-
-    /// The least choice that holds this many packs.
-    #[must_use]
-    pub fn holding(packs: u64) -> Option<Self> {
-        Self::ALL.iter().copied().find(|r| r.packs() >= packs)
-    }
-}
-
-impl Element {
-    /// The storage type.
-    #[must_use]
-    pub const fn dtype(self) -> Dtype {
-        match self {
-            Self::F32x4 | Self::F32x1 => Dtype::F32,
-            Self::F16x4 | Self::F16x1 | Self::NativeF16x4 | Self::NativeF16x1 => Dtype::F16,
-            Self::Bf16x4 | Self::Bf16x1 => Dtype::Bf16,
-        }
-    }
-
-    /// Whether two neighbouring elements share a word, so that one cannot be written without the other.
-    #[must_use]
-    pub const fn shares_words(self) -> bool {
-        matches!(self, Self::F16x1 | Self::Bf16x1)
-    }
-
-    /// Whether the device needs `SHADER_F16`.
-    #[must_use]
-    pub const fn is_native_f16(self) -> bool {
-        matches!(self, Self::NativeF16x4 | Self::NativeF16x1)
-    }
-}
+use super::slots::{
+    AffineSlot, Collected, Element, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED, Parameter,
+    Placement, Registers, Residual, Saved,
+};
 
 /// A kernel and the choice in each of its slots: the only input of the linker, and the pipeline's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -254,6 +28,12 @@ pub struct Variant {
     pub registers: Option<Registers>,
     /// Where the share of the new value comes from.
     pub momentum: Option<MomentumSlot>,
+    /// Whether a residual is added to the input.
+    pub residual: Option<Residual>,
+    /// Whether a gradient reaches the sum of input and residual by other ways.
+    pub inflow: Option<Inflow>,
+    /// Where collected sums go.
+    pub collected: Option<Collected>,
 }
 
 impl Variant {
@@ -271,12 +51,15 @@ impl Variant {
             saved: None,
             registers: None,
             momentum: None,
+            residual: None,
+            inflow: None,
+            collected: None,
         }
     }
 
     /// The files that make up the shader, the kernel's own first; shared ones may recur.
     pub fn files(&self) -> impl Iterator<Item = &'static File> + '_ {
-        let slots: [&'static [File]; 10] = [
+        let slots: [&'static [File]; 14] = [
             self.kernel.files(),
             self.element.map_or(&[], Element::files),
             self.placement.map_or(&[], Placement::files),
@@ -287,6 +70,11 @@ impl Variant {
             self.saved.map_or(&[], Saved::files),
             self.registers.map_or(&[], Registers::files),
             self.momentum.map_or(&[], MomentumSlot::files),
+            self.residual.map_or(&[], Residual::files),
+            self.inflow.map_or(&[], Inflow::files),
+            self.collected.map_or(&[], Collected::files),
+            // Sums meet the weight without the epilogue, which rounds to a tensor's storage type.
+            if self.kernel == Kernel::Collect { &[NOTHING_ROUNDED] } else { &[] },
         ];
         slots.into_iter().flatten()
     }
@@ -303,6 +91,12 @@ impl Variant {
         self.lanes == Some(Lanes::Subgroup)
     }
 
+    /// Results that one word holds, of the kernel that collects sums.
+    #[must_use]
+    pub(super) fn a_word(&self) -> u64 {
+        self.collected.map_or(1, Collected::a_word)
+    }
+
     /// The name in labels and messages: the kernel, then each choice.
     #[must_use]
     pub fn name(&self) -> String {
@@ -316,6 +110,11 @@ impl Variant {
             self.saved.filter(|s| *s != Saved::None).map(Saved::name),
             self.registers.map(Registers::name),
             self.momentum.map(MomentumSlot::name),
+            self.residual
+                .filter(|r| *r != Residual::None)
+                .map(|r| if r == Residual::Apart { "residual" } else { "residual_in_place" }),
+            self.inflow.filter(|i| *i != Inflow::None).map(|_| "inflow"),
+            self.collected.map(Collected::name),
         ];
         choices
             .into_iter()
@@ -342,6 +141,11 @@ impl Variant {
         let writing = |v| fill(v, Placement::ALL, |v, placement| v.placement = Some(placement));
         let measuring = |v| fill(v, Moment::ALL, |v, moment| v.moment = Some(moment));
         let saving = |v| fill(v, Saved::ALL, |v, saved| v.saved = Some(saved));
+        let with_registers = |v| fill(v, Registers::ALL, |v, registers| v.registers = Some(registers));
+        let with_inflow = |v| fill(v, Inflow::ALL, |v, inflow| v.inflow = Some(inflow));
+        let odd = |v| fill(v, &[Element::F16x1, Element::Bf16x1], |v, element| v.element = Some(element));
+        let one_by_one =
+            |v: Vec<Self>| -> Vec<Self> { v.into_iter().filter(|v| v.parameter != Some(Parameter::F32x4)).collect() };
         let applying = |v: Vec<Self>| -> Vec<Self> {
             let without = fill(v.clone(), &[AffineSlot::None], |v, affine| v.affine = Some(affine));
             let with = fill(v, &AffineSlot::ALL[1..], |v, affine| v.affine = Some(affine));
@@ -351,21 +155,34 @@ impl Variant {
         match kernel {
             Kernel::Resident => {
                 let all = saving(applying(measuring(with_lanes(writing(with_elements(bare))))));
-                fill(all, Registers::ALL, |v, registers| v.registers = Some(registers))
+                with_registers(fill(all, Residual::ALL, |v, residual| v.residual = Some(residual)))
             }
             Kernel::Streaming => saving(applying(measuring(with_lanes(writing(with_elements(bare)))))),
             Kernel::Split => measuring(with_lanes(reading(with_elements(bare)))),
             Kernel::Column => measuring(on_one_lane(reading(with_elements(bare)))),
             Kernel::Merge => with_lanes(bare),
             Kernel::Affine => applying(on_one_lane(writing(with_elements(bare)))),
-            Kernel::AffineFlat => {
-                let odd = fill(bare, &[Element::F16x1, Element::Bf16x1], |v, element| v.element = Some(element));
-                let all = applying(on_one_lane(writing(odd)));
-                all.into_iter().filter(|v| v.parameter != Some(Parameter::F32x4)).collect()
-            }
+            Kernel::AffineFlat => one_by_one(applying(on_one_lane(writing(odd(bare))))),
             Kernel::Given => on_one_lane(bare),
             Kernel::Running => fill(with_lanes(bare), MomentumSlot::ALL, |v, momentum| v.momentum = Some(momentum)),
             Kernel::Counter => bare,
+            Kernel::Add => fill(on_one_lane(reading(with_elements(bare))), &Residual::ALL[1..], |v, residual| {
+                v.residual = Some(residual);
+            }),
+            Kernel::ResidentGradient => {
+                with_registers(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))))
+            }
+            Kernel::Sums => applying(with_lanes(reading(with_elements(bare)))),
+            Kernel::ColumnSums => applying(on_one_lane(reading(with_elements(bare)))),
+            Kernel::Collect => {
+                let kept = |v, choices| fill(v, choices, |v: &mut Self, collected| v.collected = Some(collected));
+                let plain = fill(with_lanes(bare), &[AffineSlot::None], |v, affine| v.affine = Some(affine));
+                let scaled = fill(plain.clone(), &[AffineSlot::Scale], |v, affine| v.affine = Some(affine));
+                let scaled = fill(scaled, Parameter::ALL, |v, parameter| v.parameter = Some(parameter));
+                kept(plain, Collected::ALL).into_iter().chain(kept(one_by_one(scaled), &[Collected::Sums])).collect()
+            }
+            Kernel::Gradient => with_inflow(measuring(applying(on_one_lane(writing(with_elements(bare)))))),
+            Kernel::GradientFlat => with_inflow(measuring(one_by_one(applying(on_one_lane(writing(odd(bare))))))),
         }
     }
 }

@@ -1,6 +1,8 @@
-use super::{Norm, Operands};
+use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
-use crate::plan::{Momentum, ParameterMap, Plan, RunningUpdate, Source, Statistic, View};
+use crate::plan::{
+    Cells, Epilogue, Momentum, Nesting, ParameterMap, Plan, RunningUpdate, RunningVariance, Source, Statistic, View,
+};
 use crate::tensor::Layout;
 
 /// Batch normalization (Ioffe & Szegedy, [arXiv 1502.03167](https://arxiv.org/abs/1502.03167);
@@ -13,7 +15,8 @@ use crate::tensor::Layout;
 /// # Shapes
 ///
 /// `input` `[N, C, *]` (2-D to 5-D in PyTorch), or `[N, *, C]` with [`Layout::ChannelsLast`];
-/// `weight`, `bias`, `running_mean`, `running_var` `[C]`, each pair optional.
+/// `weight`, `bias`, `running_mean`, `running_var` `[C]`, each optional; weight and bias `[N, C]` for a scale
+/// and shift of each sample.
 ///
 /// ```
 /// use wgpu_norm::norm::{BatchNorm, Norm, Operands};
@@ -30,6 +33,8 @@ pub struct BatchNorm {
     pub training: bool,
     /// The share of the new value in the running estimates.
     pub momentum: Momentum,
+    /// Which variance the running one follows.
+    pub running_variance: RunningVariance,
     /// Added to the variance; PyTorch's default is 1e-5.
     pub eps: f64,
     /// Where the channels lie.
@@ -40,7 +45,13 @@ impl BatchNorm {
     /// PyTorch's defaults, in training.
     #[must_use]
     pub fn new() -> Self {
-        Self { training: true, momentum: Momentum::default(), eps: 1e-5, layout: Layout::ChannelsFirst }
+        Self {
+            training: true,
+            momentum: Momentum::default(),
+            running_variance: RunningVariance::Unbiased,
+            eps: 1e-5,
+            layout: Layout::ChannelsFirst,
+        }
     }
 
     /// In training or in evaluation.
@@ -54,6 +65,13 @@ impl BatchNorm {
     #[must_use]
     pub fn momentum(mut self, momentum: Momentum) -> Self {
         self.momentum = momentum;
+        self
+    }
+
+    /// With a running variance that follows the biased or the unbiased one.
+    #[must_use]
+    pub fn running_variance(mut self, running_variance: RunningVariance) -> Self {
+        self.running_variance = running_variance;
         self
     }
 
@@ -96,7 +114,8 @@ impl BatchNorm {
                 reason: "a cumulative momentum is 1 / num_batches_tracked",
             });
         }
-        let update = |counter| RunningUpdate { channels, momentum: self.momentum, counter };
+        let update =
+            |counter| RunningUpdate { channels, momentum: self.momentum, counter, variance: self.running_variance };
         Ok(Source::Input { running: running.map(|r| update(r.counter)) })
     }
 }
@@ -126,14 +145,24 @@ impl Norm for BatchNorm {
             Layout::ChannelsFirst if s != 1 => View::new(1, n, c, s),
             _ => View::new(1, n.saturating_mul(s), c, 1),
         };
-        let map = ParameterMap { len: c, a_modulus: 1, a_scale: 0, b_scale: 0, c_scale: 1, d_divisor: view.d.max(1) };
+        let per_sample = operands.is_per_sample(&[c], n);
+        let shared = ParameterMap { c_scale: 1, d_divisor: view.d.max(1), ..ParameterMap::constant(c) };
+        let (map, cells) = if per_sample {
+            let positions = if view.d == 1 { s.max(1) } else { 1 };
+            let map = ParameterMap { len: n.saturating_mul(c), b_divisor: positions, b_scale: c, ..shared };
+            (map, Cells { view: channels(self.layout, n, c, s), nesting: Nesting::Repeated(c) })
+        } else {
+            (shared, Cells::groups(view))
+        };
         Ok(Plan {
             dtype: operands.input.dtype,
             view,
             statistic: Statistic::Centred,
             source,
-            affine: operands.affine(&[c], map)?,
+            affine: operands.affine(&[c], Some(n), map, cells)?,
             eps: super::check_eps(self.eps)?,
+            epilogue: Epilogue::default(),
+            residual: operands.residual.is_some(),
         })
     }
 }

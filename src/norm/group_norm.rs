@@ -1,6 +1,6 @@
-use super::{Norm, Operands};
+use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
-use crate::plan::{ParameterMap, Plan, Source, Statistic, View};
+use crate::plan::{Cells, Epilogue, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
 use crate::tensor::Layout;
 
 /// Group normalization (Wu & He, [arXiv 1803.08494](https://arxiv.org/abs/1803.08494);
@@ -12,8 +12,8 @@ use crate::tensor::Layout;
 ///
 /// # Shapes
 ///
-/// `input` `[N, C, *]`, or `[N, *, C]` with [`Layout::ChannelsLast`]; `weight` and `bias` `[C]`,
-/// each optional.
+/// `input` `[N, C, *]`, or `[N, *, C]` with [`Layout::ChannelsLast`]; `weight` and `bias` `[C]`, or `[N, C]`
+/// for a scale and shift of each sample, each optional.
 ///
 /// ```
 /// use wgpu_norm::norm::{GroupNorm, Norm, Operands};
@@ -70,23 +70,52 @@ impl Norm for GroupNorm {
             });
         }
         let per_group = c / g;
+        let per_sample = operands.is_per_sample(&[c], n);
+        let samples = if per_sample { n } else { 1 };
+        let shared = ParameterMap::constant(samples.saturating_mul(c));
         let (view, map) = match self.layout {
             Layout::ChannelsFirst => (
                 View::new(n.saturating_mul(g), 1, 1, per_group.saturating_mul(s)),
-                ParameterMap { len: c, a_modulus: g, a_scale: per_group, b_scale: 0, c_scale: 0, d_divisor: s.max(1) },
+                ParameterMap {
+                    a_modulus: samples.saturating_mul(g).max(1),
+                    a_scale: per_group,
+                    d_divisor: s.max(1),
+                    ..shared
+                },
             ),
             Layout::ChannelsLast => (
                 View::new(n, s, g, per_group),
-                ParameterMap { len: c, a_modulus: 1, a_scale: 0, b_scale: 0, c_scale: per_group, d_divisor: 1 },
+                ParameterMap {
+                    a_modulus: samples.max(1),
+                    a_scale: if per_sample { c } else { 0 },
+                    c_scale: per_group,
+                    d_divisor: 1,
+                    ..shared
+                },
             ),
+        };
+        let cells = if s == 1 {
+            // A channel's one value is part of its group: its parameter's gradient comes from other groups.
+            let map = StatisticMap { c_divisor: per_group.max(1), c_scale: 1, ..StatisticMap::NONE };
+            if per_sample {
+                let map = StatisticMap { a_scale: g, ..map };
+                Cells { view: View::new(n, 1, c, 1), nesting: Nesting::Across(map) }
+            } else {
+                let map = StatisticMap { b_scale: g, ..map };
+                Cells { view: View::new(1, n, c, 1), nesting: Nesting::Across(map) }
+            }
+        } else {
+            Cells { view: channels(self.layout, n, c, s), nesting: Nesting::Neighbours(per_group) }
         };
         Ok(Plan {
             dtype: operands.input.dtype,
             view,
             statistic: Statistic::Centred,
             source: Source::Input { running: None },
-            affine: operands.affine(&[c], map)?,
+            affine: operands.affine(&[c], Some(n), map, cells)?,
             eps: super::check_eps(self.eps)?,
+            epilogue: Epilogue::default(),
+            residual: operands.residual.is_some(),
         })
     }
 }

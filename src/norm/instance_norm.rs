@@ -1,6 +1,6 @@
-use super::{Norm, Operands};
+use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
-use crate::plan::{Momentum, ParameterMap, Plan, RunningUpdate, Source, Statistic, View};
+use crate::plan::{Cells, Epilogue, Momentum, ParameterMap, Plan, RunningUpdate, RunningVariance, Source, Statistic};
 use crate::tensor::Layout;
 
 /// Instance normalization (Ulyanov et al., [arXiv 1607.08022](https://arxiv.org/abs/1607.08022);
@@ -13,7 +13,8 @@ use crate::tensor::Layout;
 /// # Shapes
 ///
 /// `input` `[N, C, *]`, or `[N, *, C]` with [`Layout::ChannelsLast`], without `N` when `batched` is
-/// false; `weight`, `bias`, `running_mean`, `running_var` `[C]`, each optional.
+/// false; `weight`, `bias`, `running_mean`, `running_var` `[C]`, each optional; weight and bias `[N, C]` for a
+/// scale and shift of each sample (AdaIN, [arXiv 1703.06868](https://arxiv.org/abs/1703.06868)).
 ///
 /// ```
 /// use wgpu_norm::norm::{InstanceNorm, Norm, Operands};
@@ -29,6 +30,8 @@ pub struct InstanceNorm {
     pub use_input_stats: bool,
     /// The share of the new value in the running estimates; PyTorch's default is 0.1.
     pub momentum: f64,
+    /// Which variance the running one follows.
+    pub running_variance: RunningVariance,
     /// Added to the variance; PyTorch's default is 1e-5.
     pub eps: f64,
     /// Whether the input has an axis of samples.
@@ -41,7 +44,14 @@ impl InstanceNorm {
     /// PyTorch's defaults.
     #[must_use]
     pub fn new() -> Self {
-        Self { use_input_stats: true, momentum: 0.1, eps: 1e-5, batched: true, layout: Layout::ChannelsFirst }
+        Self {
+            use_input_stats: true,
+            momentum: 0.1,
+            running_variance: RunningVariance::Unbiased,
+            eps: 1e-5,
+            batched: true,
+            layout: Layout::ChannelsFirst,
+        }
     }
 
     /// With or without the input's own statistics.
@@ -55,6 +65,13 @@ impl InstanceNorm {
     #[must_use]
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
+        self
+    }
+
+    /// With a running variance that follows the biased or the unbiased one.
+    #[must_use]
+    pub fn running_variance(mut self, running_variance: RunningVariance) -> Self {
+        self.running_variance = running_variance;
         self
     }
 
@@ -108,7 +125,12 @@ impl Norm for InstanceNorm {
                     expected: "more than one position a channel when training".into(),
                 });
             }
-            let update = RunningUpdate { channels: c, momentum: Momentum::Fixed(momentum), counter: false };
+            let update = RunningUpdate {
+                channels: c,
+                momentum: Momentum::Fixed(momentum),
+                counter: false,
+                variance: self.running_variance,
+            };
             Source::Input { running: running.map(|_| update) }
         } else if running.is_some() {
             Source::Running { channels: c }
@@ -118,23 +140,31 @@ impl Norm for InstanceNorm {
                 reason: "use_input_stats is false, so running_mean and running_var are needed",
             });
         };
-        let (view, map) = match self.layout {
-            Layout::ChannelsFirst => (
-                View::new(n.saturating_mul(c), 1, 1, s),
-                ParameterMap { len: c, a_modulus: c.max(1), a_scale: 1, b_scale: 0, c_scale: 0, d_divisor: s.max(1) },
-            ),
-            Layout::ChannelsLast => (
-                View::new(n, s, c, 1),
-                ParameterMap { len: c, a_modulus: 1, a_scale: 0, b_scale: 0, c_scale: 1, d_divisor: 1 },
-            ),
+        let per_sample = self.batched && operands.is_per_sample(&[c], n);
+        let samples = if per_sample { n } else { 1 };
+        let shared = ParameterMap::constant(samples.saturating_mul(c));
+        let view = channels(self.layout, n, c, s);
+        let map = match self.layout {
+            Layout::ChannelsFirst => {
+                ParameterMap { a_modulus: samples.saturating_mul(c).max(1), a_scale: 1, d_divisor: s.max(1), ..shared }
+            }
+            Layout::ChannelsLast => ParameterMap {
+                a_modulus: samples.max(1),
+                a_scale: if per_sample { c } else { 0 },
+                c_scale: 1,
+                d_divisor: 1,
+                ..shared
+            },
         };
         Ok(Plan {
             dtype: operands.input.dtype,
             view,
             statistic: Statistic::Centred,
             source,
-            affine: operands.affine(&[c], map)?,
+            affine: operands.affine(&[c], self.batched.then_some(n), map, Cells::groups(view))?,
             eps: super::check_eps(self.eps)?,
+            epilogue: Epilogue::default(),
+            residual: operands.residual.is_some(),
         })
     }
 }

@@ -11,7 +11,8 @@ use crate::plan::{Plan, Statistic};
 ///
 /// # Shapes
 ///
-/// `input` `[*, normalized_shape]`; `weight` and `bias` `normalized_shape`, each optional. With
+/// `input` `[*, normalized_shape]`; `weight` and `bias` `normalized_shape`, each optional, or `[N, normalized_shape]`
+/// for a scale and shift of each of the N samples of the first axis (adaptive layer normalization). With
 /// [`over_axes`](Self::over_axes) any axes that collapse to keep, reduce, keep, reduce: the
 /// channels of `[N, C, H, W]`, say, without a permute.
 ///

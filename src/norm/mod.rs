@@ -7,8 +7,12 @@
 //! | [`GroupNorm`] | `torch.nn.GroupNorm` | neighbouring channels and all positions of a sample |
 //! | [`InstanceNorm`] | `torch.nn.InstanceNorm1d/2d/3d` | the positions of one channel of a sample |
 //! | [`BatchNorm`] | `torch.nn.BatchNorm1d/2d/3d` | all samples and positions of a channel |
+//!
+//! [`Fused`] adds an activation and two conventions of the weight to any of them; a residual among the [`Operands`]
+//! is added before; a weight and a bias with a row for each sample scale and shift each sample by its own.
 
 mod batch_norm;
+mod fused;
 mod group_norm;
 mod instance_norm;
 mod layer_norm;
@@ -16,6 +20,7 @@ mod reduced_axes;
 mod rms_norm;
 
 pub use batch_norm::BatchNorm;
+pub use fused::Fused;
 pub use group_norm::GroupNorm;
 pub use instance_norm::InstanceNorm;
 pub use layer_norm::LayerNorm;
@@ -23,8 +28,8 @@ pub use reduced_axes::ReducedAxes;
 pub use rms_norm::RmsNorm;
 
 use crate::error::{Error, Result};
-use crate::plan::{Affine, ParameterMap, Plan};
-use crate::tensor::{Spec, count};
+use crate::plan::{Affine, Cells, ParameterMap, Plan, View};
+use crate::tensor::{Layout, Spec, count};
 
 /// A normalization's options.
 pub trait Norm {
@@ -48,6 +53,8 @@ pub struct Operands {
     pub bias: Option<Spec>,
     /// The lengths of `running_mean` and `running_var` (always stored as f32).
     pub running: Option<Running>,
+    /// What is added to the input before it is normalized, of its shape and type.
+    pub residual: Option<Spec>,
 }
 
 /// The lengths of the running estimates.
@@ -65,7 +72,7 @@ impl Operands {
     /// An input alone.
     #[must_use]
     pub fn new(input: Spec) -> Self {
-        Self { input, weight: None, bias: None, running: None }
+        Self { input, weight: None, bias: None, running: None, residual: None }
     }
 
     /// With a weight.
@@ -89,21 +96,56 @@ impl Operands {
         self
     }
 
-    fn check_input(&self) -> Result<()> {
-        count("input", &self.input.shape, self.input.dtype).map(|_| ())
+    /// With a residual, which is added to the input before it is normalized.
+    #[must_use]
+    pub fn residual(mut self, residual: Spec) -> Self {
+        self.residual = Some(residual);
+        self
     }
 
-    /// Checks weight and bias against the one shape that they may have.
-    fn affine(&self, shape: &[usize], map: ParameterMap) -> Result<Affine> {
-        let check = |argument, parameter: &Option<Spec>| match parameter {
-            Some(p) if p.shape != shape => Err(Error::Shape {
-                argument,
-                got: p.shape.clone(),
-                expected: format!("shape {shape:?} for input of shape {:?}", self.input.shape),
+    fn check_input(&self) -> Result<()> {
+        count("input", &self.input.shape, self.input.dtype)?;
+        match &self.residual {
+            Some(residual) if residual.shape != self.input.shape => Err(Error::Shape {
+                argument: "residual",
+                got: residual.shape.clone(),
+                expected: format!("shape {:?}, that of input", self.input.shape),
             }),
+            Some(residual) if residual.dtype != self.input.dtype => Err(Error::Dtype {
+                argument: "residual",
+                got: residual.dtype,
+                expected: format!("{}, the type of input", self.input.dtype),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether weight and bias have a row of their own for each sample: `samples` of `shape`.
+    fn is_per_sample(&self, shape: &[usize], samples: usize) -> bool {
+        [&self.weight, &self.bias].into_iter().flatten().any(|p| p.shape.split_first() == Some((&samples, shape)))
+    }
+
+    /// Checks weight and bias against the shapes that they may have: `shape`, or a row of that for each sample.
+    fn affine(&self, shape: &[usize], samples: Option<usize>, map: ParameterMap, cells: Cells) -> Result<Affine> {
+        let rows: Option<Vec<usize>> = samples.map(|n| [&[n], shape].concat());
+        let wanted = rows.as_deref().filter(|_| samples.is_some_and(|n| self.is_per_sample(shape, n)));
+        let wanted = wanted.unwrap_or(shape);
+        let check = |argument, parameter: &Option<Spec>| match parameter {
+            Some(p) if p.shape != wanted => {
+                let other = rows.as_ref().map(|rows| format!(", or {rows:?} for one a sample, weight and bias alike"));
+                Err(Error::Shape {
+                    argument,
+                    got: p.shape.clone(),
+                    expected: format!(
+                        "shape {shape:?} for input of shape {:?}{}",
+                        self.input.shape,
+                        other.unwrap_or_default()
+                    ),
+                })
+            }
             other => Ok(other.as_ref().map(|p| p.dtype)),
         };
-        let affine = Affine { weight: check("weight", &self.weight)?, bias: check("bias", &self.bias)?, map };
+        let affine = Affine { weight: check("weight", &self.weight)?, bias: check("bias", &self.bias)?, map, cells };
         match (affine.weight, affine.bias) {
             (Some(weight), Some(bias)) if weight != bias => {
                 Err(Error::Dtype { argument: "bias", got: bias, expected: format!("{weight}, the type of weight") })
@@ -135,6 +177,14 @@ impl Operands {
             }
         }
         Ok(Some(running))
+    }
+}
+
+/// The view whose groups are the channels of each sample.
+fn channels(layout: Layout, samples: usize, channels: usize, positions: usize) -> View {
+    match layout {
+        Layout::ChannelsFirst => View::new(samples.saturating_mul(channels), 1, 1, positions),
+        Layout::ChannelsLast => View::new(samples, positions, channels, 1),
     }
 }
 

@@ -1,6 +1,6 @@
 use super::Operands;
 use crate::error::{Error, Result};
-use crate::plan::{Affine, ParameterMap, Plan, Source, Statistic, View};
+use crate::plan::{Cells, Epilogue, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
 
 /// The axes that a layer or RMS normalization reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -76,16 +76,64 @@ impl ReducedAxes {
         let view = View::collapse(shape, &mask)?;
         let parameters: Vec<usize> =
             shape.iter().zip(&mask).filter(|(_, reduced)| **reduced).map(|(&axis, _)| axis).collect();
-        let map = ParameterMap {
-            len: view.count(),
-            a_modulus: 1,
-            a_scale: 0,
-            b_scale: if view.b == 1 { 0 } else { view.d },
-            c_scale: 0,
-            d_divisor: 1,
+        let samples = shape.first().copied().filter(|_| !mask[0]);
+        let per_sample = samples.filter(|&n| operands.is_per_sample(&parameters, n));
+        let view = match per_sample {
+            Some(n) => by_sample(view, n, shape)?,
+            None => view,
         };
-        let affine: Affine = operands.affine(&parameters, map)?;
-        let source = Source::Input { running: None };
-        Ok(Plan { dtype: operands.input.dtype, view, statistic, source, affine, eps: super::check_eps(eps)? })
+        let shared = view.count();
+        let map = ParameterMap {
+            a_modulus: per_sample.unwrap_or(1).max(1),
+            a_scale: if per_sample.is_some() { shared } else { 0 },
+            b_scale: if view.b == 1 { 0 } else { view.d },
+            d_divisor: 1,
+            ..ParameterMap::constant(per_sample.unwrap_or(1).saturating_mul(shared))
+        };
+        Ok(Plan {
+            dtype: operands.input.dtype,
+            view,
+            statistic,
+            source: Source::Input { running: None },
+            affine: operands.affine(&parameters, samples, map, cells(view, per_sample.is_some()))?,
+            eps: super::check_eps(eps)?,
+            epilogue: Epilogue::default(),
+            residual: operands.residual.is_some(),
+        })
     }
+}
+
+/// The view with the samples alone as its outermost level.
+fn by_sample(view: View, samples: usize, shape: &[usize]) -> Result<View> {
+    if view.a == samples || view.elements() == 0 {
+        return Ok(view);
+    }
+    if view.b == 1 && view.c == 1 {
+        return Ok(View::new(samples, 1, view.a / samples, view.d));
+    }
+    Err(Error::Shape {
+        argument: "axes",
+        got: shape.to_vec(),
+        expected: "reduced axes next to the samples, or last ones, since weight and bias have a row a sample".into(),
+    })
+}
+
+/// The elements that differ in kept levels alone share a parameter.
+fn cells(view: View, per_sample: bool) -> Cells {
+    let View { a, b, c, d } = view;
+    let none = StatisticMap::NONE;
+    let (view, map) = if per_sample && b == 1 {
+        (View::new(a, c, d, 1), StatisticMap { a_scale: c, b_scale: 1, ..none })
+    } else if c == 1 && !per_sample {
+        (View::new(1, a, b.saturating_mul(d), 1), StatisticMap { b_scale: 1, ..none })
+    } else {
+        let rows = a.saturating_mul(b);
+        let map = StatisticMap { a_divisor: b.max(1), a_scale: c, ..none };
+        if d == 1 {
+            (View::new(rows, 1, 1, c), StatisticMap { d_scale: 1, ..map })
+        } else {
+            (View::new(rows, c, d, 1), StatisticMap { b_scale: 1, ..map })
+        }
+    };
+    Cells { view, nesting: Nesting::Across(map) }
 }

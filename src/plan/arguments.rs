@@ -1,4 +1,4 @@
-use super::Plan;
+use super::{Plan, Statistics};
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Dtype};
 
@@ -30,6 +30,12 @@ pub struct Arguments<'a> {
     pub bias: Option<&'a Data>,
     /// The running estimates, read in evaluation and updated in training.
     pub running: Option<&'a mut RunningStatistics>,
+    /// What is added to the input first.
+    pub residual: Option<&'a Data>,
+    /// Where that sum goes, which is what is normalized.
+    pub sum: Option<&'a mut Data>,
+    /// Where what backward needs goes, if it is to be kept.
+    pub statistics: Option<&'a mut Statistics>,
 }
 
 impl Arguments<'_> {
@@ -41,6 +47,8 @@ impl Arguments<'_> {
     pub fn check(&self, plan: &Plan) -> Result<()> {
         check_parameter("weight", self.weight, plan.affine.weight, plan.affine.map.len)?;
         check_parameter("bias", self.bias, plan.affine.bias, plan.affine.map.len)?;
+        check_residual("residual", self.residual, plan)?;
+        check_residual("sum", self.sum.as_deref(), plan)?;
         let Some(channels) = plan.running_len() else { return Ok(()) };
         let Some(running) = &self.running else {
             return Err(Error::Missing {
@@ -64,7 +72,22 @@ pub(crate) fn check_tensor(argument: &'static str, data: &Data, plan: &Plan) -> 
     check_len(argument, data.len(), plan.view.elements())
 }
 
-fn check_parameter(argument: &'static str, data: Option<&Data>, wanted: Option<Dtype>, len: usize) -> Result<()> {
+fn check_residual(argument: &'static str, data: Option<&Data>, plan: &Plan) -> Result<()> {
+    match (data, plan.residual) {
+        (None, false) => Ok(()),
+        (None, true) => Err(Error::Missing { argument, reason: "the plan was lowered with a residual" }),
+        (Some(_), false) => Err(Error::Unexpected { argument, reason: "the plan was lowered without a residual" }),
+        (Some(data), true) => check_tensor(argument, data, plan),
+    }
+}
+
+/// Checks a parameter's presence, type and length.
+pub(super) fn check_parameter(
+    argument: &'static str,
+    data: Option<&Data>,
+    wanted: Option<Dtype>,
+    len: usize,
+) -> Result<()> {
     match (data, wanted) {
         (None, None) => Ok(()),
         (Some(_), None) => Err(Error::Unexpected { argument, reason: "the plan was lowered without it" }),

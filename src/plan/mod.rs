@@ -1,18 +1,22 @@
 //! What a normalization comes down to: pure data and arithmetic, no device.
 //!
-//! A plan is a [`View`] of the tensor, a [`Statistic`], its [`Source`] and an [`Affine`] map. The
+//! A plan is a [`View`] of the tensor, a [`Statistic`], its [`Source`], an [`Affine`] map and an [`Epilogue`]. The
 //! reference, the CPU backend and the GPU backend each execute plans and know of nothing else.
 
 mod affine;
 mod arguments;
+mod epilogue;
+mod gradient;
 mod source;
 mod statistic;
 mod view;
 
-pub use affine::{Affine, ParameterMap};
+pub use affine::{Affine, Cells, Nesting, ParameterMap, StatisticMap};
 pub use arguments::{Arguments, RunningStatistics};
 pub(crate) use arguments::{check_len, check_tensor};
-pub use source::{Momentum, RunningUpdate, Source};
+pub use epilogue::{Activation, Epilogue};
+pub use gradient::{GradientArguments, Gradients, Statistics, Wanted};
+pub use source::{Momentum, RunningUpdate, RunningVariance, Source};
 pub use statistic::Statistic;
 pub use view::View;
 
@@ -35,6 +39,10 @@ pub struct Plan {
     pub(crate) affine: Affine,
     /// Added to the variance.
     pub(crate) eps: f64,
+    /// What happens beside weight and bias before the output.
+    pub(crate) epilogue: Epilogue,
+    /// Whether a residual is added to the input first.
+    pub(crate) residual: bool,
 }
 
 impl Plan {
@@ -72,6 +80,30 @@ impl Plan {
     #[must_use]
     pub fn eps(&self) -> f64 {
         self.eps
+    }
+
+    /// What happens beside weight and bias before the output.
+    #[must_use]
+    pub fn epilogue(&self) -> Epilogue {
+        self.epilogue
+    }
+
+    /// Whether a residual is added to the input first, and the sum returned.
+    #[must_use]
+    pub fn has_residual(&self) -> bool {
+        self.residual
+    }
+
+    /// Whether mean and variance move with the input, so that gradients flow through them.
+    #[must_use]
+    pub fn statistics_follow_input(&self) -> bool {
+        matches!(self.source, Source::Input { .. })
+    }
+
+    /// Whether normalized values are rounded before the weight, to a type that is shorter than arithmetic's.
+    #[must_use]
+    pub fn rounds_normalized(&self) -> bool {
+        self.epilogue.rounds_normalized && self.dtype != Dtype::F32
     }
 
     /// Bytes of `input`, and of `output`.

@@ -17,7 +17,7 @@ pub enum Source {
 ///
 /// ```text
 /// running_mean += m * (average of mean          - running_mean)
-/// running_var  += m * (average of unbiased var  - running_var)
+/// running_var  += m * (average of variance      - running_var)
 /// ```
 ///
 /// The averages are over the statistics `s` with the same `s % channels`.
@@ -29,6 +29,29 @@ pub struct RunningUpdate {
     pub momentum: Momentum,
     /// Whether `num_batches_tracked` is there to be counted up.
     pub counter: bool,
+    /// Which variance the running one follows.
+    pub variance: RunningVariance,
+}
+
+/// Which variance of a batch a running variance follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RunningVariance {
+    /// Divided by the count less one: PyTorch.
+    #[default]
+    Unbiased,
+    /// Divided by the count: TensorFlow, Keras, ONNX.
+    Biased,
+}
+
+impl RunningVariance {
+    /// What the biased variance of `count` values is multiplied by.
+    #[must_use]
+    pub fn correction(self, count: f64) -> f64 {
+        match self {
+            Self::Unbiased => count / (count - 1.0),
+            Self::Biased => 1.0,
+        }
+    }
 }
 
 /// The share of the new value in a running estimate.

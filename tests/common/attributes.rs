@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use wgpu_norm::Layout;
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, RmsNorm};
-use wgpu_norm::plan::Momentum;
+use wgpu_norm::plan::{Momentum, RunningVariance};
 
 type Attributes = Map<String, Value>;
 
@@ -20,6 +20,7 @@ pub(crate) fn norm(op: &str, attributes: &Attributes) -> Result<Box<dyn Norm>, S
         "instance_norm" => Box::new(InstanceNorm {
             use_input_stats: flag(attributes, "use_input_stats", true)?,
             momentum: number(attributes, "momentum")?.unwrap_or(0.1),
+            running_variance: RunningVariance::default(),
             eps: eps(attributes, 1e-5)?,
             batched: flag(attributes, "batched", true)?,
             layout: Layout::ChannelsFirst,
@@ -27,6 +28,7 @@ pub(crate) fn norm(op: &str, attributes: &Attributes) -> Result<Box<dyn Norm>, S
         _ => Box::new(BatchNorm {
             training: required_flag(attributes, "training")?,
             momentum: momentum(attributes)?,
+            running_variance: RunningVariance::default(),
             eps: eps(attributes, 1e-5)?,
             layout: Layout::ChannelsFirst,
         }),

@@ -6,12 +6,14 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use wgpu_norm::{Data, Engine, Parameters, RunningStatistics, Tensor};
+use wgpu_norm::{Data, Engine, Gradients, Parameters, RunningStatistics, Tensor};
 
-/// What a forward case of the five operations may store.
-const INPUTS: [&str; 6] = ["input", "weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+/// What a case of the five operations may store.
+const INPUTS: [&str; 7] =
+    ["input", "weight", "bias", "running_mean", "running_var", "num_batches_tracked", "grad_output"];
 const OUTPUTS: [&str; 4] =
     ["expected.output", "expected.running_mean", "expected.running_var", "expected.num_batches_tracked"];
+const GRADIENTS: [&str; 3] = ["expected.grad_input", "expected.grad_weight", "expected.grad_bias"];
 
 /// A stored tensor: integers are counters, everything else is floating-point.
 #[derive(Debug, Clone)]
@@ -57,9 +59,9 @@ impl Case {
         Ok(case)
     }
 
-    /// Whether the library has the operation, in the direction that the case asks for.
+    /// Whether the library has the operation.
     pub(crate) fn is_implemented(&self) -> bool {
-        attributes::IMPLEMENTED.contains(&self.op.as_str()) && !self.asks_for_gradients()
+        attributes::IMPLEMENTED.contains(&self.op.as_str())
     }
 
     pub(crate) fn asks_for_gradients(&self) -> bool {
@@ -92,7 +94,8 @@ impl Case {
     }
 
     fn is_well_formed(&self) -> Result<(), String> {
-        let unknown = |name: &&String| !INPUTS.contains(&name.as_str()) && !OUTPUTS.contains(&name.as_str());
+        let outputs: &[&str] = if self.asks_for_gradients() { &GRADIENTS } else { &OUTPUTS };
+        let unknown = |name: &&String| !INPUTS.contains(&name.as_str()) && !outputs.contains(&name.as_str());
         if let Some(name) = self.names.iter().find(unknown) {
             return Err(format!("{name}: no tensor of {}", self.op));
         }
@@ -106,16 +109,42 @@ pub(crate) fn run_case(engine: &Engine, case: &Case) -> Result<f64, String> {
     case.is_well_formed()?;
     let norm = attributes::norm(&case.op, &case.attrs)?;
     let input = case.float("input").ok_or("input: missing")?;
-    let want = case.float("expected.output").ok_or("expected.output: missing")?;
     let mut running = case.running();
-    let mut parameters =
-        Parameters { weight: case.float("weight"), bias: case.float("bias"), running: running.as_mut() };
+    let mut parameters = Parameters {
+        weight: case.float("weight"),
+        bias: case.float("bias"),
+        running: running.as_mut(),
+        ..Parameters::default()
+    };
+    if let Some(upstream) = case.float("grad_output") {
+        let forward = engine.forward_saving(&*norm, input, &mut parameters).map_err(|error| error.to_string())?;
+        let gradients = engine
+            .backward(&*norm, input, upstream, &forward.statistics, &parameters, None)
+            .map_err(|error| error.to_string())?;
+        return gradients_error(case, &gradients);
+    }
+    let want = case.float("expected.output").ok_or("expected.output: missing")?;
     let output = engine.forward(&*norm, input, &mut parameters).map_err(|error| error.to_string())?;
     if (output.shape(), output.dtype()) != (want.shape(), want.dtype()) {
         return Err(format!("output: {:?} instead of {:?}", output.spec(), want.spec()));
     }
     let worst = worst(case, "output", &output.data().to_f64(), &want.data().to_f64())?;
     Ok(worst.max(state_error(case, running.as_ref())?))
+}
+
+/// The worst error of the gradients that the case expects.
+fn gradients_error(case: &Case, gradients: &Gradients) -> Result<f64, String> {
+    let mut largest = 0f64;
+    let got = [&gradients.input, &gradients.weight, &gradients.bias];
+    for (name, got) in GRADIENTS.into_iter().zip(got) {
+        let Some(want) = case.float(name) else { continue };
+        let got = got.as_ref().ok_or_else(|| format!("{name}: expected, but there is none"))?;
+        if (got.shape(), got.dtype()) != (want.shape(), want.dtype()) {
+            return Err(format!("{name}: {:?} instead of {:?}", got.spec(), want.spec()));
+        }
+        largest = largest.max(worst(case, name, &got.data().to_f64(), &want.data().to_f64())?);
+    }
+    Ok(largest)
 }
 
 /// The worst error of the running estimates; the counter has to be exact.

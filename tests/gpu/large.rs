@@ -94,7 +94,8 @@ fn a_hundred_million_rows_of_one_are_the_bias() {
     let weight = Tensor::from_f32([1], vec![2.0]).expect("fits");
     let bias = Tensor::from_f32([1], vec![0.625]).expect("fits");
     for engine in engines() {
-        let mut parameters = Parameters { weight: Some(&weight), bias: Some(&bias), running: None };
+        let mut parameters =
+            Parameters { weight: Some(&weight), bias: Some(&bias), running: None, ..Parameters::default() };
         let output = values(engine.forward(&LayerNorm::new([1]), &input, &mut parameters).expect("runs"));
         let wrong = output.iter().position(|&y| y != 0.625);
         assert_eq!(wrong, None, "{}: the first row that is not the bias", engine.name());

@@ -1,5 +1,8 @@
 //! The GPU backend on every adapter of this machine.
 
+mod gradient_bits;
+mod gradient_sample;
+mod gradients;
 mod invariance;
 mod large;
 mod numerics;

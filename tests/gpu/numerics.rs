@@ -34,6 +34,7 @@ fn call<'a>(sample: &'a Sample, strategy: Strategy) -> Call<'a> {
         weight: sample.weight.clone(),
         bias: sample.bias.clone(),
         running: sample.running.clone(),
+        residual: sample.residual.clone(),
         offset: 0,
     }
 }

@@ -126,7 +126,7 @@ proptest! {
         let mut output = if options.in_place { sample.input.clone() } else { Data::zeros(dtype, sample.input.len()) };
         let mut running = sample.running.clone();
         let mut arguments =
-            Arguments { weight: sample.weight.as_ref(), bias: sample.bias.as_ref(), running: running.as_mut() };
+            Arguments { weight: sample.weight.as_ref(), bias: sample.bias.as_ref(), running: running.as_mut(), ..Arguments::default() };
         let input = (!options.in_place).then_some(&sample.input);
         pollster::block_on(cpu.execute(&sample.plan, input, &mut arguments, &mut output)).expect("runs");
         let verdict = expected.worst(&output).and_then(|_| expected.worst_running(running.as_ref()));
@@ -144,6 +144,7 @@ proptest! {
                         weight: sample.weight.clone(),
                         bias: sample.bias.clone(),
                         running: sample.running.clone(),
+residual: sample.residual.clone(),
                         offset,
                     };
                     let outcome = rig.run(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;

@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex};
 use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages};
-use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options};
-use wgpu_norm::plan::Plan;
-use wgpu_norm::{Choice, Data, Error, RunningStatistics};
+use wgpu_norm::gpu::{Bound, Buffers, Capabilities, Gpu, Options};
+use wgpu_norm::plan::{Gradients, Plan};
+use wgpu_norm::{Choice, Data, Error, RunningStatistics, Wanted};
 
 /// A byte that no kernel writes by accident: as f32, f16 and bf16 a NaN.
 const SENTINEL: u8 = 0xff;
@@ -32,6 +32,7 @@ pub(crate) struct Call<'a> {
     pub(crate) weight: Option<Data>,
     pub(crate) bias: Option<Data>,
     pub(crate) running: Option<RunningStatistics>,
+    pub(crate) residual: Option<Data>,
     /// Bytes before the tensor in its buffer.
     pub(crate) offset: u64,
 }
@@ -41,6 +42,25 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Outcome {
     pub(crate) output: Data,
     pub(crate) running: Option<RunningStatistics>,
+    pub(crate) sum: Option<Data>,
+    /// Where they were asked for: of each statistic the mean, its tail, rstd and variance.
+    pub(crate) statistics: Vec<[f32; 4]>,
+}
+
+/// One execution of a plan's backward pass.
+#[derive(Clone)]
+pub(crate) struct BackwardCall<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) options: Options,
+    pub(crate) wanted: Wanted,
+    pub(crate) input: Data,
+    pub(crate) grad_output: Data,
+    pub(crate) grad_sum: Option<Data>,
+    pub(crate) statistics: Vec<[f32; 4]>,
+    pub(crate) weight: Option<Data>,
+    pub(crate) bias: Option<Data>,
+    /// Bytes before each tensor in its buffer.
+    pub(crate) offset: u64,
 }
 
 /// Whether GPU tests are turned off by `WGPU_NORM_TEST_GPU=off`; the test then says so.
@@ -95,6 +115,15 @@ impl Rig {
         let capabilities = Capabilities { emulated: false, ..*rig.gpu.capabilities() };
         rig.gpu = rig.gpu.assuming(capabilities);
         rig.name += " with wide workgroups";
+        rig
+    }
+
+    /// The same device as if its bindings were this small, so that small tensors come in many pieces.
+    pub(crate) fn with_bindings_of(&self, bytes: u64) -> Self {
+        let mut rig = self.sibling();
+        let capabilities = Capabilities { max_binding: bytes, ..*rig.gpu.capabilities() };
+        rig.gpu = rig.gpu.assuming(capabilities);
+        rig.name += " with small bindings";
         rig
     }
 
@@ -178,10 +207,21 @@ impl Rig {
                 buffers = buffers.num_batches_tracked(counter.slice(..));
             }
         }
-        let bound = prepared.bind(&buffers)?;
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        bound.record_pass(&mut encoder);
-        self.queue.submit([encoder.finish()]);
+        let residual = call.residual.as_ref().map(|r| self.guarded(offset, r.bytes()));
+        let sum = residual.as_ref().map(|residual| {
+            if call.options.sum_in_place { residual.clone() } else { self.guarded(offset, &vec![SENTINEL; bytes]) }
+        });
+        if let (Some(residual), Some(sum)) = (&residual, &sum) {
+            buffers = buffers.residual(residual.slice(offset..to), sum.slice(offset..to));
+        }
+        let statistics = call.options.save_statistics.then(|| {
+            // At an offset of its own, which is no multiple of a binding's.
+            self.guarded(48, &vec![SENTINEL; 16 * call.plan.view().statistics()])
+        });
+        if let Some(statistics) = &statistics {
+            buffers = buffers.statistics(statistics.slice(48..));
+        }
+        self.submit(&prepared.bind(&buffers)?);
 
         let mut result = Data::zeros(call.input.dtype(), call.input.len());
         self.fetch(&output, offset, result.bytes_mut());
@@ -198,9 +238,73 @@ impl Rig {
             after.num_batches_tracked = after.num_batches_tracked.map(|_| batches);
             after
         });
+        let sum = sum.map(|sum| {
+            let mut data = Data::zeros(call.input.dtype(), call.input.len());
+            self.fetch(&sum, offset, data.bytes_mut());
+            data
+        });
+        let statistics = statistics.map(|buffer| {
+            let mut entries = vec![[0f32; 4]; call.plan.view().statistics()];
+            self.fetch(&buffer, 48, bytemuck::cast_slice_mut(&mut entries));
+            entries
+        });
         let complaints = self.complaints();
         assert!(complaints.is_empty(), "{}: wgpu complained: {complaints:?}", self.name);
-        Ok(Outcome { output: result, running })
+        Ok(Outcome { output: result, running, sum, statistics: statistics.unwrap_or_default() })
+    }
+
+    /// Executes a plan's backward pass, and checks every guard byte.
+    pub(crate) fn run_backward(&self, call: &BackwardCall<'_>) -> Result<Gradients, Error> {
+        let prepared = self.gpu.prepare_backward(call.plan, call.wanted, &call.options)?;
+        let offset = call.offset;
+        let guarded = |data: &Data| self.guarded(offset, data.bytes());
+        let mut gradients = Gradients::zeros(call.plan, call.wanted);
+        let to = (offset + call.input.bytes().len() as u64).max(offset + 4);
+        let (input, grad_output) = (guarded(&call.input), guarded(&call.grad_output));
+        let statistics = self.guarded(32, bytemuck::cast_slice(&call.statistics));
+        let [weight, bias, grad_sum] =
+            [&call.weight, &call.bias, &call.grad_sum].map(|data| data.as_ref().map(guarded));
+        let mut buffers =
+            Buffers::backward(input.slice(offset..to), grad_output.slice(offset..to), statistics.slice(32..));
+        if let Some(weight) = &weight {
+            buffers = buffers.weight(weight.slice(offset..));
+        }
+        if let Some(bias) = &bias {
+            buffers = buffers.bias(bias.slice(offset..));
+        }
+        if let Some(grad_sum) = &grad_sum {
+            buffers = buffers.grad_sum(grad_sum.slice(offset..to));
+        }
+        let place =
+            |data: &Option<Data>| data.as_ref().map(|data| self.guarded(offset, &vec![SENTINEL; data.bytes().len()]));
+        let of_input = if call.options.in_place { Some(grad_output.clone()) } else { place(&gradients.input) };
+        let (of_weight, of_bias) = (place(&gradients.weight), place(&gradients.bias));
+        if let Some(buffer) = of_input.as_ref().filter(|_| call.wanted.input) {
+            buffers = buffers.grad_input(buffer.slice(offset..to));
+        }
+        if let Some(buffer) = &of_weight {
+            buffers = buffers.grad_weight(buffer.slice(offset..));
+        }
+        if let Some(buffer) = &of_bias {
+            buffers = buffers.grad_bias(buffer.slice(offset..));
+        }
+        self.submit(&prepared.bind(&buffers)?);
+        for (buffer, data) in
+            [(of_input, &mut gradients.input), (of_weight, &mut gradients.weight), (of_bias, &mut gradients.bias)]
+        {
+            if let (Some(buffer), Some(data)) = (buffer, data) {
+                self.fetch(&buffer, offset, data.bytes_mut());
+            }
+        }
+        let complaints = self.complaints();
+        assert!(complaints.is_empty(), "{}: wgpu complained: {complaints:?}", self.name);
+        Ok(gradients)
+    }
+
+    fn submit(&self, bound: &Bound) {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        bound.record_pass(&mut encoder);
+        self.queue.submit([encoder.finish()]);
     }
 
     /// Reads a guarded buffer and checks that nothing was written beside its content.

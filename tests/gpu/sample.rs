@@ -1,9 +1,9 @@
 //! Plans with data, what the f64 reference makes of them, and how far from it f32 arithmetic may stray.
 
 use wgpu_norm::norm::{Norm, Operands};
-use wgpu_norm::plan::Plan;
-use wgpu_norm::reference::{self, Values};
-use wgpu_norm::{Data, Dtype, RunningStatistics, Spec};
+use wgpu_norm::plan::{Plan, View};
+use wgpu_norm::reference::{self, Forward, Values};
+use wgpu_norm::{Data, Dtype, RunningStatistics, Spec, Statistics};
 
 /// A plan and the values that it is executed on, as stored.
 #[derive(Clone)]
@@ -14,12 +14,15 @@ pub(crate) struct Sample {
     pub(crate) weight: Option<Data>,
     pub(crate) bias: Option<Data>,
     pub(crate) running: Option<RunningStatistics>,
+    pub(crate) residual: Option<Data>,
 }
 
 /// What the reference makes of a sample, and the bound on each element's error.
 pub(crate) struct Expected {
     pub(crate) output: Vec<f64>,
     pub(crate) bound: Vec<f64>,
+    pub(crate) sum: Vec<f64>,
+    pub(crate) statistics: Statistics,
     pub(crate) running: Option<RunningStatistics>,
 }
 
@@ -55,11 +58,15 @@ impl Sample {
             weight: parameter(2, &operands.weight),
             bias: parameter(3, &operands.bias),
             running,
+            residual: operands
+                .residual
+                .as_ref()
+                .map(|spec| Data::from_f64(spec.dtype, &noise(6, plan.view().elements()))),
             plan,
         }
     }
 
-    fn values(&self) -> Values {
+    pub(crate) fn values(&self) -> Values {
         let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect();
         Values {
             input: self.input.to_f64(),
@@ -68,7 +75,21 @@ impl Sample {
             running_mean: self.running.as_ref().map(|r| wide(&r.mean)).unwrap_or_default(),
             running_var: self.running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
             num_batches_tracked: self.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
+            residual: self.residual.as_ref().map(Data::to_f64),
         }
+    }
+
+    /// The greatest magnitude of a normalized value in each group, before weight, bias and activation.
+    fn largest_normalized(&self, forward: &Forward) -> Vec<f64> {
+        let view = self.plan.view();
+        let mut largest = vec![0f64; view.statistics()];
+        for (i, x) in forward.sum.iter().enumerate() {
+            let (a, _, c, _) = place(view, i);
+            let s = a * view.c + c;
+            let normalized = ((x - forward.statistics.mean[s]) * forward.statistics.rstd[s]).abs();
+            largest[s] = largest[s].max(normalized);
+        }
+        largest
     }
 
     /// Executes the reference. The bound on an element is
@@ -82,32 +103,26 @@ impl Sample {
     /// rstd and the affine map add a few roundings each. Nothing grows with a common offset.
     pub(crate) fn expected(&self, units: f64) -> Expected {
         let mut values = self.values();
-        let output = reference::execute(&self.plan, &mut values).expect("fits");
-        let bare = Values { weight: None, bias: None, ..self.values() };
-        let normalized = reference::execute(&self.plan, &mut bare.clone()).expect("fits");
+        let forward = reference::forward(&self.plan, &mut values).expect("fits");
         let view = self.plan.view();
-        let mut largest = vec![0f64; view.statistics()];
-        let place = |i: usize| {
-            let (d, c, b) = (i % view.d, i / view.d % view.c, i / view.d / view.c % view.b);
-            (i / view.d / view.c / view.b, b, c, d)
-        };
-        for (i, x) in normalized.iter().enumerate() {
-            let (a, _, c, _) = place(i);
-            let slot = &mut largest[a * view.c + c];
-            *slot = slot.max(x.abs());
-        }
+        let largest = self.largest_normalized(&forward);
         let u = Dtype::F32.unit_roundoff();
-        let (dtype, map) = (self.plan.dtype(), self.plan.affine().map);
-        let bound = (0..output.len())
+        let (dtype, map, epilogue) = (self.plan.dtype(), self.plan.affine().map, self.plan.epilogue());
+        let offset = if epilogue.zero_centred_weight { 1.0 } else { 0.0 };
+        // Rounding a value that lies between two stored ones may go either way.
+        let rounding = if self.plan.rounds_normalized() { 2.0 * dtype.unit_roundoff() } else { 0.0 };
+        // No activation is steeper than 1.13, and computing it costs a few units of the result.
+        let steepness = if epilogue.activation.is_some() { 1.5 } else { 1.0 };
+        let bound = (0..forward.output.len())
             .map(|i| {
-                let (a, b, c, d) = place(i);
+                let (a, b, c, d) = place(view, i);
                 let p = map.index(a, b, c, d);
-                let weight = values.weight.as_ref().map_or(1.0, |w| w[p].abs());
+                let weight = values.weight.as_ref().map_or(1.0, |w| w[p].abs() + offset);
                 let bias = values.bias.as_ref().map_or(0.0, |v| v[p].abs());
-                let arithmetic = units * u * (largest[a * view.c + c] * weight + bias);
-                let storage =
-                    if dtype == Dtype::F32 { 0.0 } else { dtype.unit_roundoff() * (output[i].abs() + arithmetic) };
-                arithmetic + storage + smallest_step(dtype)
+                let largest = largest[a * view.c + c];
+                let arithmetic = steepness * (units * u * (largest * weight + bias) + rounding * largest * weight);
+                let stored = if dtype == Dtype::F32 { 0.0 } else { dtype.unit_roundoff() };
+                arithmetic + stored * (forward.output[i].abs() + arithmetic) + smallest_step(dtype)
             })
             .collect();
         let running = self.running.as_ref().map(|r| RunningStatistics {
@@ -115,8 +130,15 @@ impl Sample {
             var: values.running_var.iter().map(|&x| single(x)).collect(),
             num_batches_tracked: r.num_batches_tracked.map(|_| values.num_batches_tracked),
         });
-        Expected { output, bound, running }
+        let Forward { output, sum, statistics } = forward;
+        Expected { output, bound, sum, statistics, running }
     }
+}
+
+/// The indices of an element of a view.
+pub(crate) fn place(view: View, i: usize) -> (usize, usize, usize, usize) {
+    let (d, c, b) = (i % view.d, i / view.d % view.c, i / view.d / view.c % view.b);
+    (i / view.d / view.c / view.b, b, c, d)
 }
 
 /// As running estimates are stored.
@@ -138,7 +160,7 @@ pub(crate) fn distance(got: f64, want: f64) -> f64 {
 }
 
 /// Half the distance between subnormals, which rounding may cost near zero.
-fn smallest_step(dtype: Dtype) -> f64 {
+pub(crate) fn smallest_step(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F32 => 2f64.powi(-126),
         Dtype::F16 => 2f64.powi(-25),
@@ -165,6 +187,29 @@ impl Expected {
         Ok(worst)
     }
 
+    /// The sum of input and residual is rounded once, so it has to be the same to the bit.
+    pub(crate) fn check_sum(&self, sum: Option<&Data>) -> Result<(), String> {
+        let Some(sum) = sum else { return Ok(()) };
+        match sum.to_f64().iter().zip(&self.sum).position(|(got, want)| got != want) {
+            Some(i) => Err(format!("sum[{i}]: got {}, expected {}", sum.to_f64()[i], self.sum[i])),
+            None => Ok(()),
+        }
+    }
+
+    /// Mean and rstd to some units: the mean in deviations, since a group that lies far out has no smaller one.
+    pub(crate) fn check_statistics(&self, got: &[[f32; 4]]) -> Result<(), String> {
+        let want = self.statistics.mean.iter().zip(&self.statistics.rstd);
+        for (i, (entry, (mean, rstd))) in got.iter().zip(want).enumerate() {
+            let [head, tail, got_rstd, _] = entry.map(f64::from);
+            let of_mean = distance(head + tail, *mean) * rstd;
+            let of_rstd = distance(got_rstd, *rstd) / rstd;
+            if of_mean > 2e-6 || of_rstd > 2e-6 {
+                return Err(format!("statistics[{i}]: got {entry:?}, expected {mean} and {rstd}"));
+            }
+        }
+        if got.len() == self.statistics.mean.len() { Ok(()) } else { Err(format!("{} statistics", got.len())) }
+    }
+
     /// The worst relative error of the running estimates, or what does not match.
     pub(crate) fn worst_running(&self, got: Option<&RunningStatistics>) -> Result<f64, String> {
         let (Some(want), Some(got)) = (&self.running, got) else {
@@ -184,7 +229,8 @@ impl Expected {
 fn a_nan_or_an_infinity_is_close_to_nothing_else() {
     for (got, want) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, 1.0), (1.0, f64::INFINITY)] {
         assert_eq!(distance(got, want), f64::INFINITY, "{got} and {want}");
-        let expected = Expected { output: vec![want], bound: vec![f64::INFINITY], running: None };
+        let (sum, statistics) = (Vec::new(), Statistics::default());
+        let expected = Expected { output: vec![want], bound: vec![f64::INFINITY], sum, statistics, running: None };
         assert!(expected.worst(&Data::from_f64(Dtype::F32, &[got])).is_err(), "{got} for {want}");
     }
     assert_eq!((distance(f64::NAN, f64::NAN), distance(f64::INFINITY, f64::INFINITY)), (0.0, 0.0));

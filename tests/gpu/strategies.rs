@@ -3,8 +3,9 @@
 use crate::rig::{Call, Rig, rigs};
 use crate::sample::Sample;
 use wgpu_norm::gpu::{Options, Strategy};
-use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
-use wgpu_norm::{Dtype, Layout, Spec};
+use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use wgpu_norm::plan::{Activation, Arguments, Epilogue};
+use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec, Statistics};
 
 /// Units of the roundoff of f32 that an element may be off; see `Sample::expected`.
 const UNITS: f64 = 16.0;
@@ -57,6 +58,8 @@ fn in_every_way(rig: &Rig, sample: &Sample, worst: &mut f64) -> (usize, Vec<Stri
                 .in_place(in_place)
                 .subgroups(subgroups)
                 .native_f16(native_f16)
+                .save_statistics(subgroups)
+                .sum_in_place(in_place && sample.residual.is_some())
                 .offset_alignment(if offset == 4 { 4 } else { 16 });
             if strategy.supports(&sample.plan, &rig.capabilities(&options)).is_err() {
                 continue;
@@ -68,11 +71,16 @@ fn in_every_way(rig: &Rig, sample: &Sample, worst: &mut f64) -> (usize, Vec<Stri
                 weight: sample.weight.clone(),
                 bias: sample.bias.clone(),
                 running: sample.running.clone(),
+                residual: sample.residual.clone(),
                 offset,
             };
             ways += 1;
             let result = rig.run(&call).map_err(|error| error.to_string()).and_then(|outcome| {
                 expected.worst_running(outcome.running.as_ref())?;
+                expected.check_sum(outcome.sum.as_ref())?;
+                if options.save_statistics {
+                    expected.check_statistics(&outcome.statistics)?;
+                }
                 expected.worst(&outcome.output)
             });
             match result {
@@ -86,11 +94,43 @@ fn in_every_way(rig: &Rig, sample: &Sample, worst: &mut f64) -> (usize, Vec<Stri
     (ways, faults)
 }
 
-fn assert_all_ways(offset: f64, rigs: Vec<Rig>) {
-    let samples = samples(offset);
+fn assert_cpu(samples: &[Sample]) {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");
+    let mut worst = 0f64;
+    for sample in samples {
+        let zeros = || Data::zeros(sample.plan.dtype(), sample.input.len());
+        let (mut output, mut running, mut statistics) = (zeros(), sample.running.clone(), Statistics::default());
+        let mut sum = sample.residual.as_ref().map(|_| zeros());
+        let mut arguments = Arguments {
+            weight: sample.weight.as_ref(),
+            bias: sample.bias.as_ref(),
+            running: running.as_mut(),
+            residual: sample.residual.as_ref(),
+            sum: sum.as_mut(),
+            statistics: Some(&mut statistics),
+        };
+        pollster::block_on(cpu.execute(&sample.plan, Some(&sample.input), &mut arguments, &mut output)).expect("fits");
+        let expected = sample.expected(UNITS);
+        #[expect(clippy::cast_possible_truncation, reason = "as a device keeps them")]
+        let entry =
+            |(mean, rstd): (&f64, &f64)| [*mean as f32, (mean - f64::from(*mean as f32)) as f32, *rstd as f32, 0.0];
+        let entries: Vec<[f32; 4]> = statistics.mean.iter().zip(&statistics.rstd).map(entry).collect();
+        let verdict = expected
+            .worst_running(running.as_ref())
+            .and_then(|_| expected.check_sum(sum.as_ref()))
+            .and_then(|()| expected.check_statistics(&entries))
+            .and_then(|()| expected.worst(&output));
+        let share = verdict.unwrap_or_else(|fault| panic!("cpu: {}: {fault}", sample.name));
+        worst = if sample.plan.dtype() == Dtype::F32 { worst.max(share) } else { worst };
+    }
+    println!("cpu: worst f32 error {:.2} units, {UNITS} allowed", worst * UNITS);
+}
+
+fn assert_all_ways(samples: &[Sample], rigs: Vec<Rig>) {
+    assert_cpu(samples);
     for rig in rigs {
         let (mut ways, mut faults, mut worst) = (0, Vec::new(), 0.0);
-        for sample in &samples {
+        for sample in samples {
             let (more, wrong) = in_every_way(&rig, sample, &mut worst);
             assert!(more > 0, "{}: no strategy serves {}", rig.name, sample.name);
             ways += more;
@@ -103,15 +143,64 @@ fn assert_all_ways(offset: f64, rigs: Vec<Rig>) {
 
 #[test]
 fn every_strategy_agrees_with_the_reference() {
-    assert_all_ways(0.0, rigs());
+    assert_all_ways(&samples(0.0), rigs());
 }
 
 #[test]
 fn an_offset_costs_no_digits() {
-    assert_all_ways(1e4, rigs());
+    assert_all_ways(&samples(1e4), rigs());
 }
 
 #[test]
 fn the_layout_for_wide_workgroups_agrees_too() {
-    assert_all_ways(1e4, rigs().iter().map(Rig::as_discrete).collect());
+    assert_all_ways(&samples(1e4), rigs().iter().map(Rig::as_discrete).collect());
+}
+
+/// With a residual, an activation and the conventions of the weight; scale and shift for each sample.
+fn fused_samples(epilogue: Epilogue, dtypes: &[Dtype]) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    let mut add = |norm: &dyn Norm, shape: &[usize], parameters: &[usize], residual: bool| {
+        for &dtype in dtypes {
+            let spec = |shape: &[usize]| Spec::new(shape, dtype);
+            let mut operands = Operands::new(spec(shape)).weight(spec(parameters)).bias(spec(parameters));
+            if residual {
+                operands = operands.residual(spec(shape));
+            }
+            samples.push(Sample::new(&Fused { norm, epilogue }, &operands, 0.0));
+        }
+    };
+    for d in [1, 4, 7, 33, 384, 1025, 20_000] {
+        add(&LayerNorm::new([d]), &[5, d], &[d], true);
+        add(&RmsNorm::new([d]), &[5, d], &[d], d > 100);
+    }
+    add(&LayerNorm::new([24]), &[3, 70, 24], &[3, 24], false);
+    add(&LayerNorm::over_axes([1]), &[3, 37, 5, 8], &[3, 37], true);
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let shape: [usize; 4] = if layout == Layout::ChannelsFirst { [3, 12, 7, 5] } else { [3, 7, 5, 12] };
+        add(&GroupNorm::new(4).layout(layout), &shape, &[3, 12], true);
+        add(&InstanceNorm::new().layout(layout), &shape, &[3, 12], false);
+        add(&BatchNorm::new().layout(layout), &shape, &[3, 12], true);
+    }
+    samples
+}
+
+#[test]
+fn residuals_activations_and_conventions_of_the_weight_agree() {
+    let epilogue =
+        |activation, rounds_normalized| Epilogue { activation, zero_centred_weight: true, rounds_normalized };
+    assert_all_ways(&fused_samples(Epilogue::default(), &Dtype::ALL), rigs());
+    for activation in Activation::ALL {
+        assert_all_ways(&fused_samples(epilogue(Some(activation), false), &[Dtype::F32]), rigs());
+    }
+    assert_all_ways(&fused_samples(epilogue(None, true), &[Dtype::F16, Dtype::Bf16]), rigs());
+}
+
+#[test]
+fn a_tensor_in_many_pieces_comes_out_the_same() {
+    let small = |sample: &Sample| sample.plan.view().elements() < 40_000 && sample.plan.affine().map.len < 2000;
+    let rigs = || rigs().iter().map(|rig| rig.with_bindings_of(8 << 10)).collect();
+    let plain: Vec<Sample> = samples(0.0).into_iter().filter(small).collect();
+    assert_all_ways(&plain, rigs());
+    let fused: Vec<Sample> = fused_samples(Epilogue::default(), &Dtype::ALL).into_iter().filter(small).collect();
+    assert_all_ways(&fused, rigs());
 }

@@ -1,4 +1,8 @@
 // Weight and bias.
 fn affine(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
-    return value * weight_pack(base, place) + bias_pack(base, place);
+    return meeting_weight(value) * factor_pack(base, place) + bias_pack(base, place);
+}
+
+fn weighted(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
+    return value * factor_pack(base, place);
 }

@@ -1,4 +1,8 @@
 // A bias alone.
 fn affine(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
-    return value + bias_pack(base, place);
+    return meeting_weight(value) + bias_pack(base, place);
+}
+
+fn weighted(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
+    return value;
 }

@@ -1,15 +1,19 @@
 // bf16 packed in u32, four elements a word: rows are whole packs. No feature needed.
 alias Word = vec2<u32>;
+const ELEMENTS_A_WORD = 4u;
 
-fn load(index: u32) -> vec4<f32> {
-    let word = read_word(index >> 2u);
+fn element_of(word: Word, index: u32) -> f32 {
+    return pack_of(word)[index & 3u];
+}
+
+fn pack_of(word: Word) -> vec4<f32> {
     return vec4<f32>(unpack_two(word.x), unpack_two(word.y));
 }
 
-fn load_one(index: u32) -> f32 {
-    return load(index)[index & 3u];
+fn word_of(value: vec4<f32>, i: u32) -> Word {
+    return vec2<u32>(pack_two(value.xy), pack_two(value.zw));
 }
 
-fn store(index: u32, value: vec4<f32>, valid: u32) {
-    write_word(index >> 2u, vec2<u32>(pack_two(value.xy), pack_two(value.zw)));
+fn rounded(value: vec4<f32>) -> vec4<f32> {
+    return pack_of(word_of(value, 0u));
 }

@@ -1,14 +1,19 @@
 // f32, four elements a word: rows are whole packs.
 alias Word = vec4<f32>;
+const ELEMENTS_A_WORD = 4u;
 
-fn load(index: u32) -> vec4<f32> {
-    return read_word(index >> 2u);
+fn element_of(word: Word, index: u32) -> f32 {
+    return word[index & 3u];
 }
 
-fn load_one(index: u32) -> f32 {
-    return read_word(index >> 2u)[index & 3u];
+fn pack_of(word: Word) -> vec4<f32> {
+    return word;
 }
 
-fn store(index: u32, value: vec4<f32>, valid: u32) {
-    write_word(index >> 2u, value);
+fn word_of(value: vec4<f32>, i: u32) -> Word {
+    return value;
+}
+
+fn rounded(value: vec4<f32>) -> vec4<f32> {
+    return value;
 }

@@ -1,16 +1,20 @@
 // f16 as the adapter's own type, one element a word: rows of any length, anywhere.
 alias Word = f16;
+const ELEMENTS_A_WORD = 1u;
 
-fn load_one(index: u32) -> f32 {
-    return f32(read_word(index));
+fn element_of(word: Word, index: u32) -> f32 {
+    return f32(word);
 }
 
-fn load(index: u32) -> vec4<f32> {
-    return vec4<f32>(load_one(index), load_one(index + 1u), load_one(index + 2u), load_one(index + 3u));
+// Only words of four elements are read as one.
+fn pack_of(word: Word) -> vec4<f32> {
+    return vec4<f32>(f32(word));
 }
 
-fn store(index: u32, value: vec4<f32>, valid: u32) {
-    for (var i = 0u; i < valid; i++) {
-        write_word(index + i, f16(value[i]));
-    }
+fn word_of(value: vec4<f32>, i: u32) -> Word {
+    return f16(value[i]);
+}
+
+fn rounded(value: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(vec4<f16>(value));
 }

@@ -1,113 +1,18 @@
 //! Picks a backend, falls back, and keeps the choice visible.
 
+mod choice;
+mod gradient;
+mod reference;
+
+pub use choice::Choice;
+pub use gradient::{Gradients, Upstream};
+
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Gpu};
 use crate::norm::{Norm, Operands, Running};
-use crate::plan::{Arguments, Plan, RunningStatistics, check_tensor};
-use crate::reference::{self, Values};
+use crate::plan::{Arguments, Plan, RunningStatistics, Statistics, check_tensor};
 use crate::tensor::{Data, Tensor};
-use std::cmp::Reverse;
-
-/// Something that executes plans on this machine.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Choice {
-    /// The f64 reference.
-    Reference,
-    /// The processor.
-    Cpu,
-    /// A GPU, or what stands in for one.
-    Adapter(wgpu::Adapter),
-}
-
-impl Choice {
-    /// Everything on this machine: the reference, the CPU and every adapter that `WGPU_BACKEND` allows.
-    pub async fn all() -> Vec<Self> {
-        let mut all = vec![Self::Reference, Self::Cpu];
-        all.extend(adapters().await.into_iter().map(Self::Adapter));
-        all
-    }
-
-    /// The best GPU, or the CPU where there is none.
-    ///
-    /// A software rasterizer counts as a GPU only where `WGPU_ADAPTER_NAME` or `WGPU_BACKEND` asks for
-    /// it: the CPU backend is faster than a processor that emulates a GPU.
-    ///
-    /// # Errors
-    ///
-    /// When no adapter has the name in `WGPU_ADAPTER_NAME`.
-    pub async fn auto() -> Result<Self> {
-        let mut adapters = adapters().await;
-        if let Ok(wanted) = std::env::var("WGPU_ADAPTER_NAME") {
-            adapters = named(adapters, &wanted)?;
-        } else if wgpu::Backends::from_env().is_none() {
-            adapters.retain(|adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu);
-        }
-        adapters.sort_by_key(|adapter| Reverse(rank(adapter)));
-        Ok(adapters.into_iter().next().map_or(Self::Cpu, Self::Adapter))
-    }
-
-    /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name.
-    ///
-    /// # Errors
-    ///
-    /// When no adapter's name contains it.
-    pub async fn named(name: &str) -> Result<Vec<Self>> {
-        match name {
-            "auto" => Ok(vec![Self::auto().await?]),
-            "all" => Ok(Self::all().await),
-            "cpu" => Ok(vec![Self::Cpu]),
-            "reference" => Ok(vec![Self::Reference]),
-            part => Ok(named(adapters().await, part)?.into_iter().map(Self::Adapter).collect()),
-        }
-    }
-
-    /// The name: `reference`, `cpu`, or the adapter's with its backend.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Self::Reference => "reference".into(),
-            Self::Cpu => "cpu".into(),
-            Self::Adapter(adapter) => full_name(adapter),
-        }
-    }
-}
-
-/// The adapters that `WGPU_BACKEND` allows, or all.
-async fn adapters() -> Vec<wgpu::Adapter> {
-    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    let backends = descriptor.backends;
-    let mut adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
-    adapters
-        .retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
-    adapters
-}
-
-fn full_name(adapter: &wgpu::Adapter) -> String {
-    let info = adapter.get_info();
-    format!("{} [{}]", info.name, info.backend)
-}
-
-fn named(adapters: Vec<wgpu::Adapter>, part: &str) -> Result<Vec<wgpu::Adapter>> {
-    let available = adapters.iter().map(full_name).collect::<Vec<_>>().join(", ");
-    let lower = part.to_lowercase();
-    let found: Vec<_> = adapters.into_iter().filter(|a| full_name(a).to_lowercase().contains(&lower)).collect();
-    if found.is_empty() {
-        return Err(Error::NoAdapter { wanted: part.to_owned(), available });
-    }
-    Ok(found)
-}
-
-fn rank(adapter: &wgpu::Adapter) -> u8 {
-    match adapter.get_info().device_type {
-        wgpu::DeviceType::DiscreteGpu => 4,
-        wgpu::DeviceType::IntegratedGpu => 3,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 1,
-        wgpu::DeviceType::Cpu => 0,
-    }
-}
 
 /// The tensors beside the input.
 #[derive(Debug, Default)]
@@ -118,6 +23,19 @@ pub struct Parameters<'a> {
     pub bias: Option<&'a Tensor>,
     /// The running estimates, read in evaluation and updated in training.
     pub running: Option<&'a mut RunningStatistics>,
+    /// What is added to the input before it is normalized.
+    pub residual: Option<&'a Tensor>,
+}
+
+/// What a forward pass gives that a backward pass follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    /// The normalized tensor.
+    pub output: Tensor,
+    /// The sum of input and residual, where there is one: what was normalized.
+    pub sum: Option<Tensor>,
+    /// What backward needs again.
+    pub statistics: Statistics,
 }
 
 impl Parameters<'_> {
@@ -133,6 +51,7 @@ impl Parameters<'_> {
                 var: r.var.len(),
                 counter: r.num_batches_tracked.is_some(),
             }),
+            residual: self.residual.map(Tensor::spec),
         }
     }
 
@@ -141,6 +60,9 @@ impl Parameters<'_> {
             weight: self.weight.map(Tensor::data),
             bias: self.bias.map(Tensor::data),
             running: self.running.as_deref_mut(),
+            residual: self.residual.map(Tensor::data),
+            sum: None,
+            statistics: None,
         }
     }
 }
@@ -157,14 +79,16 @@ impl Parameters<'_> {
 /// assert!((output.data().to_f32()[0] + 1.224_736).abs() < 1e-5);
 /// # Ok::<(), wgpu_norm::Error>(())
 /// ```
-#[derive(Debug)]
+///
+/// Clones share the device and what was compiled for it.
+#[derive(Debug, Clone)]
 pub struct Engine {
     name: String,
     options: gpu::Options,
     backend: Backend,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Backend {
     Reference,
     Cpu,
@@ -272,9 +196,51 @@ impl Engine {
         parameters: &mut Parameters<'_>,
     ) -> Result<Tensor> {
         let plan = norm.lower(&parameters.operands(input))?;
-        let mut output = Data::zeros(input.dtype(), input.data().len());
-        self.execute(&plan, Some(input.data()), &mut parameters.arguments(), &mut output).await?;
-        Tensor::new(input.shape(), output)
+        let (output, _) = self.run(&plan, input, parameters, None).await?;
+        Ok(output)
+    }
+
+    /// As [`forward`](Self::forward), keeping what [`backward`](Self::backward) needs, and the sum of input and
+    /// residual where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_saving(&self, norm: &dyn Norm, input: &Tensor, parameters: &mut Parameters<'_>) -> Result<Forward> {
+        pollster::block_on(self.forward_saving_async(norm, input, parameters))
+    }
+
+    /// As [`forward_saving`](Self::forward_saving).
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub async fn forward_saving_async(
+        &self,
+        norm: &dyn Norm,
+        input: &Tensor,
+        parameters: &mut Parameters<'_>,
+    ) -> Result<Forward> {
+        let plan = norm.lower(&parameters.operands(input))?;
+        let mut statistics = Statistics::default();
+        let (output, sum) = self.run(&plan, input, parameters, Some(&mut statistics)).await?;
+        Ok(Forward { output, sum, statistics })
+    }
+
+    /// Output and sum of a plan.
+    async fn run(
+        &self,
+        plan: &Plan,
+        input: &Tensor,
+        parameters: &mut Parameters<'_>,
+        statistics: Option<&mut Statistics>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let zeros = || Data::zeros(input.dtype(), input.data().len());
+        let (mut output, mut sum) = (zeros(), plan.residual.then(zeros));
+        let mut arguments = Arguments { statistics, sum: sum.as_mut(), ..parameters.arguments() };
+        self.execute(plan, Some(input.data()), &mut arguments, &mut output).await?;
+        let shaped = |data| Tensor::new(input.shape(), data);
+        Ok((shaped(output)?, sum.map(shaped).transpose()?))
     }
 
     /// Normalizes `tensor` in place.
@@ -313,7 +279,9 @@ impl Engine {
         parameters: &mut Parameters<'_>,
     ) -> Result<()> {
         let plan = norm.lower(&parameters.operands(tensor))?;
-        self.execute(&plan, None, &mut parameters.arguments(), tensor.data_mut()).await
+        let mut sum = plan.residual.then(|| Data::zeros(tensor.dtype(), tensor.data().len()));
+        let mut arguments = Arguments { sum: sum.as_mut(), ..parameters.arguments() };
+        self.execute(&plan, None, &mut arguments, tensor.data_mut()).await
     }
 
     /// Executes a plan on host tensors, in place of `output` where there is no `input`.
@@ -334,13 +302,14 @@ impl Engine {
             check_tensor("input", input, plan)?;
         }
         match &self.backend {
-            Backend::Reference => execute_reference(plan, input, arguments, output),
+            Backend::Reference => reference::execute(plan, input, arguments, output),
             Backend::Cpu => {
                 cpu::execute(plan, input, arguments, output);
                 Ok(())
             }
             Backend::Gpu { gpu, queue } => {
-                let prepared = gpu.prepare(plan, &self.options.in_place(input.is_none()))?;
+                let options = self.options.in_place(input.is_none()).save_statistics(arguments.statistics.is_some());
+                let prepared = gpu.prepare(plan, &options)?;
                 gpu::readback::execute(&prepared, queue, input, arguments, output).await
             }
         }
@@ -357,33 +326,4 @@ async fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)>
         ..Default::default()
     };
     adapter.request_device(&descriptor).await.map_err(|error| Error::Device(error.to_string()))
-}
-
-fn execute_reference(
-    plan: &Plan,
-    input: Option<&Data>,
-    arguments: &mut Arguments<'_>,
-    output: &mut Data,
-) -> Result<()> {
-    let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
-    let mut values = Values {
-        input: input.unwrap_or(output).to_f64(),
-        weight: arguments.weight.map(Data::to_f64),
-        bias: arguments.bias.map(Data::to_f64),
-        running_mean: arguments.running.as_ref().map(|r| wide(&r.mean)).unwrap_or_default(),
-        running_var: arguments.running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
-        num_batches_tracked: arguments.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
-    };
-    let result = reference::execute(plan, &mut values)?;
-    *output = Data::from_f64(plan.dtype, &result);
-    if let (Some(running), Some(update)) = (&mut arguments.running, plan.running_update()) {
-        #[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
-        let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
-        running.mean = narrow(&values.running_mean);
-        running.var = narrow(&values.running_var);
-        if update.counter {
-            running.num_batches_tracked = Some(values.num_batches_tracked);
-        }
-    }
-    Ok(())
 }

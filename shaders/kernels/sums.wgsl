@@ -1,0 +1,65 @@
+// sums: for each partial of a group or cell the sums of gradients and of their products with the normalized
+// values. Partials are cut as the split kernel cuts them.
+//
+// grid     one team of LANES lanes a partial
+// bytes    reads x and the output's gradient once, writes 8 bytes a partial
+// limits   none: dispatches take as many partials as fit a binding
+@group(0) @binding(6) var<storage, read_write> partials: array<vec2<f32>>; // (products, gradients)
+
+// Whether the elements of a row have a statistic each.
+override EACH: bool = false;
+
+fn four_at(statistic: u32, i_c: u32, i_d: u32) -> Four {
+    if EACH {
+        return each_of(
+            statistics[statistic + statistic_offset(i_c, i_d)],
+            statistics[statistic + statistic_offset(i_c, i_d + 1u)],
+            statistics[statistic + statistic_offset(i_c, i_d + 2u)],
+            statistics[statistic + statistic_offset(i_c, i_d + 3u)],
+        );
+    }
+    return all_of(statistics[statistic + statistic_offset(i_c, 0u)]);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn sum_rows(lanes: LaneInput) {
+    let here = place(lanes);
+    let is_item = here.item < task.items;
+    var rest = here.item;
+    let segment = task.origin.w + rest % task.extent.w;
+    rest /= task.extent.w;
+    let i_c = task.origin.z + rest % task.extent.z;
+    rest /= task.extent.z;
+    let block = task.origin.y + rest % task.extent.y;
+    let i_a = task.origin.x + rest / task.extent.y;
+
+    let d = task.levels.w;
+    let row = block * task.rows;
+    let begin = segment * task.segment;
+    let length = min(task.segment, d - begin);
+    let row_packs = packs_of(length);
+    let packs = select(0u, min(task.rows, task.levels.y - row) * row_packs, is_item);
+    let first = row_index(i_a, row, i_c) + begin;
+    let row_step = task.levels.z * d;
+    let step = walk_step(row_packs);
+    var walk = walk_from(here.lane, row_packs);
+    var products = vec4<f32>();
+    var gradients = vec4<f32>();
+    for (var pack = here.lane; pack < packs; pack += LANES) {
+        let i_b = row + walk.row;
+        let place = begin + 4u * walk.pack;
+        let valid = min(4u, length - 4u * walk.pack);
+        let base = parameter_base(i_a, i_b, i_c);
+        let four = four_at(statistic_base(i_a, i_b), i_c, place);
+        let terms = terms_at(first + walk.row * row_step + 4u * walk.pack, four, base, place);
+        let both = summed(terms, base, place);
+        products += masked(both.products, valid);
+        gradients += masked(both.gradients, valid);
+        walk = walk_on(walk, step, row_packs);
+    }
+    let total = gather_sums(vec2<f32>(sums(products), sums(gradients)));
+    if is_item && here.lane == 0u {
+        let index = entry_index(i_a, i_c) * task.partials + block * task.segments + segment;
+        partials[index] = total;
+    }
+}

@@ -1,0 +1,10 @@
+// Which statistic belongs to an element of a view that is not that of the groups.
+
+fn statistic_base(i_a: u32, i_b: u32) -> u32 {
+    let a = i_a / task.statistic_a_divisor % task.statistic_a_modulus;
+    return a * task.statistic_a_scale + i_b * task.statistic_b_scale + task.statistics_shift;
+}
+
+fn statistic_offset(i_c: u32, i_d: u32) -> u32 {
+    return i_c / task.statistic_c_divisor * task.statistic_c_scale + i_d * task.statistic_d_scale;
+}

@@ -1,0 +1,13 @@
+// Writes the output. Packs begin at whole words; where the last word of a pack is not all valid, which happens
+// at the end of a tensor alone, what else is in it stays.
+
+fn store(index: u32, value: vec4<f32>, valid: u32) {
+    for (var i = 0u; i < valid; i += ELEMENTS_A_WORD) {
+        let word = (index + i) / ELEMENTS_A_WORD;
+        var ours = word_of(value, i);
+        if ELEMENTS_A_WORD == 2u && valid - i < 2u {
+            ours = first_of(ours, written_word(word));
+        }
+        write_word(word, ours);
+    }
+}

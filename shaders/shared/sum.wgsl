@@ -1,0 +1,15 @@
+// Input and residual meet: the sum, rounded as it is stored, is written and is what is normalized.
+@group(0) @binding(12) var<storage, read_write> sum: array<Word>; // [a, b, c, d]
+
+fn take(index: u32, valid: u32) -> vec4<f32> {
+    let value = rounded(load(index + task.input_shift) + load_added(index + task.added_shift));
+    for (var i = 0u; i < valid; i += ELEMENTS_A_WORD) {
+        let word = (index + task.sum_shift + i) / ELEMENTS_A_WORD;
+        var ours = word_of(value, i);
+        if ELEMENTS_A_WORD == 2u && valid - i < 2u {
+            ours = first_of(ours, sum[word]);
+        }
+        sum[word] = ours;
+    }
+    return value;
+}

@@ -1,0 +1,7 @@
+// The gradient of the bias, in f16.
+const SUMS_A_WORD = 2u;
+@group(0) @binding(15) var<storage, read_write> grad_bias: array<u32>; // parameters
+
+fn keep(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
+    grad_bias[item + task.bias_shift] = pair(first.y, second.y, grad_bias[item + task.bias_shift], valid);
+}

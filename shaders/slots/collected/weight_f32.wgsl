@@ -1,0 +1,7 @@
+// The gradient of the weight, in f32.
+const SUMS_A_WORD = 1u;
+@group(0) @binding(14) var<storage, read_write> grad_weight: array<f32>; // parameters
+
+fn keep(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
+    grad_weight[item + task.weight_shift] = first.x;
+}

@@ -1,0 +1,83 @@
+//! What happens beside weight and bias, in f32, block by block.
+
+use super::element::Element;
+use crate::plan::{Activation, Plan};
+use std::f32::consts::FRAC_1_SQRT_2;
+
+/// The plan's epilogue, but for what is folded into the weight.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Epilogue {
+    pub(super) activation: Option<Activation>,
+    /// Whether normalized values are rounded to the storage type before the weight.
+    pub(super) rounds: bool,
+}
+
+impl Epilogue {
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self { activation: plan.epilogue.activation, rounds: plan.rounds_normalized() }
+    }
+
+    /// Applies the activation to the affine map's results.
+    #[inline(always)]
+    pub(super) fn activate(self, values: &mut [f32]) {
+        match self.activation {
+            None => {}
+            Some(Activation::Relu) => each(values, |y| if y < 0.0 { 0.0 } else { y }),
+            Some(Activation::Silu) => each(values, |y| y * sigmoid(y)),
+            Some(Activation::Gelu) => each(values, |y| y * normal(y)),
+            Some(Activation::GeluTanh) => each(values, |y| y * sigmoid(2.0 * inner(y))),
+        }
+    }
+
+    /// Replaces the affine map's results by the activation's slope there.
+    #[inline(always)]
+    pub(super) fn slopes(self, values: &mut [f32]) {
+        match self.activation {
+            None => values.fill(1.0),
+            Some(Activation::Relu) => each(values, |y| if y <= 0.0 { 0.0 } else { 1.0 }),
+            Some(Activation::Silu) => each(values, |y| sigmoid(y) * (1.0 + y * sigmoid(-y))),
+            Some(Activation::Gelu) => each(values, |y| normal(y) + y * (-0.5 * y * y).exp() * DENSITY),
+            Some(Activation::GeluTanh) => each(values, |y| {
+                let s = sigmoid(2.0 * inner(y));
+                s + 2.0 * y * s * (1.0 - s) * ROOT * (1.0 + 3.0 * CUBE * (y * y).min(1e30))
+            }),
+        }
+    }
+
+    /// Rounds normalized values as the weight meets them.
+    #[inline(always)]
+    pub(super) fn round<T: Element>(self, values: &mut [f32]) {
+        if self.rounds {
+            each(values, T::rounded);
+        }
+    }
+}
+
+/// 1 / √(2π), the density of a normal variable at its mean.
+const DENSITY: f32 = 0.398_942_3;
+/// √(2/π).
+const ROOT: f32 = 0.797_884_6;
+const CUBE: f32 = 0.044_715;
+
+#[inline(always)]
+fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = f(*value);
+    }
+}
+
+#[inline(always)]
+fn sigmoid(y: f32) -> f32 {
+    1.0 / (1.0 + (-y).exp())
+}
+
+/// The share of a normal variable below y; by the complement, which keeps its digits however small it is.
+#[inline(always)]
+fn normal(y: f32) -> f32 {
+    0.5 * libm::erfcf(-y * FRAC_1_SQRT_2)
+}
+
+#[inline(always)]
+fn inner(y: f32) -> f32 {
+    ROOT * y * (1.0 + CUBE * y * y)
+}

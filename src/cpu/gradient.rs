@@ -1,0 +1,439 @@
+//! The backward pass.
+//!
+//! Rows of `c * d` neighbours are taken tile by tile of columns. Over some rows of a tile sums are kept in f32, column
+//! by column; then f64 takes over, group by group and parameter by parameter. Tiles and blocks of rows are cut by
+//! `b`, `c` and `d` alone, so neither threads nor the number of groups change a bit of the input's gradient.
+
+use super::element::Element;
+use super::epilogue::Epilogue;
+use super::gradient_kernels::{AddRow, TILE, Workspace, WriteRow, total};
+use super::moments::{Scale, float, narrow};
+use super::parallel;
+use super::parameters::Parameters;
+use crate::plan::{GradientArguments, Gradients, Plan, Statistic, View};
+use crate::tensor::Data;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Rows that are summed in f32 before f64 takes over.
+const BLOCK_ROWS: usize = 64;
+/// Elements of one step of `a` that a cache holds, so that they are read once.
+const CACHED: usize = 1 << 18;
+/// Elements that a task should have.
+const TASK: usize = 32 * 1024;
+/// Tasks at most where each sums up all parameters.
+const MOST_TASKS: usize = 64;
+
+/// Executes the backward pass of `plan`; fills the gradients that are there.
+pub(crate) fn backward(plan: &Plan, arguments: &GradientArguments<'_>, gradients: &mut Gradients) {
+    if plan.view.elements() == 0 {
+        return;
+    }
+    match (arguments.input, arguments.grad_output) {
+        (Data::F32(x), Data::F32(g)) => run(plan, x, g, arguments, gradients),
+        (Data::F16(x), Data::F16(g)) => run(plan, x, g, arguments, gradients),
+        (Data::Bf16(x), Data::Bf16(g)) => run(plan, x, g, arguments, gradients),
+        _ => debug_assert!(false, "the caller checks that all have the plan's type"),
+    }
+}
+
+/// What every stage needs to know.
+struct Job<'a, T> {
+    view: View,
+    x: &'a [T],
+    upstream: &'a [T],
+    inflow: Option<&'a [T]>,
+    parameters: Parameters<'a>,
+    scales: Vec<Scale>,
+    epilogue: Epilogue,
+    centred: bool,
+    /// Whether gradients go through the statistics.
+    through: bool,
+    wants_parameters: bool,
+    simd: pulp::Arch,
+    threads: usize,
+}
+
+/// Sums of products with normalized values, and of gradients.
+type Pair = [f64; 2];
+
+/// Some neighbouring sums of many.
+#[derive(Debug, Clone, Default)]
+struct Sums {
+    first: usize,
+    pairs: Vec<Pair>,
+}
+
+/// Rows whose parameters' sums are in the workspace: their first parameter, and how many they are.
+#[derive(Debug, Clone, Copy)]
+struct Summed {
+    base: Option<usize>,
+    rows: usize,
+}
+
+/// What a task finds.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    groups: Sums,
+    parameters: Sums,
+}
+
+fn run<T: Element>(plan: &Plan, x: &[T], upstream: &[T], arguments: &GradientArguments<'_>, gradients: &mut Gradients) {
+    let statistics = arguments.statistics;
+    let wanted = gradients.wanted();
+    let job = Job {
+        view: plan.view,
+        x,
+        upstream,
+        inflow: arguments.grad_sum.and_then(T::slice),
+        parameters: Parameters::new(plan, arguments.weight, arguments.bias),
+        scales: statistics.mean.iter().zip(&statistics.rstd).map(|(&mean, &rstd)| Scale::given(mean, rstd)).collect(),
+        epilogue: Epilogue::of(plan),
+        centred: plan.statistic == Statistic::Centred,
+        through: plan.statistics_follow_input() && wanted.input,
+        wants_parameters: wanted.parameters(),
+        simd: pulp::Arch::new(),
+        threads: parallel::threads(plan.view.elements()),
+    };
+    let mut output = gradients.input.as_mut().and_then(T::slice_mut);
+    let row = plan.view.c * plan.view.d;
+    let found = if plan.view.b * row <= CACHED {
+        job.by_slabs(output.as_deref_mut())
+    } else {
+        let found = if job.through || job.wants_parameters { job.sum_all() } else { Vec::new() };
+        if let Some(output) = output {
+            let groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
+            job.write_all(&groups, output);
+        }
+        found
+    };
+    if job.wants_parameters {
+        let sums = merged(found.iter().map(|f| &f.parameters), plan.affine.map.len);
+        for (gradient, which) in [(&mut gradients.weight, 0), (&mut gradients.bias, 1)] {
+            if let Some(gradient) = gradient {
+                let values: Vec<f64> = sums.iter().map(|pair| pair[which]).collect();
+                *gradient = Data::from_f64(gradient.dtype(), &values);
+            }
+        }
+    }
+}
+
+/// All sums, added up in the order in which they come.
+fn merged<'s>(parts: impl Iterator<Item = &'s Sums>, len: usize) -> Vec<Pair> {
+    let mut all = vec![[0.0; 2]; len];
+    for part in parts {
+        for (sum, more) in all[part.first..].iter_mut().zip(&part.pairs) {
+            *sum = [sum[0] + more[0], sum[1] + more[1]];
+        }
+    }
+    all
+}
+
+impl Sums {
+    fn add(&mut self, index: usize, pair: Pair) {
+        self.reach(index..index + 1);
+        let sum = &mut self.pairs[index - self.first];
+        *sum = [sum[0] + pair[0], sum[1] + pair[1]];
+    }
+
+    fn add_run(&mut self, first: usize, products: &[f32], gradients: &[f32]) {
+        self.reach(first..first + products.len());
+        let sums = &mut self.pairs[first - self.first..];
+        for ((sum, product), gradient) in sums.iter_mut().zip(products).zip(gradients) {
+            *sum = [sum[0] + f64::from(*product), sum[1] + f64::from(*gradient)];
+        }
+    }
+
+    /// Makes room for these sums.
+    fn reach(&mut self, range: Range<usize>) {
+        if self.pairs.is_empty() {
+            self.first = range.start;
+        }
+        if range.start < self.first {
+            let missing = self.first - range.start;
+            self.pairs.splice(0..0, std::iter::repeat_n([0.0; 2], missing));
+            self.first = range.start;
+        }
+        if range.end - self.first > self.pairs.len() {
+            self.pairs.resize(range.end - self.first, [0.0; 2]);
+        }
+    }
+
+    fn get(&self, index: usize) -> Pair {
+        self.pairs[index - self.first]
+    }
+}
+
+impl<T: Element> Job<'_, T> {
+    fn row(&self) -> usize {
+        self.view.c * self.view.d
+    }
+
+    /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once.
+    fn by_slabs(&self, output: Option<&mut [T]>) -> Vec<Found> {
+        let (a, slab) = (self.view.a, self.view.b * self.row());
+        let tasks = (a * slab).div_ceil(TASK).clamp(1, MOST_TASKS);
+        let steps = a.div_ceil(tasks);
+        // Steps that are summed before they are written: their parameters' sums are handed on together.
+        let block = (CACHED / slab).clamp(1, (BLOCK_ROWS / self.view.b).max(1));
+        let mut outputs: Vec<Option<&mut [T]>> = match output {
+            Some(output) => output.chunks_mut(steps * slab).map(Some).collect(),
+            None => (0..a.div_ceil(steps)).map(|_| None).collect(),
+        };
+        let task = |(i, output): (usize, &mut Option<&mut [T]>)| {
+            let mut found = Found::default();
+            let mut workspace = Workspace::new();
+            let own = i * steps..((i + 1) * steps).min(a);
+            for first in own.clone().step_by(block) {
+                let some = first..(first + block).min(own.end);
+                found.groups.pairs.clear();
+                if self.through || self.wants_parameters {
+                    self.sum(some.clone(), 0..self.view.b, 0..self.row(), &mut workspace, &mut found);
+                }
+                let Some(output) = output else { continue };
+                let groups = |s: usize| found.groups.get(s);
+                for (i, to) in output[(some.start - own.start) * slab..(some.end - own.start) * slab]
+                    .chunks_mut(self.row())
+                    .enumerate()
+                {
+                    let (a, b) = (some.start + i / self.view.b, i % self.view.b);
+                    self.write(a, b, 0, to, &groups, &mut workspace);
+                }
+            }
+            found
+        };
+        if self.threads > 1 {
+            outputs.par_iter_mut().enumerate().map(task).collect()
+        } else {
+            outputs.iter_mut().enumerate().map(task).collect()
+        }
+    }
+
+    /// The sums of everything, block of rows by block, and some tiles at a time.
+    fn sum_all(&self) -> Vec<Found> {
+        let rows = (TASK / self.row()).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
+        let columns = (TASK / rows.min(self.view.b)).next_multiple_of(TILE).max(TILE);
+        let (blocks, spans) = (self.view.b.div_ceil(rows), self.row().div_ceil(columns));
+        let task = |i: usize| {
+            let (a, block, span) = (i / spans / blocks, i / spans % blocks, i % spans);
+            let rows = block * rows..((block + 1) * rows).min(self.view.b);
+            let columns = span * columns..((span + 1) * columns).min(self.row());
+            let mut found = Found::default();
+            self.sum(a..a + 1, rows, columns, &mut Workspace::new(), &mut found);
+            found
+        };
+        (0..self.view.a * blocks * spans).into_par_iter().map(task).collect()
+    }
+
+    /// The gradient of the input where all sums are known.
+    fn write_all(&self, groups: &[Pair], output: &mut [T]) {
+        let row = self.row();
+        let columns = TASK.next_multiple_of(TILE).min(row);
+        let rows = output.par_chunks_mut(row).enumerate();
+        rows.for_each(|(i, to)| {
+            to.par_chunks_mut(columns).enumerate().for_each(|(span, to)| {
+                let (a, b) = (i / self.view.b, i % self.view.b);
+                self.write(a, b, span * columns, to, &|s| groups[s], &mut Workspace::new());
+            });
+        });
+    }
+
+    /// Adds rows of some steps of `a` up, tile by tile.
+    fn sum(
+        &self,
+        steps: Range<usize>,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        w: &mut Workspace,
+        found: &mut Found,
+    ) {
+        for start in (columns.start..columns.end).step_by(TILE) {
+            let tile = start..(start + TILE).min(columns.end);
+            w.clear(tile.len());
+            let mut summed = Summed { base: None, rows: 0 };
+            for a in steps.clone() {
+                self.set_scales(a, &tile, w);
+                for first in rows.clone().step_by(BLOCK_ROWS) {
+                    for b in first..(first + BLOCK_ROWS).min(rows.end) {
+                        self.turn_to(a, b, &tile, &mut summed, w, found);
+                        self.add(a, b, &tile, w);
+                    }
+                    if self.through {
+                        self.flush_groups(a, &tile, w, found);
+                    }
+                }
+            }
+            self.flush_parameters(&tile, summed, w, found);
+        }
+    }
+
+    fn add(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
+        let at = (a * self.view.b + b) * self.row();
+        let elements = at + tile.start..at + tile.end;
+        self.simd.dispatch(AddRow {
+            x: &self.x[elements.clone()],
+            upstream: &self.upstream[elements],
+            workspace: w,
+            epilogue: self.epilogue,
+            parameters: self.wants_parameters,
+        });
+    }
+
+    /// Makes the parameters those of row `b`; sums of others, or of as many rows as f32 adds up, are handed on.
+    fn turn_to(
+        &self,
+        a: usize,
+        b: usize,
+        tile: &Range<usize>,
+        summed: &mut Summed,
+        w: &mut Workspace,
+        found: &mut Found,
+    ) {
+        let base = Some(self.base(a, b));
+        if summed.base != base || summed.rows == BLOCK_ROWS {
+            self.flush_parameters(tile, *summed, w, found);
+            summed.rows = 0;
+        }
+        if summed.base != base {
+            self.set_parameters(a, b, tile, w);
+            summed.base = base;
+        }
+        summed.rows += 1;
+    }
+
+    /// Writes the gradients of some columns of a row, from column `first` on.
+    fn write(
+        &self,
+        a: usize,
+        b: usize,
+        first: usize,
+        output: &mut [T],
+        groups: &impl Fn(usize) -> Pair,
+        w: &mut Workspace,
+    ) {
+        let at = (a * self.view.b + b) * self.row();
+        for (i, output) in output.chunks_mut(TILE).enumerate() {
+            let start = first + i * TILE;
+            let tile = start..start + output.len();
+            self.set_scales(a, &tile, w);
+            self.set_parameters(a, b, &tile, w);
+            self.set_through(a, &tile, groups, w);
+            let elements = at + tile.start..at + tile.end;
+            self.simd.dispatch(WriteRow {
+                x: &self.x[elements.clone()],
+                upstream: &self.upstream[elements.clone()],
+                inflow: self.inflow.map(|inflow| &inflow[elements]),
+                output,
+                workspace: &mut *w,
+                epilogue: self.epilogue,
+            });
+        }
+    }
+
+    /// What of a parameter's index depends on the row.
+    fn base(&self, a: usize, b: usize) -> usize {
+        self.parameters.map.index(a, b, 0, 0)
+    }
+
+    /// Calls `f` with the range in the tile and the number of each run of columns that share a statistic.
+    fn each_group(&self, a: usize, tile: &Range<usize>, mut f: impl FnMut(Range<usize>, usize)) {
+        let d = self.view.d;
+        let mut column = tile.start;
+        while column < tile.end {
+            let group = column / d;
+            let end = ((group + 1) * d).min(tile.end);
+            f(column - tile.start..end - tile.start, a * self.view.c + group);
+            column = end;
+        }
+    }
+
+    /// The same for each run that shares a parameter, of rows whose first has parameter `base`.
+    fn each_parameter(&self, base: usize, tile: &Range<usize>, mut f: impl FnMut(Range<usize>, usize)) {
+        let (d, divisor) = (self.view.d, self.parameters.map.d_divisor);
+        let mut column = tile.start;
+        while column < tile.end {
+            let (i_c, i_d) = (column / d, column % d);
+            let shared = divisor.min(d);
+            let end = (i_c * d + ((i_d / shared + 1) * shared).min(d)).min(tile.end);
+            f(column - tile.start..end - tile.start, base + self.parameters.map.index(0, 0, i_c, i_d));
+            column = end;
+        }
+    }
+
+    /// Whether neighbouring columns have neighbouring parameters.
+    fn has_one_each(&self) -> bool {
+        self.view.c == 1 && self.parameters.map.d_divisor == 1
+    }
+
+    fn set_scales(&self, a: usize, tile: &Range<usize>, w: &mut Workspace) {
+        self.each_group(a, tile, |columns, statistic| {
+            let Scale { head, tail, rstd } = self.scales[statistic];
+            w.head[columns.clone()].fill(head);
+            w.tail[columns.clone()].fill(tail);
+            w.rstd[columns].fill(rstd);
+        });
+    }
+
+    fn set_parameters(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
+        let Parameters { weight, bias, .. } = &self.parameters;
+        let first = self.base(a, b);
+        if self.has_one_each() {
+            let parameters = first + tile.start..first + tile.end;
+            w.weight[..tile.len()].copy_from_slice(&weight[parameters.clone()]);
+            w.bias[..tile.len()].copy_from_slice(&bias[parameters]);
+            return;
+        }
+        self.each_parameter(first, tile, |columns, p| {
+            w.weight[columns.clone()].fill(weight[p]);
+            w.bias[columns].fill(bias[p]);
+        });
+    }
+
+    fn set_through(&self, a: usize, tile: &Range<usize>, groups: &impl Fn(usize) -> Pair, w: &mut Workspace) {
+        if !self.through {
+            w.through_mean[..tile.len()].fill(0.0);
+            w.through_variance[..tile.len()].fill(0.0);
+            return;
+        }
+        let count = float(self.view.count());
+        self.each_group(a, tile, |columns, statistic| {
+            let [products, gradients] = groups(statistic);
+            let mean = if self.centred { narrow(gradients / count) } else { 0.0 };
+            w.through_mean[columns.clone()].fill(mean);
+            w.through_variance[columns].fill(narrow(products / count));
+        });
+    }
+
+    fn flush_groups(&self, a: usize, tile: &Range<usize>, w: &mut Workspace, found: &mut Found) {
+        self.each_group(a, tile, |columns, statistic| {
+            let pair = [total(&w.products[columns.clone()]), total(&w.gradients[columns])];
+            found.groups.add(statistic, pair);
+        });
+        w.products[..tile.len()].fill(0.0);
+        w.gradients[..tile.len()].fill(0.0);
+    }
+
+    /// Hands the sums of parameters on.
+    fn flush_parameters(&self, tile: &Range<usize>, summed: Summed, w: &mut Workspace, found: &mut Found) {
+        let Some(base) = summed.base.filter(|_| self.wants_parameters) else { return };
+        if self.has_one_each() {
+            found.parameters.add_run(base + tile.start, &w.of_weight[..tile.len()], &w.of_bias[..tile.len()]);
+        } else {
+            self.each_parameter(base, tile, |columns, p| {
+                let pair = [total(&w.of_weight[columns.clone()]), total(&w.of_bias[columns])];
+                found.parameters.add(p, pair);
+            });
+        }
+        w.of_weight[..tile.len()].fill(0.0);
+        w.of_bias[..tile.len()].fill(0.0);
+    }
+}
+
+impl Workspace {
+    /// Forgets the sums of a tile of `len` columns.
+    fn clear(&mut self, len: usize) {
+        for sums in [&mut self.products, &mut self.gradients, &mut self.of_weight, &mut self.of_bias] {
+            sums[..len].fill(0.0);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use crate::error::{Error, Result};
+use std::cmp::Reverse;
+
+/// Something that executes plans on this machine.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Choice {
+    /// The f64 reference.
+    Reference,
+    /// The processor.
+    Cpu,
+    /// A GPU, or what stands in for one.
+    Adapter(wgpu::Adapter),
+}
+
+impl Choice {
+    /// Everything on this machine: the reference, the CPU and every adapter that `WGPU_BACKEND` allows.
+    pub async fn all() -> Vec<Self> {
+        let mut all = vec![Self::Reference, Self::Cpu];
+        all.extend(adapters().await.into_iter().map(Self::Adapter));
+        all
+    }
+
+    /// The best GPU, or the CPU where there is none.
+    ///
+    /// A software rasterizer counts as a GPU only where `WGPU_ADAPTER_NAME` or `WGPU_BACKEND` asks for
+    /// it: the CPU backend is faster than a processor that emulates a GPU.
+    ///
+    /// # Errors
+    ///
+    /// When no adapter has the name in `WGPU_ADAPTER_NAME`.
+    pub async fn auto() -> Result<Self> {
+        let mut adapters = adapters().await;
+        if let Ok(wanted) = std::env::var("WGPU_ADAPTER_NAME") {
+            adapters = named(adapters, &wanted)?;
+        } else if wgpu::Backends::from_env().is_none() {
+            adapters.retain(|adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu);
+        }
+        adapters.sort_by_key(|adapter| Reverse(rank(adapter)));
+        Ok(adapters.into_iter().next().map_or(Self::Cpu, Self::Adapter))
+    }
+
+    /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name.
+    ///
+    /// # Errors
+    ///
+    /// When no adapter's name contains it.
+    pub async fn named(name: &str) -> Result<Vec<Self>> {
+        match name {
+            "auto" => Ok(vec![Self::auto().await?]),
+            "all" => Ok(Self::all().await),
+            "cpu" => Ok(vec![Self::Cpu]),
+            "reference" => Ok(vec![Self::Reference]),
+            part => Ok(named(adapters().await, part)?.into_iter().map(Self::Adapter).collect()),
+        }
+    }
+
+    /// The name: `reference`, `cpu`, or the adapter's with its backend.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Reference => "reference".into(),
+            Self::Cpu => "cpu".into(),
+            Self::Adapter(adapter) => full_name(adapter),
+        }
+    }
+}
+
+/// The adapters that `WGPU_BACKEND` allows, or all.
+async fn adapters() -> Vec<wgpu::Adapter> {
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    let backends = descriptor.backends;
+    let mut adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
+    adapters
+        .retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
+    adapters
+}
+
+fn full_name(adapter: &wgpu::Adapter) -> String {
+    let info = adapter.get_info();
+    format!("{} [{}]", info.name, info.backend)
+}
+
+fn named(adapters: Vec<wgpu::Adapter>, part: &str) -> Result<Vec<wgpu::Adapter>> {
+    let available = adapters.iter().map(full_name).collect::<Vec<_>>().join(", ");
+    let lower = part.to_lowercase();
+    let found: Vec<_> = adapters.into_iter().filter(|a| full_name(a).to_lowercase().contains(&lower)).collect();
+    if found.is_empty() {
+        return Err(Error::NoAdapter { wanted: part.to_owned(), available });
+    }
+    Ok(found)
+}
+
+fn rank(adapter: &wgpu::Adapter) -> u8 {
+    match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 4,
+        wgpu::DeviceType::IntegratedGpu => 3,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 1,
+        wgpu::DeviceType::Cpu => 0,
+    }
+}

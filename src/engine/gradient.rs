@@ -1,0 +1,155 @@
+use super::{Backend, Engine, Parameters, reference};
+use crate::error::{Error, Result};
+use crate::norm::Norm;
+use crate::plan::{self, GradientArguments, Plan, Statistics, Wanted};
+use crate::tensor::Tensor;
+use crate::{cpu, gpu};
+
+/// The gradients that flow into a backward pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Upstream<'a> {
+    /// That of the output.
+    pub output: &'a Tensor,
+    /// That of the sum of input and residual, as far as it went other ways than through the normalization.
+    pub sum: Option<&'a Tensor>,
+}
+
+impl<'a> From<&'a Tensor> for Upstream<'a> {
+    fn from(output: &'a Tensor) -> Self {
+        Self { output, sum: None }
+    }
+}
+
+/// The gradients that a backward pass gives, each where it was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gradients {
+    /// That of the input; where there was a residual it is the residual's as well.
+    pub input: Option<Tensor>,
+    /// That of the weight, in its type.
+    pub weight: Option<Tensor>,
+    /// That of the bias, in its type.
+    pub bias: Option<Tensor>,
+}
+
+impl Engine {
+    /// The gradients of what [`forward_saving`](Self::forward_saving) computed: of everything, or of what is `wanted`.
+    ///
+    /// `input` is what was normalized: the sum, where there was a residual. `parameters` are those of the forward
+    /// pass; running estimates are not touched, and in evaluation they are constants.
+    ///
+    /// ```
+    /// use wgpu_norm::norm::LayerNorm;
+    /// use wgpu_norm::{Engine, Parameters, Tensor};
+    ///
+    /// let engine = Engine::new()?;
+    /// let norm = LayerNorm::new([3]);
+    /// let x = Tensor::from_f32([1, 3], vec![1.0, 2.0, 3.0])?;
+    /// let forward = engine.forward_saving(&norm, &x, &mut Parameters::default())?;
+    /// let upstream = Tensor::from_f32([1, 3], vec![1.0, 0.0, 0.0])?;
+    /// let gradients = engine.backward(&norm, &x, &upstream, &forward.statistics, &Parameters::default(), None)?;
+    /// let of_input = gradients.input.expect("everything was asked for").data().to_f32();
+    /// assert!(of_input.iter().sum::<f32>().abs() < 1e-6); // a shift of the input changes nothing
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Norm::lower`]; when a gradient has another shape or type than the input, or is asked for of a
+    /// parameter that is not there; and when the device fails.
+    pub fn backward<'a>(
+        &self,
+        norm: &dyn Norm,
+        input: &Tensor,
+        upstream: impl Into<Upstream<'a>>,
+        statistics: &Statistics,
+        parameters: &Parameters<'_>,
+        wanted: impl Into<Option<Wanted>>,
+    ) -> Result<Gradients> {
+        pollster::block_on(self.backward_async(norm, input, upstream, statistics, parameters, wanted))
+    }
+
+    /// As [`backward`](Self::backward), without blocking the thread while a GPU works.
+    ///
+    /// # Errors
+    ///
+    /// As [`backward`](Self::backward).
+    pub async fn backward_async<'a>(
+        &self,
+        norm: &dyn Norm,
+        input: &Tensor,
+        upstream: impl Into<Upstream<'a>>,
+        statistics: &Statistics,
+        parameters: &Parameters<'_>,
+        wanted: impl Into<Option<Wanted>>,
+    ) -> Result<Gradients> {
+        let upstream = upstream.into();
+        check_shape("grad_output", upstream.output, input)?;
+        if let Some(sum) = upstream.sum {
+            check_shape("grad_sum", sum, input)?;
+        }
+        let plan = norm.lower(&parameters.operands(input))?;
+        let wanted = wanted.into().unwrap_or_else(|| Wanted::all(&plan));
+        let arguments = GradientArguments {
+            input: input.data(),
+            grad_output: upstream.output.data(),
+            grad_sum: upstream.sum.map(Tensor::data),
+            statistics,
+            weight: parameters.weight.map(Tensor::data),
+            bias: parameters.bias.map(Tensor::data),
+        };
+        let gradients = self.execute_backward(&plan, &arguments, wanted).await?;
+        let shaped = |data: Option<_>, like: Option<&Tensor>| {
+            data.zip(like).map(|(data, like)| Tensor::new(like.shape(), data)).transpose()
+        };
+        Ok(Gradients {
+            input: shaped(gradients.input, Some(input))?,
+            weight: shaped(gradients.weight, parameters.weight)?,
+            bias: shaped(gradients.bias, parameters.bias)?,
+        })
+    }
+
+    /// Executes the backward pass of a plan on host tensors.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor's length or type is not what the plan says, or a gradient is asked for of a parameter that
+    /// the plan has not; and when the device fails.
+    pub async fn execute_backward(
+        &self,
+        plan: &Plan,
+        arguments: &GradientArguments<'_>,
+        wanted: Wanted,
+    ) -> Result<plan::Gradients> {
+        wanted.check(plan)?;
+        arguments.check(plan)?;
+        let mut gradients = plan::Gradients::zeros(plan, wanted);
+        match &self.backend {
+            Backend::Reference => reference::backward(plan, arguments, &mut gradients)?,
+            Backend::Cpu => cpu::backward(plan, arguments, &mut gradients),
+            Backend::Gpu { gpu, queue } => {
+                let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some());
+                let prepared = gpu.prepare_backward(plan, wanted, &options)?;
+                gpu::readback::backward(&prepared, queue, arguments, &mut gradients).await?;
+            }
+        }
+        Ok(gradients)
+    }
+}
+
+fn check_shape(argument: &'static str, gradient: &Tensor, input: &Tensor) -> Result<()> {
+    if gradient.shape() != input.shape() {
+        return Err(Error::Shape {
+            argument,
+            got: gradient.shape().to_vec(),
+            expected: format!("shape {:?}, that of the output", input.shape()),
+        });
+    }
+    if gradient.dtype() != input.dtype() {
+        return Err(Error::Dtype {
+            argument,
+            got: gradient.dtype(),
+            expected: format!("{}, the type of the output", input.dtype()),
+        });
+    }
+    Ok(())
+}

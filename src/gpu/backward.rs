@@ -1,0 +1,379 @@
+//! The dispatches that a plan's backward pass comes down to on a device.
+//!
+//! ```text
+//! groups fit registers        resident_gradient ─ collect ─ parameters
+//! cells lie within groups     sums of cells ─┬─ collect ─ parameters
+//!                                            └─ collect ─ sums of groups ─ gradient
+//! cells lie across groups     sums of groups ─ gradient;  sums of cells ─ collect ─ parameters
+//! statistics are given        gradient;  sums of cells ─ collect ─ parameters
+//! ```
+
+use super::boxes::{Box4, levels};
+use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, low};
+use super::slots::{AffineSlot, Collected, Kernel, Parameter, Registers};
+use super::strategy::{Capabilities, Strategy, packs};
+use super::variant::Variant;
+use crate::error::{Error, Result};
+use crate::plan::{Cells, Nesting, ParameterMap, Plan, StatisticMap, View, Wanted};
+use std::ops::Range;
+
+/// Bytes of one pair of sums.
+pub(super) const PAIR: u64 = 8;
+/// Bytes that a binding of statistics may begin before the first one meant.
+const SLACK: u64 = 512;
+
+/// What `PARAMETER_SUMS` of the resident kernel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ParameterSums {
+    Nothing = 0,
+    EachPlace = 1,
+    EachGroup = 2,
+}
+
+/// Sums that lie a stride apart: result `j` begins at `j / inner * outer + j % inner`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strided {
+    pub(super) items: u64,
+    pub(super) inner: u64,
+    pub(super) outer: u64,
+    pub(super) stride: u64,
+    pub(super) count: u64,
+}
+
+/// The schedule of a plan's backward pass.
+pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishes: Wishes) -> Result<Schedule> {
+    let mut planner = Planner::new(plan, device, wishes)?;
+    if plan.view.elements() == 0 {
+        if wanted.parameters() && plan.affine.map.len > 0 {
+            planner.zero_parameters(wanted);
+        }
+        return Ok(planner.out);
+    }
+    match wishes.strategy {
+        Strategy::Resident => planner.whole_groups_backward(wanted)?,
+        Strategy::Affine => {
+            planner.parameters_alone(wanted)?;
+            if wanted.input {
+                for chunk in planner.backward_chunks(1)? {
+                    planner.gradient(&chunk, true)?;
+                }
+            }
+        }
+        _ if matches!(plan.affine.cells.nesting, Nesting::Across(_)) || !wanted.parameters() => {
+            planner.parameters_alone(wanted)?;
+            for chunk in planner.backward_chunks(1)? {
+                planner.sum(planner.ground(), own_statistics(plan.view), true, &chunk, Pool::Groups)?;
+                planner.gradient(&chunk, false)?;
+            }
+        }
+        _ => planner.by_cells(wanted)?,
+    }
+    planner.out.steps.iter_mut().for_each(|step| step.source = Role::GradOutput);
+    Ok(planner.out)
+}
+
+/// Each group's own statistic.
+fn own_statistics(view: View) -> StatisticMap {
+    StatisticMap { a_scale: view.c, c_scale: 1, ..StatisticMap::NONE }
+}
+
+impl Planner<'_> {
+    // The strategies.
+
+    /// Groups that fit the registers of a team: everything from one read.
+    fn whole_groups_backward(&mut self, wanted: Wanted) -> Result<()> {
+        let [_, b, c, d] = levels(self.plan.view);
+        let sums = self.resident_sums(wanted);
+        if sums == ParameterSums::Nothing {
+            // Before the gradients that it reads may be replaced by those of the input.
+            self.parameters_alone(wanted)?;
+        }
+        let map = self.plan.affine.map;
+        let group = b * c * d * self.plan.dtype.size() as u64;
+        // The groups of a block have to lie in one binding.
+        let block = self.device.gradient_block().min(self.device.max_binding / 2 / group.max(1)).max(1);
+        let block = if sums == ParameterSums::EachPlace { block } else { 1 };
+        let along_a = c == 1 && map.a_scale == 0;
+        let (block_a, block_c) = if along_a { (block, 1) } else { (1, if c == 1 { 1 } else { block }) };
+        let team = self.device.team(packs(self.plan.view));
+        let mut variant = self.writing_gradients(Variant::new(Kernel::ResidentGradient), d);
+        variant.registers = Registers::holding(packs(self.plan.view).div_ceil(u64::from(team)));
+
+        let granule_a = if sums == ParameterSums::EachGroup { self.period() } else { block_a };
+        let partials = |piece: &Box4| match sums {
+            ParameterSums::Nothing => 1,
+            ParameterSums::EachGroup => piece.extent(0) * c,
+            ParameterSums::EachPlace => piece.extent(0).div_ceil(block_a) * piece.extent(2).div_ceil(block_c) * b * d,
+        };
+        let view = self.plan.view;
+        let fits = |piece: &Box4| {
+            self.window_fits(view, piece)
+                && self.parameters_fit(piece)
+                && self.statistics_fit(piece)
+                && partials(piece) * PAIR <= self.device.max_binding
+        };
+        let pieces = self.cut(Box4::whole(view), [granule_a, b, block_c.min(c), d], &fits)?;
+        let several = pieces.len() > 1;
+        for piece in &pieces {
+            let mut task = self.task(self.ground(), piece, piece);
+            (task.block_a, task.block_c) = (low(block_a), low(block_c));
+            let blocks = [piece.extent(0).div_ceil(block_a), piece.extent(2).div_ceil(block_c)];
+            (task.rows, task.segment) = (low(piece.to[0]), low(piece.to[2]));
+            task.extent[2] = low(blocks[1]);
+            task.items = low(blocks[0] * blocks[1]);
+            let step = self.parameter_step(d, false);
+            let pushed = self.push(self.ground(), variant, team, task, piece, piece, step);
+            pushed.constants.parameter_sums = (sums != ParameterSums::Nothing).then_some(sums as u32);
+            pushed.partials = Pool::Cells;
+            self.out.reserve(Pool::Cells, partials(piece) * PAIR);
+            match sums {
+                ParameterSums::Nothing => {}
+                ParameterSums::EachGroup => self.parameters_of_cells(piece, self.plan.view, wanted, several),
+                ParameterSums::EachPlace => self.parameters_of_blocks(piece, blocks, wanted, several),
+            }
+        }
+        if several && sums != ParameterSums::Nothing {
+            self.parameters_of_carry(wanted);
+        }
+        Ok(())
+    }
+
+    /// What the resident kernel can add up for the parameters on its way.
+    fn resident_sums(&self, wanted: Wanted) -> ParameterSums {
+        let (map, view) = (self.plan.affine.map, self.plan.view);
+        let samples = map.len / view.count().max(1);
+        let each_place = map.c_scale == 0
+            && map.d_divisor == 1
+            && map.len == samples * view.count()
+            && (map.a_scale == 0 || (map.a_scale == view.count() && map.a_modulus == view.a));
+        match self.plan.affine.cells.nesting {
+            _ if !wanted.parameters() => ParameterSums::Nothing,
+            Nesting::Equal => ParameterSums::EachGroup,
+            Nesting::Across(_) if each_place => ParameterSums::EachPlace,
+            _ => ParameterSums::Nothing,
+        }
+    }
+
+    /// Sums of cells give those of groups and those of parameters.
+    fn by_cells(&mut self, wanted: Wanted) -> Result<()> {
+        let (view, Cells { view: cells, nesting }) = (self.plan.view, self.plan.affine.cells);
+        let a_step = (cells.a / view.a).max(1) as u64;
+        let chunks = self.backward_chunks(self.period())?;
+        let several = chunks.len() > 1;
+        for chunk in chunks {
+            let part = if several {
+                Box4::whole(cells).with(0, chunk.from[0] * a_step, chunk.to[0] * a_step)
+            } else {
+                Box4::whole(cells)
+            };
+            let ground = Ground { view: cells, map: self.map_of_cells() };
+            self.sum(ground, self.plan.affine.cells.statistics(), false, &part, Pool::Cells)?;
+            self.parameters_of_cells(&part, cells, wanted, several);
+            let groups = chunk.extent(0) * chunk.extent(2);
+            let of_groups = match nesting {
+                Nesting::Neighbours(n) => {
+                    let n = n as u64;
+                    Strided { items: groups, inner: 1, outer: n, stride: 1, count: n }
+                }
+                Nesting::Repeated(n) => {
+                    let count = part.extent(0) * part.extent(2) / n.max(1) as u64;
+                    Strided { items: groups, inner: n as u64, outer: 0, stride: n as u64, count }
+                }
+                Nesting::Equal | Nesting::Across(_) => {
+                    Strided { items: groups, inner: 1, outer: 1, stride: 1, count: 1 }
+                }
+            };
+            self.collect_weighted(&part, of_groups);
+            self.gradient(&chunk, false)?;
+        }
+        if several {
+            self.parameters_of_carry(wanted);
+        }
+        Ok(())
+    }
+
+    /// The parameters' gradients, read for on their own.
+    fn parameters_alone(&mut self, wanted: Wanted) -> Result<()> {
+        if !wanted.parameters() {
+            return Ok(());
+        }
+        let cells = self.plan.affine.cells;
+        let ground = Ground { view: cells.view, map: self.map_of_cells() };
+        let whole = Box4::whole(cells.view);
+        let entries = |piece: &Box4| piece.extent(0) * piece.extent(2) * PAIR <= SCRATCH.min(self.device.max_binding);
+        let [_, b, c, d] = levels(cells.view);
+        let pieces = self.cut(whole, [self.period_of(cells.view), b, c, d], &entries)?;
+        let several = pieces.len() > 1;
+        for piece in &pieces {
+            self.sum(ground, cells.statistics(), false, piece, Pool::Cells)?;
+            self.parameters_of_cells(piece, cells.view, wanted, several);
+        }
+        if several {
+            self.parameters_of_carry(wanted);
+        }
+        Ok(())
+    }
+
+    // The steps.
+
+    /// The input's gradient, from the sums of groups or, where the statistics are given, without.
+    fn gradient(&mut self, chunk: &Chunk, given: bool) -> Result<()> {
+        let writers = Writers { rows: Kernel::Gradient, flat: Kernel::GradientFlat };
+        self.out.reserve(Pool::Groups, PAIR);
+        self.write(chunk, writers, &|planner, variant, row| planner.writing_gradients(variant, row), &|step| {
+            step.constants.given = given.then_some(true);
+        })
+    }
+
+    /// From cells, whose parameter is `cell % len`. `part` begins at a multiple of that.
+    fn parameters_of_cells(&mut self, part: &Box4, cells: View, wanted: Wanted, several: bool) {
+        let len = self.plan.affine.map.len as u64;
+        let (c, first) = (cells.c as u64, part.statistics(cells).start % len);
+        let here = part.extent(0) * part.extent(2);
+        let items = here.min(len);
+        let strided = Strided { items, inner: items, outer: 0, stride: items, count: here / items };
+        let is_first = part.from[0] * c / len == 0 || items < len;
+        self.parameters(strided, wanted, several.then_some((first, is_first)));
+    }
+
+    /// From blocks of groups, each with a sum for every place of a group.
+    fn parameters_of_blocks(&mut self, piece: &Box4, blocks: [u64; 2], wanted: Wanted, several: bool) {
+        let places = self.plan.view.count() as u64;
+        let all = blocks[0] * blocks[1];
+        if self.plan.affine.map.a_scale == 0 {
+            let strided = Strided { items: places, inner: places, outer: 0, stride: places, count: all };
+            let is_first = piece.from[0] == 0 && piece.from[2] == 0;
+            self.parameters(strided, wanted, several.then_some((0, is_first)));
+        } else {
+            // A row of parameters for each step of a.
+            let items = piece.extent(0) * places;
+            let strided = Strided { items, inner: places, outer: blocks[1] * places, stride: places, count: blocks[1] };
+            let carry = (piece.from[0] * places, piece.from[2] == 0);
+            self.parameters(strided, wanted, several.then_some(carry));
+        }
+    }
+
+    /// Collects from the pool of cells: to the gradients, or, where more is to come, to the carry.
+    fn parameters(&mut self, strided: Strided, wanted: Wanted, carry: Option<(u64, bool)>) {
+        let Some((origin, is_first)) = carry else {
+            let step = self.collect(self.collected(wanted), strided);
+            step.partials = Pool::Cells;
+            return;
+        };
+        self.out.reserve(Pool::Carry, self.plan.affine.map.len as u64 * PAIR);
+        let step = self.collect(Collected::Sums, strided);
+        (step.partials, step.sums) = (Pool::Cells, Pool::Carry);
+        step.task.channel_origin = low(origin);
+        step.task.is_first_chunk = u32::from(is_first);
+    }
+
+    fn parameters_of_carry(&mut self, wanted: Wanted) {
+        let len = self.plan.affine.map.len as u64;
+        let strided = Strided { items: len, inner: len, outer: 0, stride: len, count: 1 };
+        let step = self.collect(self.collected(wanted), strided);
+        step.partials = Pool::Carry;
+    }
+
+    fn zero_parameters(&mut self, wanted: Wanted) {
+        let len = self.plan.affine.map.len as u64;
+        self.out.reserve(Pool::Cells, PAIR);
+        let strided = Strided { items: len, inner: len, outer: 0, stride: len, count: 0 };
+        let step = self.collect(self.collected(wanted), strided);
+        step.partials = Pool::Cells;
+    }
+
+    fn collected(&self, wanted: Wanted) -> Collected {
+        let affine = self.plan.affine;
+        let dtype = affine.weight.or(affine.bias).unwrap_or(self.plan.dtype);
+        Collected::of(wanted.weight, wanted.bias, dtype)
+    }
+
+    /// Sums of groups from those of cells, each times its weight.
+    fn collect_weighted(&mut self, part: &Box4, strided: Strided) {
+        self.out.reserve(Pool::Groups, strided.items * PAIR);
+        let len = self.plan.affine.map.len as u64;
+        let weight = self.plan.affine.weight;
+        let origin = part.statistics(self.plan.affine.cells.view).start % len.max(1);
+        let parameter = weight.map(|_| self.parameter(1));
+        let step = self.collect(Collected::Sums, strided);
+        (step.partials, step.sums) = (Pool::Cells, Pool::Groups);
+        (step.task.sums_origin, step.task.sums_len) = (low(origin), low(len.max(1)));
+        if weight.is_some() {
+            step.variant.affine = Some(AffineSlot::Scale);
+            step.variant.parameter = parameter.map(|p| if p == Parameter::F32x4 { Parameter::F32x1 } else { p });
+            step.constants.parameter_step = Some(0);
+            step.parameters = 0..len;
+        }
+        let zero_centred = self.plan.epilogue.zero_centred_weight && weight.is_some();
+        if let Some(step) = self.out.steps.last_mut() {
+            step.constants.zero_centred = zero_centred.then_some(true);
+        }
+    }
+
+    pub(super) fn collect(&mut self, collected: Collected, strided: Strided) -> &mut Step {
+        let point = Box4 { from: [0; 4], to: [1; 4] };
+        let ground = Ground { view: View::new(1, 1, 1, 1), map: ParameterMap::constant(1) };
+        let mut task = self.task(ground, &point, &point);
+        task.items = low(strided.items);
+        task.sums_inner = low(strided.inner.max(1));
+        task.sums_outer = low(strided.outer);
+        task.sums_stride = low(strided.stride);
+        task.sums_count = low(strided.count);
+        let mut variant = Variant::new(Kernel::Collect);
+        variant.collected = Some(collected);
+        variant.affine = Some(AffineSlot::None);
+        let team = self.device.team_to_average(strided.count);
+        self.push(ground, variant, team, task, &point, &point, None)
+    }
+
+    // What the steps have in common.
+
+    /// The parameters of the elements of a view of cells, which are `cell % len`.
+    fn map_of_cells(&self) -> ParameterMap {
+        let (View { c, .. }, len) = (self.plan.affine.cells.view, self.plan.affine.map.len);
+        let map = ParameterMap::constant(len);
+        if c == 1 {
+            ParameterMap { a_modulus: len.max(1), a_scale: 1, ..map }
+        } else if c == len {
+            ParameterMap { c_scale: 1, ..map }
+        } else {
+            ParameterMap { a_modulus: (len / c).max(1), a_scale: c, c_scale: 1, ..map }
+        }
+    }
+
+    /// Steps of `a` of the plan's view after which the parameters of cells begin again.
+    fn period(&self) -> u64 {
+        let (view, cells) = (self.plan.view, self.plan.affine.cells.view);
+        let a_step = (cells.a / view.a.max(1)).max(1) as u64;
+        (self.period_of(cells) / a_step).max(1)
+    }
+
+    /// The same, of a view of cells.
+    fn period_of(&self, cells: View) -> u64 {
+        (self.plan.affine.map.len / cells.c.max(1)).max(1) as u64
+    }
+
+    fn backward_chunks(&self, granule: u64) -> Result<Vec<Chunk>> {
+        let [_, b, c, d] = levels(self.plan.view);
+        let cells = self.plan.affine.cells.view;
+        let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
+        let limit = SCRATCH.min(self.device.max_binding);
+        let fits =
+            |piece: &Box4| piece.extent(0) * piece.extent(2) * entries * PAIR <= limit && self.statistics_fit(piece);
+        Box4::whole(self.plan.view).cut([granule, b, c, d], &fits).ok_or(Error::TooLarge {
+            argument: "sums of the groups of one sample",
+            needed: granule * c * entries * PAIR,
+            limit,
+            limit_name: "scratch of one dispatch",
+        })
+    }
+
+    /// Whether the statistics of a box of groups fit one binding.
+    fn statistics_fit(&self, piece: &Box4) -> bool {
+        self.entries_fit(&piece.statistics(self.plan.view))
+    }
+
+    pub(super) fn entries_fit(&self, statistics: &Range<u64>) -> bool {
+        (statistics.end - statistics.start) * ENTRY + SLACK <= self.device.max_binding
+    }
+}

@@ -1,0 +1,269 @@
+//! The buffers of a call, checked before wgpu can panic over them.
+
+use super::planner::Role;
+use crate::error::{Error, Result};
+use wgpu::{BufferSlice, BufferUsages};
+
+/// The buffers of one call, each with its offset and length.
+#[derive(Debug, Clone, Copy)]
+pub struct Buffers<'a> {
+    slices: [Option<BufferSlice<'a>>; ROLES],
+}
+
+/// As many as [`Role`] has.
+const ROLES: usize = 15;
+
+impl<'a> Buffers<'a> {
+    /// Input and output of a forward pass. They are different buffers, or the same slice of one where the plan
+    /// was prepared to run in place.
+    #[must_use]
+    pub fn new(input: BufferSlice<'a>, output: BufferSlice<'a>) -> Self {
+        Self { slices: [None; ROLES] }.with(Role::Input, input).with(Role::Output, output)
+    }
+
+    /// What a backward pass reads: what was normalized (the input, or its sum with the residual), the gradient of
+    /// the output, and the statistics that the forward pass kept.
+    #[must_use]
+    pub fn backward(input: BufferSlice<'a>, grad_output: BufferSlice<'a>, statistics: BufferSlice<'a>) -> Self {
+        Self { slices: [None; ROLES] }
+            .with(Role::Input, input)
+            .with(Role::GradOutput, grad_output)
+            .with(Role::Statistics, statistics)
+    }
+
+    /// With a weight, stored as the plan was lowered with.
+    #[must_use]
+    pub fn weight(self, weight: BufferSlice<'a>) -> Self {
+        self.with(Role::Weight, weight)
+    }
+
+    /// With a bias, stored as the plan was lowered with.
+    #[must_use]
+    pub fn bias(self, bias: BufferSlice<'a>) -> Self {
+        self.with(Role::Bias, bias)
+    }
+
+    /// With running estimates in f32.
+    #[must_use]
+    pub fn running(self, mean: BufferSlice<'a>, var: BufferSlice<'a>) -> Self {
+        self.with(Role::RunningMean, mean).with(Role::RunningVar, var)
+    }
+
+    /// With the counter of batches, a little-endian I64.
+    #[must_use]
+    pub fn num_batches_tracked(self, counter: BufferSlice<'a>) -> Self {
+        self.with(Role::NumBatchesTracked, counter)
+    }
+
+    /// With a residual, and the place of its sum with the input: another buffer, or the same slice where the plan
+    /// was prepared with [`sum_in_place`](super::Options::sum_in_place).
+    #[must_use]
+    pub fn residual(self, residual: BufferSlice<'a>, sum: BufferSlice<'a>) -> Self {
+        self.with(Role::Residual, residual).with(Role::Sum, sum)
+    }
+
+    /// With a place for what backward needs, where the plan was prepared with
+    /// [`save_statistics`](super::Options::save_statistics): 16 bytes for each statistic of the plan's view, four
+    /// f32 (the mean, what f32 left of it, rstd, the biased variance).
+    #[must_use]
+    pub fn statistics(self, statistics: BufferSlice<'a>) -> Self {
+        self.with(Role::Statistics, statistics)
+    }
+
+    /// With the gradient that reaches the sum of input and residual by other ways, where the plan was prepared with
+    /// [`grad_sum`](super::Options::grad_sum).
+    #[must_use]
+    pub fn grad_sum(self, grad_sum: BufferSlice<'a>) -> Self {
+        self.with(Role::GradSum, grad_sum)
+    }
+
+    /// With a place for the gradient of the input, in its type: another buffer than that of the output's gradient,
+    /// or the same slice where the plan was prepared to run in place.
+    #[must_use]
+    pub fn grad_input(self, grad_input: BufferSlice<'a>) -> Self {
+        self.with(Role::GradInput, grad_input)
+    }
+
+    /// With a place for the gradient of the weight, in its type.
+    #[must_use]
+    pub fn grad_weight(self, grad_weight: BufferSlice<'a>) -> Self {
+        self.with(Role::GradWeight, grad_weight)
+    }
+
+    /// With a place for the gradient of the bias, in its type.
+    #[must_use]
+    pub fn grad_bias(self, grad_bias: BufferSlice<'a>) -> Self {
+        self.with(Role::GradBias, grad_bias)
+    }
+
+    fn with(mut self, role: Role, slice: BufferSlice<'a>) -> Self {
+        self.slices[role as usize] = Some(slice);
+        self
+    }
+
+    pub(super) fn get(&self, role: Role) -> Option<BufferSlice<'a>> {
+        self.slices[role as usize]
+    }
+
+    pub(super) fn given(&self) -> impl Iterator<Item = Role> + '_ {
+        Role::ALL.into_iter().filter(|role| self.get(*role).is_some())
+    }
+}
+
+/// One argument: what it is, its slice, and what the kernels do with it.
+pub(super) struct Argument<'a> {
+    pub(super) role: Role,
+    pub(super) slice: BufferSlice<'a>,
+    pub(super) bytes: u64,
+    pub(super) alignment: u64,
+    pub(super) written: bool,
+}
+
+/// What a pass expects of a buffer.
+pub(super) struct Expectation {
+    pub(super) role: Role,
+    pub(super) bytes: u64,
+    pub(super) alignment: u64,
+    pub(super) written: bool,
+    /// Whether it may be left out.
+    pub(super) optional: bool,
+}
+
+impl Argument<'_> {
+    pub(super) fn check(&self) -> Result<()> {
+        let (argument, slice, alignment) = (self.role.name(), self.slice, self.alignment);
+        if !slice.buffer().usage().contains(BufferUsages::STORAGE) {
+            let got = format!("{:?}", slice.buffer().usage());
+            return Err(Error::BufferUsage { argument, got, expected: "STORAGE" });
+        }
+        if slice.offset() % alignment != 0 {
+            return Err(Error::BufferOffset { argument, got: slice.offset(), alignment });
+        }
+        // Bindings are whole words, so a tensor of an odd number of halves needs the rest of its last one.
+        let bytes = self.bytes.next_multiple_of(4);
+        let beyond = slice.offset() + bytes > slice.buffer().size();
+        if slice.size() < self.bytes || beyond {
+            let got = slice.buffer().size().min(slice.offset() + slice.size());
+            let offset = slice.offset();
+            return Err(Error::BufferSize { argument, got, expected: offset + bytes, offset });
+        }
+        Ok(())
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let end = |a: &Self| a.slice.offset() + a.bytes;
+        self.slice.offset() < end(other) && other.slice.offset() < end(self)
+    }
+}
+
+/// Everything that was given, or what is missing or too much.
+pub(super) fn arguments<'a>(buffers: &Buffers<'a>, expected: &[Expectation]) -> Result<Vec<Argument<'a>>> {
+    for role in buffers.given() {
+        if !expected.iter().any(|e| e.role == role) {
+            let reason = "the plan was lowered or prepared without it";
+            return Err(Error::Unexpected { argument: role.name(), reason });
+        }
+    }
+    let mut arguments = Vec::with_capacity(expected.len());
+    for &Expectation { role, bytes, alignment, written, optional } in expected {
+        match buffers.get(role) {
+            Some(slice) => arguments.push(Argument { role, slice, bytes, alignment, written }),
+            None if optional => {}
+            None => {
+                let reason = "the plan was lowered or prepared with it";
+                return Err(Error::Missing { argument: role.name(), reason });
+            }
+        }
+    }
+    arguments.iter().try_for_each(Argument::check)?;
+    Ok(arguments)
+}
+
+/// Checks that nothing that is written shares memory with anything else, but for the pairs that are meant to be one.
+pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) -> Result<()> {
+    let find = |role| arguments.iter().find(|a| a.role == role);
+    for &(written, other) in same {
+        if let (Some(one), Some(two)) = (find(written), find(other)) {
+            if one.slice != two.slice {
+                return Err(Error::Aliasing {
+                    written: written.name(),
+                    other: other.name(),
+                    expected: "the same slice of one buffer, since the plan was prepared to run in place",
+                });
+            }
+        }
+    }
+    for written in arguments.iter().filter(|a| a.written) {
+        for other in arguments.iter().filter(|a| a.role != written.role) {
+            let shares = written.slice.buffer() == other.slice.buffer();
+            let meant = same.contains(&(written.role, other.role)) || same.contains(&(other.role, written.role));
+            let collide = written.overlaps(other) || (!other.written && share_a_dispatch(written.role, other.role));
+            if shares && collide && !meant {
+                return Err(Error::Aliasing {
+                    written: written.role.name(),
+                    other: other.role.name(),
+                    expected: "different buffers, since wgpu binds no buffer for reading and writing at once, \
+                               or the same slice and a plan prepared to run in place",
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether some dispatch binds both, one of them to be written: then they have to be different buffers, since
+/// wgpu binds no buffer for reading and writing at once.
+fn share_a_dispatch(written: Role, read: Role) -> bool {
+    use Role::{NumBatchesTracked, RunningMean, RunningVar};
+    let is_state = |role| matches!(role, RunningMean | RunningVar | NumBatchesTracked);
+    match written {
+        RunningMean | RunningVar => read == NumBatchesTracked,
+        NumBatchesTracked => is_state(read),
+        // Statistics are written from running estimates in evaluation, and beside the tensors in training.
+        Role::Statistics => true,
+        // Gradients of parameters are collected from scratch.
+        Role::GradWeight | Role::GradBias => false,
+        _ => !is_state(read),
+    }
+}
+
+impl Role {
+    const ALL: [Self; ROLES] = [
+        Self::Input,
+        Self::Output,
+        Self::Weight,
+        Self::Bias,
+        Self::RunningMean,
+        Self::RunningVar,
+        Self::NumBatchesTracked,
+        Self::Residual,
+        Self::Sum,
+        Self::Statistics,
+        Self::GradOutput,
+        Self::GradSum,
+        Self::GradInput,
+        Self::GradWeight,
+        Self::GradBias,
+    ];
+
+    /// The argument's name in errors.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Weight => "weight",
+            Self::Bias => "bias",
+            Self::RunningMean => "running_mean",
+            Self::RunningVar => "running_var",
+            Self::NumBatchesTracked => "num_batches_tracked",
+            Self::Residual => "residual",
+            Self::Sum => "sum",
+            Self::Statistics => "statistics",
+            Self::GradOutput => "grad_output",
+            Self::GradSum => "grad_sum",
+            Self::GradInput => "grad_input",
+            Self::GradWeight => "grad_weight",
+            Self::GradBias => "grad_bias",
+        }
+    }
+}

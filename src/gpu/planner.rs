@@ -1,0 +1,434 @@
+//! What the schedules of both passes are made of: dispatches, and how a tensor is cut into them.
+
+use super::boxes::{Box4, levels};
+use super::slots::{AffineSlot, Kernel, Lanes, Placement};
+use super::strategy::{Capabilities, Partials, Strategy, rows_share_words};
+use super::uniforms::Task;
+use super::variant::Variant;
+use crate::error::{Error, Result};
+use crate::plan::{Activation, Momentum, ParameterMap, Plan, View};
+use crate::tensor::Dtype;
+use std::ops::Range;
+
+/// What a shader is compiled with beside its text: the values of its overrides, each where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Constants {
+    pub(crate) workgroup_size: u32,
+    pub(crate) lanes: u32,
+    pub(crate) subgroup_size: Option<u32>,
+    pub(crate) parameter_step: Option<u32>,
+    pub(crate) columns: Option<bool>,
+    pub(crate) activation: Option<u32>,
+    pub(crate) rounds_normalized: Option<bool>,
+    pub(crate) zero_centred: Option<bool>,
+    pub(crate) parameter_sums: Option<u32>,
+    pub(crate) weighted: Option<bool>,
+    pub(crate) each: Option<bool>,
+    pub(crate) given: Option<bool>,
+}
+
+/// A tensor of a call, by what it is to the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    Input,
+    Output,
+    Weight,
+    Bias,
+    RunningMean,
+    RunningVar,
+    NumBatchesTracked,
+    Residual,
+    Sum,
+    Statistics,
+    GradOutput,
+    GradSum,
+    GradInput,
+    GradWeight,
+    GradBias,
+}
+
+/// Memory that dispatches hand on to later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pool {
+    /// Moments or sums of parts.
+    Partials,
+    /// Sums of cells, or of blocks of groups.
+    Cells,
+    /// Sums of groups.
+    Groups,
+    /// Sums of parameters, from chunk to chunk.
+    Carry,
+}
+
+impl Pool {
+    pub(crate) const ALL: [Self; 4] = [Self::Partials, Self::Cells, Self::Groups, Self::Carry];
+}
+
+/// One dispatch.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) variant: Variant,
+    pub(crate) constants: Constants,
+    pub(crate) workgroups: [u32; 2],
+    /// Everything but the shifts, which depend on the buffers.
+    pub(crate) task: Task,
+    /// Elements of the tensor between the first and the last that the dispatch touches.
+    pub(crate) window: Range<u64>,
+    /// Parameters between the first and the last that it touches.
+    pub(crate) parameters: Range<u64>,
+    /// Statistics between the first and the last that it touches, where the application owns them.
+    pub(crate) statistics: Range<u64>,
+    /// Elements that it touches.
+    pub(crate) elements: u64,
+    /// The tensor that the kernel reads first.
+    pub(crate) source: Role,
+    /// What binding 6 of the shader stands for.
+    pub(crate) partials: Pool,
+    /// What binding 13 stands for.
+    pub(crate) sums: Pool,
+}
+
+/// The dispatches of a plan, and the memory they need between them.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    pub(crate) strategy: Strategy,
+    pub(crate) steps: Vec<Step>,
+    /// Bytes of scratch for statistics that the application does not own.
+    pub(crate) statistics_bytes: u64,
+    /// Bytes of each pool.
+    pub(crate) pools: [u64; 4],
+}
+
+impl Schedule {
+    /// Makes a pool at least this large.
+    pub(super) fn reserve(&mut self, pool: Pool, bytes: u64) {
+        let size = &mut self.pools[pool as usize];
+        *size = (*size).max(bytes);
+    }
+}
+
+/// What the caller wants, as far as it bears on the schedule.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wishes {
+    pub(crate) strategy: Strategy,
+    pub(crate) in_place: bool,
+    pub(crate) subgroups: bool,
+    /// Bytes that buffers' offsets are a multiple of.
+    pub(crate) alignment: u64,
+    /// Whether the application owns the statistics.
+    pub(crate) saves: bool,
+    /// Whether the sum takes the residual's place.
+    pub(crate) sum_in_place: bool,
+    /// Whether a gradient reaches the sum of input and residual by other ways.
+    pub(crate) inflow: bool,
+}
+
+/// Bytes of one statistic or one partial moment.
+pub(super) const ENTRY: u64 = 16;
+/// Bytes of scratch that a chunk of statistics may take: enough to keep a device busy.
+pub(super) const SCRATCH: u64 = 64 << 20;
+
+pub(super) struct Planner<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) device: &'a Capabilities,
+    pub(super) wishes: Wishes,
+    pub(super) out: Schedule,
+}
+
+/// A range of statistics that share scratch: whole rows of `i_a`, or part of one.
+pub(super) type Chunk = Box4;
+
+/// The view that a dispatch walks over, and the parameters of its elements.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground {
+    pub(super) view: View,
+    pub(super) map: ParameterMap,
+}
+
+/// The two kernels that write a tensor row by row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writers {
+    pub(super) rows: Kernel,
+    pub(super) flat: Kernel,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(plan: &'a Plan, device: &'a Capabilities, wishes: Wishes) -> Result<Self> {
+        let limit = u64::from(u32::MAX);
+        let needed = levels(plan.view).into_iter().max().unwrap_or(0);
+        if plan.view.elements() > 0 && needed > limit {
+            let limit_name = "length of one level of the view";
+            return Err(Error::TooLarge { argument: "input", needed, limit, limit_name });
+        }
+        let out = Schedule { strategy: wishes.strategy, steps: Vec::new(), statistics_bytes: 0, pools: [0; 4] };
+        Ok(Self { plan, device, wishes, out })
+    }
+
+    /// The plan's own view and parameters.
+    pub(super) fn ground(&self) -> Ground {
+        Ground { view: self.plan.view, map: self.plan.affine.map }
+    }
+
+    /// The tensor that forward normalizes.
+    pub(super) fn normalized(&self) -> Role {
+        let apart = self.plan.residual && self.wishes.strategy != Strategy::Resident;
+        if apart { Role::Sum } else { Role::Input }
+    }
+
+    /// Dispatches of a kernel that writes every element of a chunk, each with `fill` done to it.
+    pub(super) fn write(
+        &mut self,
+        chunk: &Chunk,
+        writers: Writers,
+        slots: &dyn Fn(&Self, Variant, u64) -> Variant,
+        fill: &dyn Fn(&mut Step),
+    ) -> Result<()> {
+        let [_, _, c, d] = levels(self.plan.view);
+        let columns = self.applies_by_columns();
+        let row = if columns { c * d } else { d };
+        if rows_share_words(self.plan, row, self.device) {
+            return self.write_flat(chunk, writers.flat, slots, fill);
+        }
+        let team = self.device.team_to_copy(if columns { chunk.extent(2) * d } else { d });
+        let segment = u64::from(team) * 4 * 8;
+        let variant = slots(self, Variant::new(writers.rows), row);
+        let granule = if columns { [1, 1, 4.min(c), d] } else { [1, 1, 1, segment] };
+        let fits = |piece: &Box4| self.window_fits(self.plan.view, piece) && self.parameters_fit(piece);
+        for piece in self.cut(*chunk, granule, &fits)? {
+            let mut task = self.task(self.ground(), &piece, chunk);
+            let places = if columns { piece.from[2] * d..piece.to[2] * d } else { piece.from[3]..piece.to[3] };
+            task.segment = low(segment);
+            task.origin[3] = low(places.start);
+            task.place_end = low(places.end);
+            task.extent[3] = low((places.end - places.start).div_ceil(segment));
+            let side_by_side = if columns { 1 } else { piece.extent(2) };
+            let rows = piece.extent(0) * piece.extent(1) * side_by_side;
+            task.items = low(rows * u64::from(task.extent[3]));
+            let step = self.parameter_step(row, columns);
+            let pushed = self.push(self.ground(), variant, team, task, &piece, chunk, step);
+            pushed.constants.columns = Some(columns);
+            fill(pushed);
+        }
+        Ok(())
+    }
+
+    /// For rows that share words with their neighbours: any run of memory, word by word.
+    fn write_flat(
+        &mut self,
+        chunk: &Chunk,
+        kernel: Kernel,
+        slots: &dyn Fn(&Self, Variant, u64) -> Variant,
+        fill: &dyn Fn(&mut Step),
+    ) -> Result<()> {
+        let view = self.plan.view;
+        let mut variant = slots(self, Variant::new(kernel), 1);
+        variant.parameter = variant.parameter.map(|_| self.parameter(1));
+        let fits =
+            |piece: &Box4| piece.is_contiguous(view) && self.window_fits(view, piece) && self.parameters_fit(piece);
+        for piece in self.cut(*chunk, [1; 4], &fits)? {
+            let mut task = self.task(self.ground(), &piece, chunk);
+            task.items = low(piece.elements());
+            let step = self.parameter_step(view.d as u64, false);
+            fill(self.push(self.ground(), variant, 1, task, &piece, chunk, step));
+        }
+        Ok(())
+    }
+
+    pub(super) fn cut(&self, whole: Box4, granule: [u64; 4], fits: &dyn Fn(&Box4) -> bool) -> Result<Vec<Box4>> {
+        whole.cut(granule, fits).ok_or_else(|| Error::TooLarge {
+            argument: "input",
+            needed: self.plan.tensor_bytes(),
+            limit: self.device.max_binding,
+            limit_name: "largest storage binding of the device",
+        })
+    }
+
+    /// Whether the box's memory fits one binding, whose start has to be aligned.
+    pub(super) fn window_fits(&self, view: View, piece: &Box4) -> bool {
+        let span = piece.span(view);
+        let slack = u64::from(self.device.storage_alignment.max(16)) + 16;
+        (span.end - span.start) * self.plan.dtype.size() as u64 + slack <= self.device.max_binding
+    }
+
+    pub(super) fn parameters_fit(&self, piece: &Box4) -> bool {
+        let size = self.plan.affine.weight.or(self.plan.affine.bias).map_or(0, Dtype::size) as u64;
+        let span = self.ground().parameters(piece);
+        let slack = u64::from(self.device.storage_alignment.max(16)) + 16;
+        (span.end - span.start) * size + slack <= self.device.max_binding
+    }
+
+    pub(super) fn task(&self, ground: Ground, piece: &Box4, chunk: &Chunk) -> Task {
+        let plan = self.plan;
+        let map = ground.map;
+        let count = real(plan.view.count() as u64);
+        let update = plan.running_update();
+        Task {
+            levels: levels(ground.view).map(low),
+            origin: piece.from.map(low),
+            extent: std::array::from_fn(|level| low(piece.extent(level))),
+            statistics_origin: [low(chunk.from[0]), low(chunk.from[2])],
+            statistics_row: low(ground.view.c as u64),
+            a_modulus: low(map.a_modulus as u64),
+            a_scale: low(map.a_scale as u64),
+            b_divisor: low(map.b_divisor as u64),
+            b_scale: low(map.b_scale as u64),
+            c_scale: low(map.c_scale as u64),
+            d_divisor: bounded(map.d_divisor),
+            channels: low(plan.running_len().unwrap_or(1) as u64),
+            sums_inner: 1,
+            sums_len: 1,
+            is_first_chunk: 1,
+            eps: single(plan.eps),
+            count: single(count),
+            unbiased: single(update.map_or(1.0, |u| u.variance.correction(count))),
+            momentum: match update.map(|u| u.momentum) {
+                Some(Momentum::Fixed(share)) => single(share),
+                _ => 0.0,
+            },
+            ..Task::default()
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call makes one dispatch of everything that goes into it")]
+    pub(super) fn push(
+        &mut self,
+        ground: Ground,
+        mut variant: Variant,
+        team: u32,
+        task: Task,
+        piece: &Box4,
+        chunk: &Chunk,
+        parameter_step: Option<u32>,
+    ) -> &mut Step {
+        let workgroup_size = match variant.kernel {
+            Kernel::Counter => 1,
+            _ if variant.kernel.exchanges() => self.device.workgroup(team),
+            _ => self.device.copy_lanes(),
+        };
+        if variant.kernel != Kernel::Counter && variant.lanes.is_none() {
+            variant.lanes = Some(if variant.kernel.exchanges() { self.lanes(team) } else { Lanes::Shared });
+        }
+        let lanes = match variant.kernel {
+            Kernel::AffineFlat | Kernel::GradientFlat => u64::from(task.items) / 4 + 2,
+            Kernel::Collect => u64::from(task.items).div_ceil(variant.a_word()) * u64::from(team),
+            Kernel::ResidentGradient => u64::from(task.items) * u64::from(team),
+            _ => u64::from(task.items) * u64::from(team),
+        };
+        let step = Step {
+            constants: self.constants(&variant, workgroup_size, team, parameter_step),
+            workgroups: fold(lanes.div_ceil(u64::from(workgroup_size)), self.device.max_workgroups),
+            task,
+            window: piece.span(ground.view),
+            parameters: ground.parameters(piece),
+            statistics: chunk.statistics(self.plan.view),
+            elements: piece.elements(),
+            source: Role::Input,
+            partials: Pool::Partials,
+            sums: Pool::Groups,
+            variant,
+        };
+        self.out.steps.push(step);
+        let last = self.out.steps.len() - 1;
+        &mut self.out.steps[last]
+    }
+
+    fn constants(&self, variant: &Variant, workgroup_size: u32, team: u32, step: Option<u32>) -> Constants {
+        let epilogue = self.plan.epilogue;
+        let has_epilogue = variant.affine.is_some() && variant.kernel != Kernel::Collect;
+        let has_weight = matches!(variant.affine, Some(AffineSlot::Scale | AffineSlot::ScaleShift));
+        let subgroup = variant.lanes == Some(Lanes::Subgroup);
+        Constants {
+            workgroup_size,
+            lanes: team,
+            subgroup_size: self.device.subgroups.filter(|_| subgroup).map(|(least, _)| least),
+            parameter_step: step.filter(|_| variant.parameter.is_some()),
+            activation: epilogue.activation.map(activation_number).filter(|_| has_epilogue),
+            rounds_normalized: (has_epilogue && self.plan.rounds_normalized()).then_some(true),
+            zero_centred: (has_weight && epilogue.zero_centred_weight).then_some(true),
+            ..Constants::default()
+        }
+    }
+
+    /// Where the output goes: into the place of what the kernel reads, or elsewhere.
+    pub(super) fn placement(&self) -> Placement {
+        let replaces = self.wishes.in_place && self.normalized() == Role::Input;
+        if replaces { Placement::InPlace } else { Placement::Apart }
+    }
+}
+
+impl Ground {
+    /// The parameters between the first and the last that the box's elements have.
+    pub(super) fn parameters(&self, piece: &Box4) -> Range<u64> {
+        let map = self.map;
+        let modulus = map.a_modulus as u64;
+        let (first, last) = (piece.from[0], piece.to[0] - 1);
+        let a = if first / modulus == last / modulus { (first % modulus, last % modulus) } else { (0, modulus - 1) };
+        let ends = |a: u64, at: [u64; 4]| {
+            a * map.a_scale as u64
+                + at[1] / map.b_divisor as u64 * map.b_scale as u64
+                + at[2] * map.c_scale as u64
+                + at[3] / map.d_divisor as u64
+        };
+        ends(a.0, piece.from)..ends(a.1, piece.to.map(|end| end - 1)) + 1
+    }
+}
+
+impl Box4 {
+    /// Elements.
+    pub(super) fn elements(&self) -> u64 {
+        (0..4).map(|level| self.extent(level)).product()
+    }
+
+    /// The statistics of a view from its first to its last.
+    pub(super) fn statistics(&self, view: View) -> Range<u64> {
+        let c = view.c as u64;
+        self.from[0] * c + self.from[2]..(self.to[0] - 1) * c + self.to[2]
+    }
+}
+
+/// The number of an activation in the shaders.
+fn activation_number(activation: Activation) -> u32 {
+    match activation {
+        Activation::Relu => 1,
+        Activation::Silu => 2,
+        Activation::Gelu => 3,
+        Activation::GeluTanh => 4,
+    }
+}
+
+pub(super) fn set_partials(task: &mut Task, partials: &Partials) {
+    task.rows = low(partials.rows);
+    task.segment = low(partials.segment);
+    task.segments = low(partials.segments);
+    task.partials = low(partials.count);
+}
+
+/// Workgroup counts folded over two dimensions, near-square where one is not enough.
+fn fold(workgroups: u64, most: u32) -> [u32; 2] {
+    if workgroups <= u64::from(most) {
+        return [low(workgroups), 1];
+    }
+    let x = workgroups.isqrt() + 1;
+    [low(x), low(workgroups.div_ceil(x))]
+}
+
+/// The low half: offsets into the whole tensor are meant modulo 2^32, everything else is below it.
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 on purpose")]
+pub(super) fn low(n: u64) -> u32 {
+    n as u32
+}
+
+/// A divisor, of which all beyond 32 bits do the same.
+pub(super) fn bounded(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
+pub(super) fn real(n: u64) -> f64 {
+    n as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
+pub(super) fn single(x: f64) -> f32 {
+    x as f32
+}

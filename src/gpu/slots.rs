@@ -1,0 +1,354 @@
+//! The table of slots: every choice that a kernel is specialised by, and the file behind it.
+
+use crate::tensor::Dtype;
+
+/// A file of shader source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct File {
+    /// Its path below `shaders/`.
+    pub path: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+macro_rules! file {
+    ($path:expr) => {
+        File { path: $path, text: include_str!(concat!("../../shaders/", $path)) }
+    };
+}
+
+/// Declares a slot: an enum with one choice a file, and what else that file requires.
+macro_rules! slot {
+    ($(#[$doc:meta])* $name:ident in $folder:literal { $($(#[$choice_doc:meta])* $choice:ident = $stem:literal [$($shared:literal),*]),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$choice_doc])* $choice),* }
+
+        impl $name {
+            /// Every choice.
+            pub const ALL: &'static [Self] = &[$(Self::$choice),*];
+
+            /// The name, which is the file's stem.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$choice => $stem),* }
+            }
+
+            /// The choice's own file, then the shared ones that it requires.
+            #[must_use]
+            pub fn files(self) -> &'static [File] {
+                match self {
+                    $(Self::$choice => &[file!(concat!($folder, "/", $stem, ".wgsl")) $(, file!(concat!("shared/", $shared, ".wgsl")))*]),*
+                }
+            }
+        }
+    };
+}
+
+slot! {
+    /// What a dispatch does.
+    Kernel in "kernels" {
+        /// Holds a whole group in registers.
+        Resident = "resident" ["task", "place", "walk", "moments", "gather", "statistics", "epilogue"],
+        /// Goes through a long group twice.
+        Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "partial", "normalized", "epilogue"],
+        /// Writes the moments of parts of a group.
+        Split = "split" ["task", "place", "walk", "moments", "gather", "partial"],
+        /// Writes the moments of groups that lie side by side.
+        Column = "column" ["task", "place", "moments"],
+        /// Merges partial moments.
+        Merge = "merge" ["task", "place", "moments", "gather", "statistics"],
+        /// Applies statistics, row by row.
+        Affine = "affine" ["task", "place", "normalized", "epilogue"],
+        /// Applies statistics to packed rows of odd length.
+        AffineFlat = "affine_flat" ["task", "place", "normalized", "epilogue", "flat", "store_within"],
+        /// Takes running estimates as statistics.
+        Given = "given" ["task", "place", "moments", "statistics"],
+        /// Updates running estimates.
+        Running = "running" ["task", "place", "moments", "gather"],
+        /// Counts a batch.
+        Counter = "counter" [],
+        /// Adds the residual.
+        Add = "add" ["task", "place"],
+        /// Holds what backward needs of a whole group in registers.
+        ResidentGradient = "resident_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "gradient", "x", "of_statistics"],
+        /// Sums gradients over parts of groups or cells.
+        Sums = "sums" ["task", "place", "walk", "moments", "gather", "epilogue", "gradient", "x", "statistic_map", "summed"],
+        /// Sums gradients over groups or cells that lie side by side.
+        ColumnSums = "column_sums" ["task", "place", "epilogue", "gradient", "x", "statistic_map", "summed"],
+        /// Adds sums up.
+        Collect = "collect" ["task", "place", "moments", "gather"],
+        /// The input's gradient, row by row.
+        Gradient = "gradient" ["task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through"],
+        /// The input's gradient in packed rows of odd length.
+        GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through", "flat", "store_within"],
+    }
+}
+
+slot! {
+    /// How the tensor's elements are loaded and stored.
+    Element in "slots/element" {
+        /// f32, whole packs of four.
+        F32x4 = "f32x4" ["load", "store", "whole_words", "whole_packs"],
+        /// f32, one at a time.
+        F32x1 = "f32x1" ["load", "store", "whole_words", "short_packs"],
+        /// f16 packed in u32, whole packs.
+        F16x4 = "f16x4" ["load", "store", "whole_words", "whole_packs", "f16"],
+        /// f16 packed in u32, two at a time.
+        F16x1 = "f16x1" ["load", "store", "halves", "short_packs", "f16"],
+        /// bf16 packed in u32, whole packs.
+        Bf16x4 = "bf16x4" ["load", "store", "whole_words", "whole_packs", "bf16"],
+        /// bf16 packed in u32, two at a time.
+        Bf16x1 = "bf16x1" ["load", "store", "halves", "short_packs", "bf16"],
+        /// The adapter's own f16, whole packs.
+        NativeF16x4 = "native_f16x4" ["load", "store", "whole_words", "whole_packs"],
+        /// The adapter's own f16, one at a time.
+        NativeF16x1 = "native_f16x1" ["load", "store", "whole_words", "short_packs"],
+    }
+}
+
+slot! {
+    /// Whether output is a buffer of its own.
+    Placement in "slots/placement" {
+        /// Another buffer than the input.
+        Apart = "apart" [],
+        /// The input's buffer.
+        InPlace = "in_place" [],
+    }
+}
+
+slot! {
+    /// How lanes exchange values.
+    Lanes in "slots/lanes" {
+        /// Through workgroup memory.
+        Shared = "shared" [],
+        /// By subgroup operations.
+        Subgroup = "subgroup" [],
+    }
+}
+
+slot! {
+    /// What is measured.
+    Moment in "slots/statistic" {
+        /// Mean and centred sum of squares.
+        Centred = "centred" [],
+        /// Sum of squares about zero.
+        Uncentred = "uncentred" [],
+    }
+}
+
+slot! {
+    /// How parameters are stored.
+    Parameter in "slots/parameter" {
+        /// f32, whole packs of four.
+        F32x4 = "f32x4" [],
+        /// f32, one at a time.
+        F32x1 = "f32x1" [],
+        /// f16 packed in u32.
+        F16x1 = "f16x1" [],
+        /// bf16 packed in u32.
+        Bf16x1 = "bf16x1" [],
+    }
+}
+
+slot! {
+    /// Which parameters there are.
+    AffineSlot in "slots/affine" {
+        /// None.
+        None = "none" [],
+        /// A weight.
+        Scale = "scale" ["parameter_steps", "weight"],
+        /// A bias.
+        Shift = "shift" ["parameter_steps", "bias"],
+        /// Both.
+        ScaleShift = "scale_shift" ["parameter_steps", "weight", "bias"],
+    }
+}
+
+slot! {
+    /// Whether the statistics are kept.
+    Saved in "slots/saved" {
+        /// They are not.
+        None = "none" [],
+        /// In a buffer.
+        Statistics = "statistics" [],
+    }
+}
+
+slot! {
+    /// Packs that a lane of the resident kernel holds at most.
+    Registers in "slots/registers" {
+        /// One.
+        R1 = "r1" [],
+        /// Two.
+        R2 = "r2" [],
+        /// Four.
+        R4 = "r4" [],
+        /// Eight.
+        R8 = "r8" [],
+        /// 16.
+        R16 = "r16" [],
+        /// 32.
+        R32 = "r32" [],
+        /// 64.
+        R64 = "r64" [],
+        /// 128.
+        R128 = "r128" [],
+    }
+}
+
+slot! {
+    /// Whether a residual is added to the input.
+    Residual in "slots/residual" {
+        /// There is none.
+        None = "none" [],
+        /// The sum has a buffer of its own.
+        Apart = "apart" ["load_added", "added", "sum"],
+        /// The sum takes the residual's place.
+        InPlace = "in_place" ["load_added", "sum"],
+    }
+}
+
+slot! {
+    /// Whether a gradient reaches the sum of input and residual by other ways.
+    Inflow in "slots/inflow" {
+        /// None does.
+        None = "none" [],
+        /// It is added.
+        Added = "added" ["load_added", "added"],
+    }
+}
+
+slot! {
+    /// Where collected sums go.
+    Collected in "slots/collected" {
+        /// To other dispatches.
+        Sums = "sums" [],
+        /// To the gradient of the weight, in f32.
+        WeightF32 = "weight_f32" [],
+        /// In f16.
+        WeightF16 = "weight_f16" ["pair", "f16"],
+        /// In bf16.
+        WeightBf16 = "weight_bf16" ["pair", "bf16"],
+        /// To the gradient of the bias, in f32.
+        BiasF32 = "bias_f32" [],
+        /// In f16.
+        BiasF16 = "bias_f16" ["pair", "f16"],
+        /// In bf16.
+        BiasBf16 = "bias_bf16" ["pair", "bf16"],
+        /// To both, in f32.
+        BothF32 = "both_f32" [],
+        /// In f16.
+        BothF16 = "both_f16" ["pair", "f16"],
+        /// In bf16.
+        BothBf16 = "both_bf16" ["pair", "bf16"],
+    }
+}
+
+slot! {
+    /// Where the share of the new value comes from.
+    MomentumSlot in "slots/momentum" {
+        /// The same every time.
+        Fixed = "fixed" [],
+        /// One over the batches so far.
+        Cumulative = "cumulative" [],
+    }
+}
+
+impl Kernel {
+    /// Whether the lanes of a team exchange values.
+    #[must_use]
+    pub const fn exchanges(self) -> bool {
+        matches!(
+            self,
+            Self::Resident
+                | Self::Streaming
+                | Self::Split
+                | Self::Merge
+                | Self::Running
+                | Self::ResidentGradient
+                | Self::Sums
+                | Self::Collect
+        )
+    }
+}
+
+impl Registers {
+    /// The number of packs.
+    #[must_use]
+    pub const fn packs(self) -> u64 {
+        1 << self as u32
+    }
+
+    /// The least choice that holds this many packs.
+    #[must_use]
+    pub fn holding(packs: u64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| r.packs() >= packs)
+    }
+}
+
+impl Collected {
+    /// The choice for gradients of these parameters, stored in this type.
+    #[must_use]
+    pub const fn of(weight: bool, bias: bool, dtype: Dtype) -> Self {
+        match (weight, bias, dtype) {
+            (true, true, Dtype::F32) => Self::BothF32,
+            (true, true, Dtype::F16) => Self::BothF16,
+            (true, true, Dtype::Bf16) => Self::BothBf16,
+            (true, false, Dtype::F32) => Self::WeightF32,
+            (true, false, Dtype::F16) => Self::WeightF16,
+            (true, false, Dtype::Bf16) => Self::WeightBf16,
+            (false, true, Dtype::F32) => Self::BiasF32,
+            (false, true, Dtype::F16) => Self::BiasF16,
+            (false, true, Dtype::Bf16) => Self::BiasBf16,
+            (false, false, _) => Self::Sums,
+        }
+    }
+
+    /// Whether the gradient of the weight is among them, and whether that of the bias is.
+    #[must_use]
+    pub const fn parameters(self) -> (bool, bool) {
+        match self {
+            Self::Sums => (false, false),
+            Self::WeightF32 | Self::WeightF16 | Self::WeightBf16 => (true, false),
+            Self::BiasF32 | Self::BiasF16 | Self::BiasBf16 => (false, true),
+            Self::BothF32 | Self::BothF16 | Self::BothBf16 => (true, true),
+        }
+    }
+
+    /// Sums that one word of results holds.
+    #[must_use]
+    pub const fn a_word(self) -> u64 {
+        match self {
+            Self::Sums | Self::WeightF32 | Self::BiasF32 | Self::BothF32 => 1,
+            _ => 2,
+        }
+    }
+}
+
+impl Element {
+    /// The storage type.
+    #[must_use]
+    pub const fn dtype(self) -> Dtype {
+        match self {
+            Self::F32x4 | Self::F32x1 => Dtype::F32,
+            Self::F16x4 | Self::F16x1 | Self::NativeF16x4 | Self::NativeF16x1 => Dtype::F16,
+            Self::Bf16x4 | Self::Bf16x1 => Dtype::Bf16,
+        }
+    }
+
+    /// Whether two neighbouring elements share a word, so that one cannot be written without the other.
+    #[must_use]
+    pub const fn shares_words(self) -> bool {
+        matches!(self, Self::F16x1 | Self::Bf16x1)
+    }
+
+    /// Whether the device needs `SHADER_F16`.
+    #[must_use]
+    pub const fn is_native_f16(self) -> bool {
+        matches!(self, Self::NativeF16x4 | Self::NativeF16x1)
+    }
+}
+
+/// What the collect kernel has in place of an epilogue.
+pub(super) const NOTHING_ROUNDED: File = file!("shared/nothing_rounded.wgsl");

@@ -1,0 +1,154 @@
+//! Sums of gradients over the groups of a view, or over its cells.
+
+use super::backward::{PAIR, Strided};
+use super::boxes::{Box4, levels};
+use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, set_partials};
+use super::slots::{Collected, Kernel};
+use super::strategy::{Partials, SHORT_ROW, Strategy};
+use super::variant::Variant;
+use crate::error::Result;
+use crate::plan::{StatisticMap, View};
+use std::ops::Range;
+
+/// What is summed, and where to.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    ground: Ground,
+    /// Which statistic belongs to which element.
+    statistics: StatisticMap,
+    /// Whether gradients are those of the normalized values.
+    weighted: bool,
+    partials: Partials,
+    target: Pool,
+}
+
+impl Planner<'_> {
+    /// Sums of gradients and products over the groups of a view.
+    pub(super) fn sum(
+        &mut self,
+        ground: Ground,
+        statistics: StatisticMap,
+        weighted: bool,
+        chunk: &Chunk,
+        into: Pool,
+    ) -> Result<()> {
+        let View { b, c, d, .. } = ground.view;
+        let by_columns = d < SHORT_ROW && c > 1 && b > 1;
+        let forced = self.wishes.strategy == Strategy::Column && ground.view == self.plan.view && b > 1;
+        let columns = by_columns && self.wishes.strategy != Strategy::Split || forced;
+        let partials = if columns {
+            Partials::of_blocks(ground.view, self.plan.dtype, self.device)
+        } else {
+            Partials::of_rows(ground.view, self.plan.dtype, self.device)
+        };
+        let groups = |piece: &Box4| piece.extent(0) * piece.extent(2);
+        self.out.reserve(into, groups(chunk) * PAIR);
+        let add_up = |planner: &mut Self, part: &Chunk, target| {
+            let pass = Pass { ground, statistics, weighted, partials, target };
+            if columns { planner.sum_columns(&pass, part) } else { planner.sum_rows(&pass, part) }
+        };
+        if partials.count == 1 {
+            return add_up(self, chunk, into);
+        }
+        let limit = SCRATCH.min(self.device.max_binding);
+        let (b, c, d) = (b as u64, c as u64, d as u64);
+        let fits = |part: &Box4| groups(part) * partials.count * PAIR <= limit;
+        for part in self.cut(*chunk, [1, b, 4.min(c), d], &fits)? {
+            self.out.reserve(Pool::Partials, groups(&part) * partials.count * PAIR);
+            add_up(self, &part, Pool::Partials)?;
+            let (items, count) = (groups(&part), partials.count);
+            let step = self.collect(Collected::Sums, Strided { items, inner: 1, outer: count, stride: 1, count });
+            (step.partials, step.sums) = (Pool::Partials, into);
+            step.task.channel_origin = low(part.statistics(ground.view).start - chunk.statistics(ground.view).start);
+        }
+        Ok(())
+    }
+
+    fn sum_rows(&mut self, pass: &Pass, chunk: &Chunk) -> Result<()> {
+        let Pass { ground, partials, .. } = *pass;
+        let d = ground.view.d as u64;
+        let variant = self.reading_gradients(Variant::new(Kernel::Sums), d, pass.weighted);
+        let fits = |piece: &Box4| self.piece_fits(pass, piece);
+        for piece in self.cut(*chunk, [1, partials.rows, 1, partials.segment], &fits)? {
+            let mut task = self.task(ground, &piece, chunk);
+            set_partials(&mut task, &partials);
+            task.origin[1] = low(piece.from[1] / partials.rows);
+            task.extent[1] = low(piece.extent(1).div_ceil(partials.rows));
+            task.origin[3] = low(piece.from[3] / partials.segment);
+            task.extent[3] = low(piece.extent(3).div_ceil(partials.segment));
+            task.items = task.extent.iter().product();
+            let step = self.step_in(ground, d, false);
+            let pushed = self.push(ground, variant, partials.team, task, &piece, chunk, step);
+            pushed.constants.each = (pass.statistics.d_scale > 0).then_some(true);
+            pushed.sums(pass, &piece);
+        }
+        Ok(())
+    }
+
+    fn sum_columns(&mut self, pass: &Pass, chunk: &Chunk) -> Result<()> {
+        let Pass { ground, partials, .. } = *pass;
+        let [_, _, c, d] = levels(ground.view);
+        let variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, pass.weighted);
+        let fits = |piece: &Box4| self.piece_fits(pass, piece);
+        for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {
+            let mut task = self.task(ground, &piece, chunk);
+            set_partials(&mut task, &partials);
+            task.origin[1] = low(piece.from[1] / partials.rows);
+            task.extent[1] = low(piece.extent(1).div_ceil(partials.rows));
+            task.origin[3] = low(piece.from[2] * d);
+            task.extent[3] = low((piece.extent(2) * d).div_ceil(4));
+            task.items = low(piece.extent(0) * u64::from(task.extent[1]) * u64::from(task.extent[3]));
+            let step = self.step_in(ground, c * d, true);
+            let pushed = self.push(ground, variant, 1, task, &piece, chunk, step);
+            pushed.sums(pass, &piece);
+        }
+        Ok(())
+    }
+
+    fn piece_fits(&self, pass: &Pass, piece: &Box4) -> bool {
+        self.window_fits(pass.ground.view, piece) && self.entries_fit(&pass.statistics.range(piece))
+    }
+
+    /// As [`parameter_step`](Self::parameter_step), on another view.
+    fn step_in(&self, ground: Ground, row: u64, columns: bool) -> Option<u32> {
+        if ground.view == self.plan.view {
+            return self.parameter_step(row, columns);
+        }
+        Some(if columns { 3 } else { 0 })
+    }
+}
+
+impl StatisticMap {
+    /// The statistics of a box of cells from the first to the last; all of them where the map is periodic.
+    fn range(&self, piece: &Box4) -> Range<u64> {
+        let at = |corner: [u64; 4]| {
+            let [a, b, c, d] = corner;
+            a / self.a_divisor as u64 * self.a_scale as u64
+                + b * self.b_scale as u64
+                + c / self.c_divisor as u64 * self.c_scale as u64
+                + d * self.d_scale as u64
+        };
+        let last = piece.to.map(|end| end - 1);
+        if self.a_modulus != usize::MAX && last[0] / self.a_divisor as u64 >= self.a_modulus as u64 {
+            return 0..self.a_modulus as u64 * self.a_scale as u64;
+        }
+        at(piece.from)..at(last) + 1
+    }
+}
+
+impl Step {
+    /// Sums over the groups of the pass's view.
+    fn sums(&mut self, pass: &Pass, piece: &Box4) {
+        self.constants.weighted = pass.weighted.then_some(true);
+        self.partials = pass.target;
+        self.statistics = pass.statistics.range(piece);
+        let (task, map) = (&mut self.task, pass.statistics);
+        task.statistic_a_divisor = bounded(map.a_divisor);
+        task.statistic_a_modulus = bounded(map.a_modulus);
+        task.statistic_a_scale = low(map.a_scale as u64);
+        task.statistic_b_scale = low(map.b_scale as u64);
+        task.statistic_c_divisor = bounded(map.c_divisor);
+        task.statistic_c_scale = low(map.c_scale as u64);
+        task.statistic_d_scale = low(map.d_scale as u64);
+    }
+}

@@ -1,0 +1,81 @@
+use super::{Norm, Operands};
+use crate::error::Result;
+use crate::plan::{Activation, Epilogue, Plan};
+
+/// A normalization with more work done in the same pass over memory.
+///
+/// A residual needs no option: give one among the operands, and it is added before.
+///
+/// ```
+/// use wgpu_norm::norm::{Fused, LayerNorm, RmsNorm};
+/// use wgpu_norm::plan::Activation;
+/// use wgpu_norm::{Engine, Parameters, Tensor};
+///
+/// let gemma = Fused::new(RmsNorm::new([2])).zero_centred_weight(true);
+/// let (x, w) = (Tensor::from_f32([1, 2], vec![3.0, 4.0])?, Tensor::from_f32([2], vec![0.0, 1.0])?);
+/// let mut parameters = Parameters { weight: Some(&w), ..Parameters::default() };
+/// let y = Engine::new()?.forward(&gemma, &x, &mut parameters)?.data().to_f32();
+/// assert!((y[1] / y[0] - 2.0 * 4.0 / 3.0).abs() < 1e-6);
+///
+/// let block = Fused::new(LayerNorm::new([2])).activation(Activation::Silu);
+/// let y = Engine::new()?.forward(&block, &x, &mut Parameters::default())?.data().to_f32();
+/// assert!(y[0] > -0.28 && y[1] > 0.7); // what SiLU makes of -1 and 1
+/// # Ok::<(), wgpu_norm::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fused<N> {
+    /// The normalization.
+    pub norm: N,
+    /// What else is done.
+    pub epilogue: Epilogue,
+}
+
+impl<N> Fused<N> {
+    /// Nothing more than the normalization yet.
+    #[must_use]
+    pub fn new(norm: N) -> Self {
+        Self { norm, epilogue: Epilogue::default() }
+    }
+
+    /// With an activation after weight and bias.
+    #[must_use]
+    pub fn activation(mut self, activation: impl Into<Option<Activation>>) -> Self {
+        self.epilogue.activation = activation.into();
+        self
+    }
+
+    /// With a weight that is stored as its distance from 1 (Gemma).
+    #[must_use]
+    pub fn zero_centred_weight(mut self, zero_centred: bool) -> Self {
+        self.epilogue.zero_centred_weight = zero_centred;
+        self
+    }
+
+    /// With normalized values that are rounded to the storage type before the weight (LLaMA), rather than
+    /// once, after weight, bias and activation.
+    #[must_use]
+    pub fn rounds_normalized(mut self, rounds: bool) -> Self {
+        self.epilogue.rounds_normalized = rounds;
+        self
+    }
+}
+
+impl<N: Norm> Norm for Fused<N> {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        let mut plan = self.norm.lower(operands)?;
+        plan.epilogue = self.epilogue;
+        Ok(plan)
+    }
+}
+
+impl<N: Norm + ?Sized> Norm for &N {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        (**self).lower(operands)
+    }
+}
+
+impl<N: Norm + ?Sized> Norm for Box<N> {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        (**self).lower(operands)
+    }
+}

@@ -1,0 +1,34 @@
+/// What happens between the normalized value and the output, beside weight and bias.
+///
+/// ```text
+/// y = activation(round(x_hat) * (weight + 1) + bias)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Epilogue {
+    /// What follows the affine map.
+    pub activation: Option<Activation>,
+    /// Whether `weight` is stored as its distance from 1, as Gemma's layers do.
+    pub zero_centred_weight: bool,
+    /// Whether the normalized value is rounded to the storage type before the weight, as LLaMA's layers do.
+    /// Changes nothing where the storage type is f32.
+    pub rounds_normalized: bool,
+}
+
+/// An elementwise function after the affine map, by PyTorch's names and formulas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Activation {
+    /// `max(y, 0)`; its slope at 0 is 0.
+    Relu,
+    /// `y / (1 + exp(-y))`.
+    Silu,
+    /// `y * Φ(y)`, Φ being the normal distribution: PyTorch's `approximate="none"`.
+    Gelu,
+    /// `y / 2 * (1 + tanh(√(2/π) * (y + 0.044715 y³)))`: PyTorch's `approximate="tanh"`.
+    GeluTanh,
+}
+
+impl Activation {
+    /// Every activation.
+    pub const ALL: [Self; 4] = [Self::Relu, Self::Silu, Self::Gelu, Self::GeluTanh];
+}

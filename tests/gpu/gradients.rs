@@ -1,0 +1,189 @@
+//! Every strategy's backward pass is forced on every plan that it serves, on every adapter, and compared with the
+//! f64 reference; guard words round every buffer.
+
+use crate::gradient_sample::GradientSample;
+use crate::rig::{BackwardCall, Rig, rigs};
+use crate::sample::Sample;
+use wgpu_norm::gpu::{Options, Strategy};
+use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use wgpu_norm::plan::{Activation, Epilogue};
+use wgpu_norm::{Choice, Dtype, Engine, Layout, Spec, Wanted};
+
+/// Units of the roundoff of f32; see `GradientSample::expected`.
+const UNITS: f64 = 16.0;
+
+/// Norms in every layout, at rank 2 to 4, with 1 to 33 channels and groups beyond a team's registers.
+fn samples(epilogue: Epilogue, offset: f64, dtypes: &[Dtype]) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    let mut add = |norm: Box<dyn Norm>, shape: &[usize], parameters: &[usize], running: bool, residual: bool| {
+        for &dtype in dtypes {
+            let spec = |shape: &[usize]| Spec::new(shape, dtype);
+            let mut operands = Operands::new(spec(shape)).weight(spec(parameters)).bias(spec(parameters));
+            if running {
+                operands = operands.running(*parameters.last().expect("some"), true);
+            }
+            if residual {
+                operands = operands.residual(spec(shape));
+            }
+            let fused = Fused { norm: &*norm, epilogue };
+            samples.push(Sample::new(&fused, &operands, offset));
+        }
+    };
+    for d in [1, 2, 3, 4, 7, 8, 13, 33, 64, 257, 384, 1025] {
+        add(Box::new(LayerNorm::new([d])), &[67, d], &[d], false, d == 384 || d == 7);
+    }
+    add(Box::new(LayerNorm::new([20_000])), &[3, 20_000], &[20_000], false, false);
+    add(Box::new(RmsNorm::new([384])), &[130, 384], &[384], false, true);
+    add(Box::new(RmsNorm::new([5, 13])), &[9, 5, 13], &[5, 13], false, false);
+    add(Box::new(LayerNorm::over_axes([1])), &[2, 37, 5, 8], &[37], false, false);
+    add(Box::new(LayerNorm::over_axes([1, 3])), &[2, 6, 3, 20], &[6, 20], false, false);
+    add(Box::new(LayerNorm::over_axes([1, 3])), &[2, 6, 3, 5], &[6, 5], false, false);
+    // A scale and shift for each sample.
+    add(Box::new(LayerNorm::new([24])), &[3, 70, 24], &[3, 24], false, false);
+    add(Box::new(LayerNorm::new([9])), &[5, 9], &[5, 9], false, false);
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let image = |n, c, s: [usize; 2]| match layout {
+            Layout::ChannelsFirst => [n, c, s[0], s[1]],
+            Layout::ChannelsLast => [n, s[0], s[1], c],
+        };
+        let group = || Box::new(GroupNorm::new(4).layout(layout));
+        let instance = || Box::new(InstanceNorm::new().layout(layout));
+        let batch = |training| Box::new(BatchNorm::new().training(training).layout(layout));
+        add(group(), &image(3, 12, [7, 5]), &[12], false, false);
+        add(group(), &image(3, 12, [7, 5]), &[3, 12], false, false);
+        add(group(), &image(3, 12, [1, 1]), &[12], false, false);
+        add(instance(), &image(3, 3, [7, 5]), &[3], true, false);
+        add(instance(), &image(3, 12, [7, 5]), &[3, 12], false, false);
+        add(
+            Box::new(InstanceNorm::new().use_input_stats(false).layout(layout)),
+            &image(3, 4, [3, 5]),
+            &[4],
+            true,
+            false,
+        );
+        add(batch(true), &image(3, 12, [7, 5]), &[12], true, true);
+        add(batch(true), &image(4, 1, [2, 9]), &[1], true, false);
+        add(batch(true), &image(3, 12, [7, 5]), &[3, 12], false, false);
+        add(batch(false), &image(3, 12, [7, 5]), &[12], true, true);
+        add(batch(false), &image(1, 2, [1, 3]), &[2], true, false);
+    }
+    add(Box::new(BatchNorm::new()), &[700, 33], &[33], true, false);
+    add(Box::new(BatchNorm::new()), &[2, 7, 9001], &[7], true, false);
+    add(Box::new(GroupNorm::new(3)), &[5, 9], &[9], false, false);
+    samples
+}
+
+/// Runs a sample in every way that the adapter offers; returns how many ways, and what went wrong.
+fn in_every_way(rig: &Rig, sample: &GradientSample, worst: &mut f64) -> (usize, Vec<String>) {
+    let expected = sample.expected(UNITS);
+    let all = Wanted::all(&sample.plan);
+    let (mut ways, mut faults) = (0, Vec::new());
+    for strategy in Strategy::ALL {
+        for (in_place, subgroups, native_f16, offset, wanted) in [
+            (false, true, true, 0, all),
+            (true, false, false, 256, all),
+            (false, false, false, 4, Wanted { weight: false, ..all }),
+            (false, true, false, 0, Wanted { input: false, ..all }),
+            (true, true, true, 4, Wanted { weight: false, bias: false, ..all }),
+        ] {
+            let options = Options::default()
+                .strategy(strategy)
+                .in_place(in_place)
+                .subgroups(subgroups)
+                .native_f16(native_f16)
+                .grad_sum(sample.grad_sum.is_some())
+                .offset_alignment(if offset == 4 { 4 } else { 16 });
+            if strategy.supports_backward(&sample.plan, wanted, &rig.capabilities(&options)).is_err() {
+                continue;
+            }
+            let call = BackwardCall {
+                plan: &sample.plan,
+                options,
+                wanted,
+                input: sample.input.clone(),
+                grad_output: sample.grad_output.clone(),
+                grad_sum: sample.grad_sum.clone(),
+                statistics: sample.statistics.clone(),
+                weight: sample.weight.clone(),
+                bias: sample.bias.clone(),
+                offset,
+            };
+            ways += 1;
+            let result = rig.run_backward(&call).map_err(|error| error.to_string());
+            match result.and_then(|gradients| expected.worst(&gradients)) {
+                Ok(share) if sample.plan.dtype() == Dtype::F32 => *worst = worst.max(share),
+                Ok(_) => {}
+                Err(fault) => {
+                    faults.push(format!("{}: {} {strategy} {wanted:?} {options:?}: {fault}", rig.name, sample.name));
+                }
+            }
+        }
+    }
+    (ways, faults)
+}
+
+fn assert_all_ways(samples: &[Sample], rigs: &[Rig]) {
+    let samples: Vec<GradientSample> = samples.iter().map(GradientSample::new).collect();
+    assert_cpu(&samples);
+    for rig in rigs {
+        let (mut ways, mut faults, mut worst) = (0, Vec::new(), 0.0);
+        for sample in &samples {
+            let (more, wrong) = in_every_way(rig, sample, &mut worst);
+            assert!(more > 0, "{}: no strategy serves {}", rig.name, sample.name);
+            ways += more;
+            faults.extend(wrong);
+        }
+        println!("{}: {ways} ways, worst f32 error {:.2} units, {UNITS} allowed", rig.name, worst * UNITS);
+        assert!(faults.is_empty(), "{} of {ways} ways fail: {:#?}", faults.len(), &faults[..faults.len().min(8)]);
+    }
+}
+
+fn assert_cpu(samples: &[GradientSample]) {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");
+    let mut worst = 0f64;
+    for sample in samples {
+        let all = Wanted::all(&sample.plan);
+        for wanted in [all, Wanted { input: false, ..all }, Wanted { weight: false, bias: false, ..all }] {
+            let result = pollster::block_on(cpu.execute_backward(&sample.plan, &sample.arguments(), wanted));
+            let verdict = sample.expected(UNITS).worst(&result.expect("the arguments fit"));
+            let share = verdict.unwrap_or_else(|fault| panic!("cpu: {} {wanted:?}: {fault}", sample.name));
+            worst = if sample.plan.dtype() == Dtype::F32 { worst.max(share) } else { worst };
+        }
+    }
+    println!("cpu: worst f32 error {:.2} units, {UNITS} allowed", worst * UNITS);
+}
+
+#[test]
+fn every_strategy_gives_the_gradients_of_the_reference() {
+    assert_all_ways(&samples(Epilogue::default(), 0.0, &Dtype::ALL), &rigs());
+}
+
+#[test]
+fn an_offset_costs_gradients_no_digits() {
+    assert_all_ways(&samples(Epilogue::default(), 1e4, &[Dtype::F32]), &rigs());
+}
+
+#[test]
+fn the_layout_for_wide_workgroups_gives_them_too() {
+    let rigs: Vec<Rig> = rigs().iter().map(Rig::as_discrete).collect();
+    assert_all_ways(&samples(Epilogue::default(), 0.0, &Dtype::ALL), &rigs);
+}
+
+#[test]
+fn activations_and_conventions_of_the_weight_have_their_gradients() {
+    let rigs = rigs();
+    for activation in Activation::ALL {
+        let epilogue = Epilogue { activation: Some(activation), zero_centred_weight: true, rounds_normalized: false };
+        assert_all_ways(&samples(epilogue, 0.0, &[Dtype::F32]), &rigs);
+    }
+    let epilogue = Epilogue { activation: Some(Activation::Silu), zero_centred_weight: true, rounds_normalized: true };
+    assert_all_ways(&samples(epilogue, 0.0, &[Dtype::F16, Dtype::Bf16]), &rigs);
+}
+
+#[test]
+fn a_tensor_in_many_pieces_has_the_same_gradients() {
+    let rigs: Vec<Rig> = rigs().iter().map(|rig| rig.with_bindings_of(8 << 10)).collect();
+    let small = |sample: &Sample| sample.plan.view().elements() < 40_000 && sample.plan.affine().map.len < 2000;
+    let samples: Vec<Sample> = samples(Epilogue::default(), 0.0, &Dtype::ALL).into_iter().filter(small).collect();
+    assert_all_ways(&samples, &rigs);
+}
