@@ -81,10 +81,13 @@
 //!
 //! wgpu is re-exported as [`wgpu`]; one major version of it belongs to one minor version of this crate.
 
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod cpu;
 pub mod engine;
 mod error;
 pub mod gpu;
+pub mod layer;
 pub mod norm;
 pub mod plan;
 pub mod reference;

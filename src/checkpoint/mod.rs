@@ -1,0 +1,27 @@
+//! PyTorch's state dicts as `.safetensors` files.
+//!
+//! ```
+//! use wgpu_norm::checkpoint::{self, Checkpoint};
+//! use wgpu_norm::Engine;
+//! use wgpu_norm::layer::{BatchNorm2d, Layer};
+//!
+//! let engine = Engine::new()?;
+//! let folder = tempfile::tempdir().expect("a folder");
+//! let path = folder.path().join("model.safetensors");
+//!
+//! let trained = Layer::new(&engine, BatchNorm2d::new(64))?;
+//! checkpoint::save(&path, &trained.state_dict("layer1.0.bn1.")?)?;
+//!
+//! let model = Checkpoint::open(&path)?;
+//! let mut layer = Layer::new(&engine, BatchNorm2d::new(64))?;
+//! model.load(&mut layer, "layer1.0.bn1.", true)?;
+//! # Ok::<(), wgpu_norm::Error>(())
+//! ```
+
+mod reader;
+mod writer;
+
+pub use reader::Checkpoint;
+#[doc(hidden)]
+pub use reader::map;
+pub use writer::save;

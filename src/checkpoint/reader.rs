@@ -1,0 +1,154 @@
+use crate::error::{Error, Result};
+use crate::layer::{Entry, IncompatibleKeys, Layer, OrFault, Source, under};
+use crate::tensor::{Data, Tensor};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorInfo};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A `.safetensors` file, memory-mapped: the header is read once, and of the tensors those that are asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    bytes: Mmap,
+    /// Where the tensors' bytes begin.
+    start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is no `.safetensors` file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = map(path)?;
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| fault(path, &error))?;
+        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        let notes = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+        let start = size_of::<u64>() + header;
+        Ok(Self { path: path.to_owned(), bytes, start, tensors, metadata: notes })
+    }
+
+    /// The file's `__metadata__`.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The tensors' names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if it is there.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The bytes that a tensor takes, if it is there.
+    #[must_use]
+    pub fn bytes_of(&self, name: &str) -> Option<u64> {
+        self.tensors.get(name).map(|info| (info.data_offsets.1 - info.data_offsets.0) as u64)
+    }
+
+    /// A tensor of f32, f16 or bf16, or a single I64, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When it has another type, or is a negative number.
+    pub fn get(&self, name: &str) -> Result<Option<Entry>> {
+        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        let in_file = |message: String| Error::File {
+            path: self.path.display().to_string(),
+            message: format!("{name}: {message}"),
+        };
+        self.entry(info).map(Some).map_err(in_file)
+    }
+
+    /// Loads a layer as [`Layer::load_state_dict`] does, reading nothing else of the file.
+    ///
+    /// ```
+    /// use wgpu_norm::checkpoint::{self, Checkpoint};
+    /// use wgpu_norm::Engine;
+    /// use wgpu_norm::layer::{Layer, RmsNorm};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, RmsNorm::new([4]))?;
+    /// let folder = tempfile::tempdir().expect("a folder");
+    /// let path = folder.path().join("model.safetensors");
+    /// checkpoint::save(&path, &norm.state_dict("model.norm.")?)?;
+    /// let error = Checkpoint::open(&path)?.load(&mut norm, "norm.", true).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     r#"Error(s) in loading state_dict for RMSNorm: Missing key(s) in state_dict: "norm.weight"."#
+    /// );
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Layer::load_state_dict`]. The layer is then as it was.
+    pub fn load(&self, layer: &mut Layer, prefix: &str, strict: bool) -> Result<IncompatibleKeys> {
+        layer.load_from(self, prefix, strict)
+    }
+
+    fn entry(&self, info: &TensorInfo) -> OrFault<Entry> {
+        let (from, to) = info.data_offsets;
+        let bytes = self.bytes.get(self.start + from..self.start + to).ok_or("beyond the end of the file")?;
+        let data = match info.dtype {
+            Stored::F32 => Data::F32(bytemuck::pod_collect_to_vec(bytes)),
+            Stored::F16 => Data::F16(bytemuck::pod_collect_to_vec(bytes)),
+            Stored::BF16 => Data::Bf16(bytemuck::pod_collect_to_vec(bytes)),
+            Stored::I64 => return counter(bytes, &info.shape).map(Entry::Counter),
+            other => return Err(format!("expected F32, F16 or BF16, got {other:?}")),
+        };
+        Tensor::new(info.shape.clone(), data).map(Entry::Tensor).map_err(|error| error.to_string())
+    }
+}
+
+impl Source for Checkpoint {
+    fn keys(&self, prefix: &str) -> Vec<String> {
+        under(&self.tensors, prefix)
+    }
+
+    fn shape(&self, key: &str) -> Option<Vec<usize>> {
+        Self::shape(self, key).map(<[usize]>::to_vec)
+    }
+
+    fn read(&self, key: &str) -> OrFault<Entry> {
+        self.tensors.get(key).ok_or_else(|| "missing".into()).and_then(|info| self.entry(info))
+    }
+}
+
+fn counter(bytes: &[u8], shape: &[usize]) -> OrFault<u64> {
+    let bytes = <[u8; 8]>::try_from(bytes).map_err(|_| format!("expected one I64, got I64 of shape {shape:?}"))?;
+    let value = i64::from_le_bytes(bytes);
+    u64::try_from(value).map_err(|_| format!("expected 0 or more, got {value}"))
+}
+
+pub(super) fn fault(path: &Path, error: &dyn Display) -> Error {
+    Error::File { path: path.display().to_string(), message: error.to_string() }
+}
+
+/// Maps a file for reading.
+///
+/// # Errors
+///
+/// When it is no file, or cannot be read.
+pub fn map(path: &Path) -> Result<Mmap> {
+    let fault = |error: std::io::Error| fault(path, &error);
+    // Before it is opened: opening a pipe waits for whoever writes into it.
+    if !std::fs::metadata(path).map_err(fault)?.is_file() {
+        return Err(Error::File { path: path.display().to_string(), message: "expected a file".into() });
+    }
+    let file = File::open(path).map_err(fault)?;
+    // SAFETY: the map is read only. A file that another program cuts short meanwhile ends this one with a
+    // signal, as for every program that maps files; what was written so far lies under a temporary name.
+    unsafe { Mmap::map(&file) }.map_err(fault)
+}

@@ -1,0 +1,130 @@
+//! Which shapes a layer takes, by PyTorch's rules and in its words.
+
+use crate::error::{Error, Result};
+use crate::tensor::{Layout, Tensor};
+
+/// What a layer is applied to: a tensor, and what is added to it first, if anything is.
+///
+/// ```
+/// use wgpu_norm::layer::{Input, Layer, RmsNorm};
+/// use wgpu_norm::{Engine, Tensor};
+///
+/// let mut norm = Layer::new(&Engine::new()?, RmsNorm::new([2]))?;
+/// let (hidden, skip) = (Tensor::from_f32([1, 2], vec![2.0, 3.0])?, Tensor::from_f32([1, 2], vec![1.0, 1.0])?);
+/// let forward = norm.forward_saving(Input::new(&hidden).residual(&skip))?;
+/// assert_eq!(forward.sum.expect("there is a residual").data().to_f32(), [3.0, 4.0]);
+/// # Ok::<(), wgpu_norm::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    pub(super) tensor: &'a Tensor,
+    pub(super) residual: Option<&'a Tensor>,
+}
+
+impl<'a> Input<'a> {
+    /// A tensor alone.
+    #[must_use]
+    pub fn new(tensor: &'a Tensor) -> Self {
+        Self { tensor, residual: None }
+    }
+
+    /// With a residual of its shape and type.
+    #[must_use]
+    pub fn residual(mut self, residual: &'a Tensor) -> Self {
+        self.residual = Some(residual);
+        self
+    }
+}
+
+impl<'a> From<&'a Tensor> for Input<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Self::new(tensor)
+    }
+}
+
+/// The shapes that a layer takes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum InputRule {
+    /// What lowering takes.
+    Lowering,
+    /// So many channels, and so many axes.
+    Channels(ChannelRule),
+}
+
+/// The shapes that a layer over channels takes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ChannelRule {
+    /// PyTorch's name for the number of channels.
+    pub(super) argument: &'static str,
+    pub(super) channels: usize,
+    /// The fewest and the most axes.
+    pub(super) ranks: (usize, Option<usize>),
+    /// How many axes an input has that is one sample without an axis for it.
+    pub(super) unbatched: Option<usize>,
+    pub(super) layout: Layout,
+}
+
+/// How a layer over channels reads a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) samples: usize,
+    pub(super) positions: usize,
+    /// Whether there is an axis of samples.
+    pub(super) batched: bool,
+}
+
+impl ChannelRule {
+    /// The shape as samples, channels and positions.
+    pub(super) fn read(&self, shape: &[usize]) -> Result<Reading> {
+        let (least, most) = self.ranks;
+        let rank = shape.len();
+        if rank < least || most.is_some_and(|most| rank > most) {
+            let expected = format!("{} input (got {rank}D input)", self.rank_words());
+            return Err(Error::Shape { argument: "input", got: shape.to_vec(), expected });
+        }
+        let batched = self.unbatched != Some(rank);
+        let axes = self.layout.axes(shape, batched)?;
+        if axes.channels != self.channels {
+            let axis = match self.layout {
+                Layout::ChannelsFirst => usize::from(batched),
+                Layout::ChannelsLast => rank - 1,
+            };
+            let expected = format!("input's size at dim={axis} to match {} ({})", self.argument, self.channels);
+            return Err(Error::Shape { argument: "input", got: shape.to_vec(), expected });
+        }
+        Ok(Reading { samples: axes.samples, positions: axes.positions, batched })
+    }
+
+    fn rank_words(&self) -> String {
+        match self.ranks {
+            (least, None) => format!("at least {least}D"),
+            (least, Some(most)) if most == least => format!("{least}D"),
+            (least, Some(most)) => format!("{least}D or {most}D"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axis_of_the_channels_is_named_in_both_layouts() {
+        let rule = |layout| ChannelRule {
+            argument: "num_features",
+            channels: 3,
+            ranks: (3, Some(4)),
+            unbatched: Some(3),
+            layout,
+        };
+        for (layout, shape, axis) in [
+            (Layout::ChannelsFirst, vec![2, 4, 5, 6], 1),
+            (Layout::ChannelsFirst, vec![4, 5, 6], 0),
+            (Layout::ChannelsLast, vec![2, 4, 5, 6], 3),
+            (Layout::ChannelsLast, vec![4, 5, 6], 2),
+        ] {
+            let message = rule(layout).read(&shape).expect_err("no axis has 3 channels").to_string();
+            assert!(message.contains(&format!("dim={axis} to match num_features (3)")), "{message}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A norm together with what it remembers: parameters, running estimates, training and evaluation, in PyTorch's
+//! names and with its defaults.
+//!
+//! | description | PyTorch | remembers |
+//! | --- | --- | --- |
+//! | [`LayerNorm`] | `torch.nn.LayerNorm` | `weight`, `bias` |
+//! | [`RmsNorm`] | `torch.nn.RMSNorm` | `weight` |
+//! | [`GroupNorm`] | `torch.nn.GroupNorm` | `weight`, `bias` |
+//! | [`InstanceNorm1d`], [`2d`](InstanceNorm2d), [`3d`](InstanceNorm3d) | `torch.nn.InstanceNorm1d/2d/3d` | nothing, or what BatchNorm does |
+//! | [`BatchNorm1d`], [`2d`](BatchNorm2d), [`3d`](BatchNorm3d) | `torch.nn.BatchNorm1d/2d/3d` | `weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked` |
+//!
+//! A description has the arguments of PyTorch's constructor as methods; [`Layer::new`] makes a [`Layer`] of any of them.
+//!
+//! # Example: train, evaluate, save
+//!
+//! ```
+//! use wgpu_norm::layer::{BatchNorm1d, Layer};
+//! use wgpu_norm::{Engine, Tensor};
+//!
+//! let mut norm = Layer::new(&Engine::new()?, BatchNorm1d::new(2).momentum(0.5))?;
+//! let batch = Tensor::from_f32([2, 2], vec![1.0, 10.0, 3.0, 30.0])?;
+//! let forward = norm.forward_saving(&batch)?; // moves the running estimates
+//! let upstream = Tensor::from_f32([2, 2], vec![1.0; 4])?;
+//! let gradients = norm.backward(&batch, &upstream, &forward, None)?;
+//! assert_eq!(gradients.bias.expect("there is a bias").data().to_f32(), [2.0, 2.0]);
+//!
+//! norm.eval();
+//! let one = norm.forward(&Tensor::from_f32([1, 2], vec![1.0, 10.0])?)?; // by the running estimates
+//! assert!(one.data().to_f32()[0].abs() < 1e-6);
+//! assert_eq!(norm.state_dict("bn.")?["bn.running_mean"].tensor().expect("a tensor").data().to_f32(), [1.0, 10.0]);
+//! # Ok::<(), wgpu_norm::Error>(())
+//! ```
+
+mod batch_norm;
+mod description;
+mod entry;
+mod fold;
+mod group_norm;
+mod input;
+mod instance_norm;
+mod layer_norm;
+mod options;
+mod pass;
+mod rms_norm;
+mod state;
+mod state_dict;
+
+pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d};
+pub use description::Description;
+pub use entry::{Entry, IncompatibleKeys, StateDict};
+pub use fold::Folded;
+pub use group_norm::GroupNorm;
+pub use input::Input;
+pub use instance_norm::{InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};
+pub use layer_norm::LayerNorm;
+pub use pass::Forward;
+pub use rms_norm::RmsNorm;
+
+#[cfg(feature = "checkpoint")]
+pub(crate) use entry::{OrFault, Source, under};
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use description::Recipe;
+use state::{Contents, Name, State};
+
+/// A norm with its state, on an engine.
+///
+/// New layers are in training, as in PyTorch. A clone has a state of its own.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    engine: Engine,
+    description: Description,
+    state: State,
+    training: bool,
+    frozen: bool,
+}
+
+impl Layer {
+    /// A layer in PyTorch's initial state: weights 1, biases 0, running means 0, running variances 1.
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{GroupNorm, Layer};
+    /// use wgpu_norm::{Dtype, Engine};
+    ///
+    /// let norm = Layer::new(&Engine::new()?, GroupNorm::new(32, 320).eps(1e-6).dtype(Dtype::F16))?;
+    /// assert_eq!(norm.names().collect::<Vec<_>>(), ["weight", "bias"]);
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When an option makes no sense, or there is no memory for the state.
+    pub fn new(engine: &Engine, description: impl TryInto<Description, Error = Error>) -> Result<Self> {
+        let description = description.try_into()?;
+        let state = State::new(&description.contents)?;
+        Ok(Self { engine: engine.clone(), description, state, training: true, frozen: false })
+    }
+
+    fn contents(&self) -> &Contents {
+        &self.description.contents
+    }
+
+    /// PyTorch's name of the class.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        &self.description.class
+    }
+
+    /// What executes the layer.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Moves the layer to another engine.
+    ///
+    /// # Errors
+    ///
+    /// When a device fails; the layer then stays where it is.
+    pub fn to(&mut self, engine: &Engine) -> Result<&mut Self> {
+        self.engine = engine.clone();
+        Ok(self)
+    }
+
+    /// From now on batch and instance normalization use the input's statistics, and the running estimates follow.
+    pub fn train(&mut self) -> &mut Self {
+        self.training = true;
+        self
+    }
+
+    /// From now on the running estimates are used, where there are any, and stay as they are.
+    pub fn eval(&mut self) -> &mut Self {
+        self.training = false;
+        self
+    }
+
+    /// Whether the layer is in training.
+    #[must_use]
+    pub fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// Freezes the layer or thaws it: a frozen one gives no gradients of weight and bias, and uses its running
+    /// estimates in training too, where it has any, and keeps them.
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{BatchNorm1d, Layer};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, BatchNorm1d::new(1).eps(0.0))?;
+    /// norm.freeze(true);
+    /// let x = Tensor::from_f32([2, 1], vec![3.0, 5.0])?;
+    /// let forward = norm.forward_saving(&x)?;
+    /// assert!((forward.output.data().to_f32()[1] - 5.0).abs() < 1e-5); // by a mean of 0 and a variance of 1
+    /// assert_eq!(norm.num_batches_tracked()?, Some(0));
+    /// assert!(norm.backward(&x, &x, &forward, None)?.weight.is_none());
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    pub fn freeze(&mut self, frozen: bool) -> &mut Self {
+        self.frozen = frozen;
+        self
+    }
+
+    /// Whether the layer is frozen.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Sets weight and bias to what they were in the beginning, and the running estimates too.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it, or the device fails.
+    pub fn reset_parameters(&mut self) -> Result<()> {
+        self.reset_running_stats()?;
+        self.state.reset(&self.description.contents, &Name::PARAMETERS)
+    }
+
+    /// Sets the running estimates to what they were in the beginning, where there are any.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it, or the device fails.
+    pub fn reset_running_stats(&mut self) -> Result<()> {
+        self.state.reset(&self.description.contents, &Name::RUNNING)
+    }
+
+    /// PyTorch's names for what the layer remembers, in its order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.contents().names().map(Name::as_str)
+    }
+
+    /// A copy of `weight`, `bias`, `running_mean` or `running_var`.
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{Layer, LayerNorm};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, LayerNorm::new([2]))?;
+    /// norm.set("weight", Tensor::from_f32([2], vec![3.0, 4.0])?)?;
+    /// assert_eq!(norm.get("weight")?.data().to_f32(), [3.0, 4.0]);
+    /// let error = norm.set("bias", Tensor::from_f32([3], vec![0.0; 3])?).unwrap_err();
+    /// assert_eq!(error.to_string(), "bias: expected shape [2], got shape [3]");
+    /// assert!(norm.get("running_mean").is_err());
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the layer has no tensor of this name.
+    pub fn get(&self, name: &str) -> Result<Tensor> {
+        match self.state.get(self.tensor_named(name)?)? {
+            Some(Entry::Tensor(tensor)) => Ok(tensor),
+            _ => Err(self.no_tensor(name)),
+        }
+    }
+
+    /// Replaces `weight`, `bias`, `running_mean` or `running_var`.
+    ///
+    /// # Errors
+    ///
+    /// When the layer has no tensor of this name, or one of another shape or storage type.
+    pub fn set(&mut self, name: &str, tensor: Tensor) -> Result<()> {
+        let own = self.tensor_named(name)?;
+        let spec = self.contents().spec(own).ok_or_else(|| self.no_tensor(name))?;
+        if tensor.shape() != spec.shape {
+            let expected = format!("shape {:?}", spec.shape);
+            return Err(Error::Shape { argument: own.as_str(), got: tensor.shape().to_vec(), expected });
+        }
+        if tensor.dtype() != spec.dtype {
+            let expected = spec.dtype.to_string();
+            return Err(Error::Dtype { argument: own.as_str(), got: tensor.dtype(), expected });
+        }
+        self.state.set(own, Entry::Tensor(tensor));
+        Ok(())
+    }
+
+    fn tensor_named(&self, name: &str) -> Result<Name> {
+        let found = self.contents().names().find(|own| own.as_str() == name && self.contents().spec(*own).is_some());
+        found.ok_or_else(|| self.no_tensor(name))
+    }
+
+    fn no_tensor(&self, name: &str) -> Error {
+        let there = self.contents().names().filter(|own| self.contents().spec(*own).is_some()).map(Name::as_str);
+        let there = there.collect::<Vec<_>>().join(", ");
+        let expected = format!("a tensor that this {} has, which are [{there}]", self.class());
+        Error::Value { argument: "name", got: format!("{name:?}"), expected }
+    }
+
+    /// The batches that the running estimates have followed, where the layer has any.
+    ///
+    /// As in PyTorch batch normalization counts, and instance normalization leaves the counter alone.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails that holds the state.
+    pub fn num_batches_tracked(&self) -> Result<Option<u64>> {
+        Ok(self.state.get(Name::NumBatchesTracked)?.and_then(|entry| entry.counter()))
+    }
+
+    /// Sets the counter of batches.
+    ///
+    /// # Errors
+    ///
+    /// When the layer has no running estimates.
+    pub fn set_num_batches_tracked(&mut self, batches: u64) -> Result<()> {
+        if self.contents().running.is_none() {
+            let reason = "the layer keeps no running estimates";
+            return Err(Error::Unexpected { argument: "num_batches_tracked", reason });
+        }
+        self.state.set(Name::NumBatchesTracked, Entry::Counter(batches));
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The options that descriptions have in common, and the builder methods for them.
+
+use super::description::{Description, Recipe};
+use super::input::{ChannelRule, InputRule};
+use super::state::Contents;
+use crate::error::{Error, Result};
+use crate::plan::{Epilogue, RunningVariance};
+use crate::tensor::{Dtype, Layout};
+
+/// A builder method for each row, which sets one field.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty) sets $($field:ident).+ to $value:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $name(mut self, $argument: $type) -> Self {
+                self.$($field).+ = $value;
+                self
+            }
+        )*
+    };
+}
+
+/// The builder methods for weight, bias and what else [`Fused`](crate::norm::Fused) does with them.
+macro_rules! parameter_setters {
+    ($affine:ident) => {
+        setters! {
+            /// With or without weight and bias.
+            $affine(affine: bool) sets options.affine to affine;
+            /// With or without a weight, where there are parameters at all.
+            weight(weight: bool) sets options.weight to weight;
+            /// With or without a bias, where there are parameters at all.
+            bias(bias: bool) sets options.bias to bias;
+            /// With weight and bias of another storage type than f32. Running estimates are always f32.
+            dtype(dtype: crate::Dtype) sets options.dtype to dtype;
+            /// With an activation after weight and bias.
+            activation(activation: impl Into<Option<crate::plan::Activation>>)
+                sets options.epilogue.activation to activation.into();
+            /// With a weight that is stored as its distance from 1 (Gemma), so that it begins with zeros.
+            zero_centred_weight(zero_centred: bool) sets options.epilogue.zero_centred_weight to zero_centred;
+            /// With normalized values that are rounded to the storage type before the weight (LLaMA).
+            rounds_normalized(rounds: bool) sets options.epilogue.rounds_normalized to rounds;
+        }
+    };
+}
+
+/// The builder methods for running estimates.
+macro_rules! tracking_setters {
+    ($momentum_none:literal) => {
+        setters! {
+            /// With another eps.
+            eps(eps: f64) sets tracking.eps to eps;
+            /// With another share of the new value in the running estimates.
+            #[doc = $momentum_none]
+            momentum(momentum: impl Into<Option<f64>>) sets tracking.momentum to momentum.into();
+            /// With the momentum as TensorFlow, Keras, Flax and ONNX count it: the share of the old value that is kept.
+            momentum_kept(kept: f64) sets tracking.momentum to Some(1.0 - kept);
+            /// With a running variance that follows the unbiased variance (PyTorch) or the biased one (TensorFlow, Keras,
+            /// ONNX).
+            running_variance(variance: crate::plan::RunningVariance) sets tracking.variance to variance;
+            /// With or without running estimates; without them evaluation uses the input's own statistics too.
+            track_running_stats(track: bool) sets tracking.is_on to track;
+            /// With channels elsewhere.
+            layout(layout: crate::Layout) sets tracking.layout to layout;
+        }
+    };
+}
+
+pub(super) use {parameter_setters, setters, tracking_setters};
+
+/// Which parameters there are, how they are stored, and what is done with them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ParameterOptions {
+    pub(super) affine: bool,
+    pub(super) weight: bool,
+    pub(super) bias: bool,
+    pub(super) dtype: Dtype,
+    pub(super) epilogue: Epilogue,
+}
+
+impl ParameterOptions {
+    /// Weight and bias of f32.
+    pub(super) fn new() -> Self {
+        Self { affine: true, weight: true, bias: true, dtype: Dtype::F32, epilogue: Epilogue::default() }
+    }
+
+    /// What a layer with these options holds. `argument` is what `shape` comes from.
+    pub(super) fn contents(&self, argument: &'static str, shape: Vec<usize>, running: Option<usize>) -> Contents {
+        let one = if self.epilogue.zero_centred_weight { 0.0 } else { 1.0 };
+        Contents {
+            argument,
+            shape,
+            dtype: self.dtype,
+            weight: (self.affine && self.weight).then_some(one),
+            bias: self.affine && self.bias,
+            running,
+        }
+    }
+}
+
+/// What batch and instance normalization share.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tracking {
+    pub(super) eps: f64,
+    pub(super) momentum: Option<f64>,
+    pub(super) variance: RunningVariance,
+    pub(super) is_on: bool,
+    pub(super) layout: Layout,
+}
+
+impl Tracking {
+    /// PyTorch's defaults, with running estimates or without.
+    pub(super) fn new(is_on: bool) -> Self {
+        let variance = RunningVariance::default();
+        Self { eps: 1e-5, momentum: Some(0.1), variance, is_on, layout: Layout::ChannelsFirst }
+    }
+
+    /// The layer with these options. `unbatched` is how many axes a single sample has, where one is taken.
+    pub(super) fn described(
+        &self,
+        class: String,
+        num_features: usize,
+        ranks: (usize, Option<usize>),
+        unbatched: Option<usize>,
+        options: &ParameterOptions,
+        recipe: Recipe,
+    ) -> Result<Description> {
+        self.check()?;
+        let argument = "num_features";
+        let rule = ChannelRule { argument, channels: num_features, ranks, unbatched, layout: self.layout };
+        Ok(Description {
+            class,
+            input: InputRule::Channels(rule),
+            contents: options.contents(argument, vec![num_features], self.is_on.then_some(num_features)),
+            epilogue: options.epilogue,
+            recipe,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_eps(self.eps)?;
+        match self.momentum {
+            Some(momentum) if momentum.is_nan() => Err(Error::Value {
+                argument: "momentum",
+                got: momentum.to_string(),
+                expected: "a number, or None".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn check_eps(eps: f64) -> Result<f64> {
+    if eps.is_nan() {
+        return Err(Error::Value { argument: "eps", got: eps.to_string(), expected: "a number".into() });
+    }
+    Ok(eps)
+}

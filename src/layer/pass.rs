@@ -1,0 +1,203 @@
+//! Forward and backward passes.
+
+use super::description::{Call, Recipe};
+use super::input::{Input, InputRule, Reading};
+use super::{Description, Layer};
+use crate::engine::{Gradients, Upstream};
+use crate::error::{Error, Result};
+use crate::plan::{Statistics, Wanted};
+use crate::tensor::Tensor;
+
+/// What a forward pass gives that a backward pass follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    /// The normalized tensor.
+    pub output: Tensor,
+    /// The sum of input and residual, where there is one: what was normalized.
+    pub sum: Option<Tensor>,
+    statistics: Statistics,
+    call: Call,
+    revision: u64,
+}
+
+impl Forward {
+    /// Mean and `1 / sqrt(var + eps)` of each group.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+}
+
+impl Layer {
+    /// Normalizes a tensor. In training the running estimates follow, where there are any; an empty batch leaves
+    /// them and their counter alone.
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{InstanceNorm2d, Layer};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, InstanceNorm2d::new(1))?;
+    /// let y = norm.forward(&Tensor::from_f32([1, 1, 1, 2], vec![1.0, 3.0])?)?;
+    /// assert!((y.data().to_f32()[1] - 1.0).abs() < 1e-4);
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    ///
+    /// Those of PyTorch's class; the output has the input's.
+    ///
+    /// # Errors
+    ///
+    /// When the input has another number of axes or channels than the layer takes, or one value a statistic where
+    /// statistics are the input's own; and when the device fails. The state is then as it was.
+    pub fn forward<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
+        pollster::block_on(self.forward_async(input))
+    }
+
+    /// As [`forward`](Self::forward), without blocking the thread while a GPU works.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub async fn forward_async<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
+        self.pass(input.into(), false).await.map(|forward| forward.output)
+    }
+
+    /// As [`forward`](Self::forward), keeping what [`backward`](Self::backward) needs, and the sum of input and
+    /// residual where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_saving<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Forward> {
+        pollster::block_on(self.forward_saving_async(input))
+    }
+
+    /// As [`forward_saving`](Self::forward_saving), without blocking the thread while a GPU works.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub async fn forward_saving_async<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Forward> {
+        self.pass(input.into(), true).await
+    }
+
+    async fn pass(&mut self, input: Input<'_>, saved: bool) -> Result<Forward> {
+        let call = self.call(input.tensor.shape())?;
+        let norm = self.description.norm(call);
+        let forward = self.state.forward(&self.engine, &*norm, input, saved).await?;
+        let revision = self.state.revision();
+        Ok(Forward { output: forward.output, sum: forward.sum, statistics: forward.statistics, call, revision })
+    }
+
+    /// The gradients of what [`forward_saving`](Self::forward_saving) computed: of everything (of the input alone,
+    /// where the layer is frozen), or of what is `wanted`.
+    ///
+    /// `input` is that of the forward pass. Training or evaluation is what it was then.
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{Layer, LayerNorm};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, LayerNorm::new([3]))?;
+    /// let x = Tensor::from_f32([1, 3], vec![1.0, 2.0, 3.0])?;
+    /// let forward = norm.forward_saving(&x)?;
+    /// let upstream = Tensor::from_f32([1, 3], vec![1.0, 0.0, 0.0])?;
+    /// let gradients = norm.backward(&x, &upstream, &forward, None)?;
+    /// assert_eq!(gradients.bias.expect("there is a bias").data().to_f32(), [1.0, 0.0, 0.0]);
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    ///
+    /// `upstream` and the input's gradient have the input's shape, the others that of their parameter.
+    ///
+    /// # Errors
+    ///
+    /// When a gradient has another shape or type than the input; when a gradient is asked for that the layer does
+    /// not give; when weight or bias were replaced since the forward pass; and when the device fails.
+    pub fn backward<'a>(
+        &self,
+        input: &Tensor,
+        upstream: impl Into<Upstream<'a>>,
+        forward: &Forward,
+        wanted: impl Into<Option<Wanted>>,
+    ) -> Result<Gradients> {
+        pollster::block_on(self.backward_async(input, upstream, forward, wanted))
+    }
+
+    /// As [`backward`](Self::backward), without blocking the thread while a GPU works.
+    ///
+    /// # Errors
+    ///
+    /// As [`backward`](Self::backward).
+    pub async fn backward_async<'a>(
+        &self,
+        input: &Tensor,
+        upstream: impl Into<Upstream<'a>>,
+        forward: &Forward,
+        wanted: impl Into<Option<Wanted>>,
+    ) -> Result<Gradients> {
+        if forward.revision != self.state.revision() {
+            return Err(Error::Value {
+                argument: "forward",
+                got: "one from before weight or bias were replaced".into(),
+                expected: "a forward pass of this layer as it is".into(),
+            });
+        }
+        let wanted = self.wanted(wanted.into())?;
+        let norm = self.description.norm(forward.call);
+        // A residual's gradient is the sum's: backward needs to know only that there was one, of this shape and type.
+        let normalized = Input { tensor: forward.sum.as_ref().unwrap_or(input), residual: forward.sum.as_ref() };
+        self.state.backward(&self.engine, &*norm, normalized, upstream.into(), &forward.statistics, wanted).await
+    }
+
+    fn wanted(&self, wanted: Option<Wanted>) -> Result<Wanted> {
+        let contents = self.contents();
+        let Some(wanted) = wanted else {
+            let [weight, bias] = [contents.weight.is_some(), contents.bias].map(|is_there| is_there && !self.frozen);
+            return Ok(Wanted { input: true, weight, bias });
+        };
+        let reason = "the layer is frozen";
+        match wanted {
+            Wanted { weight: true, .. } if self.frozen => Err(Error::Unexpected { argument: "grad_weight", reason }),
+            Wanted { bias: true, .. } if self.frozen => Err(Error::Unexpected { argument: "grad_bias", reason }),
+            _ => Ok(wanted),
+        }
+    }
+
+    /// What this call is, or why the layer does not take such an input.
+    fn call(&self, shape: &[usize]) -> Result<Call> {
+        let uses_input = self.contents().running.is_none() || (self.training && !self.frozen);
+        let InputRule::Channels(rule) = &self.description.input else {
+            return Ok(Call { uses_input, batched: true });
+        };
+        let reading = rule.read(shape)?;
+        if uses_input && !self.training {
+            self.description.check_evaluation(shape, reading)?;
+        }
+        Ok(Call { uses_input, batched: reading.batched })
+    }
+}
+
+impl Description {
+    /// Evaluation by the input's own statistics needs more than one value for each.
+    fn check_evaluation(&self, shape: &[usize], reading: Reading) -> Result<()> {
+        let (values, per) = match self.recipe {
+            Recipe::Batch(_) => (reading.samples.saturating_mul(reading.positions), "channel"),
+            Recipe::Instance(_) if reading.samples > 0 => (reading.positions, "channel of each sample"),
+            _ => return Ok(()),
+        };
+        if values != 1 || self.contents.shape.contains(&0) {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            argument: "input",
+            got: shape.to_vec(),
+            expected: format!(
+                "more than one value per {per}, since evaluation without running estimates (track_running_stats is \
+                 false) uses the input's own statistics"
+            ),
+        })
+    }
+}
