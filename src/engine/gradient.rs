@@ -31,6 +31,32 @@ pub struct Gradients {
     pub bias: Option<Tensor>,
 }
 
+impl Upstream<'_> {
+    pub(super) fn check(&self, input: &Tensor) -> Result<()> {
+        check_shape("grad_output", self.output, input)?;
+        self.sum.map_or(Ok(()), |sum| check_shape("grad_sum", sum, input))
+    }
+}
+
+impl Gradients {
+    /// Values with the shapes of what they belong to.
+    pub(super) fn shaped(
+        values: plan::Gradients,
+        input: &[usize],
+        weight: Option<Vec<usize>>,
+        bias: Option<Vec<usize>>,
+    ) -> Result<Self> {
+        let shaped = |data: Option<_>, shape: Option<Vec<usize>>| {
+            data.zip(shape).map(|(data, shape)| Tensor::new(shape, data)).transpose()
+        };
+        Ok(Self {
+            input: shaped(values.input, Some(input.to_vec()))?,
+            weight: shaped(values.weight, weight)?,
+            bias: shaped(values.bias, bias)?,
+        })
+    }
+}
+
 impl Engine {
     /// The gradients of what [`forward_saving`](Self::forward_saving) computed: of everything, or of what is `wanted`.
     ///
@@ -83,10 +109,7 @@ impl Engine {
         wanted: impl Into<Option<Wanted>>,
     ) -> Result<Gradients> {
         let upstream = upstream.into();
-        check_shape("grad_output", upstream.output, input)?;
-        if let Some(sum) = upstream.sum {
-            check_shape("grad_sum", sum, input)?;
-        }
+        upstream.check(input)?;
         let plan = norm.lower(&parameters.operands(input))?;
         let wanted = wanted.into().unwrap_or_else(|| Wanted::all(&plan));
         let arguments = GradientArguments {
@@ -98,14 +121,8 @@ impl Engine {
             bias: parameters.bias.map(Tensor::data),
         };
         let gradients = self.execute_backward(&plan, &arguments, wanted).await?;
-        let shaped = |data: Option<_>, like: Option<&Tensor>| {
-            data.zip(like).map(|(data, like)| Tensor::new(like.shape(), data)).transpose()
-        };
-        Ok(Gradients {
-            input: shaped(gradients.input, Some(input))?,
-            weight: shaped(gradients.weight, parameters.weight)?,
-            bias: shaped(gradients.bias, parameters.bias)?,
-        })
+        let shape = |parameter: Option<&Tensor>| parameter.map(|parameter| parameter.shape().to_vec());
+        Gradients::shaped(gradients, input.shape(), shape(parameters.weight), shape(parameters.bias))
     }
 
     /// Executes the backward pass of a plan on host tensors.
@@ -120,8 +137,20 @@ impl Engine {
         arguments: &GradientArguments<'_>,
         wanted: Wanted,
     ) -> Result<plan::Gradients> {
-        wanted.check(plan)?;
         arguments.check(plan)?;
+        self.execute_backward_held(plan, arguments, None, wanted).await
+    }
+
+    /// As [`execute_backward`](Self::execute_backward); weight and bias are those that are held on the device, if
+    /// something is.
+    pub(crate) async fn execute_backward_held(
+        &self,
+        plan: &Plan,
+        arguments: &GradientArguments<'_>,
+        held: Option<&gpu::Held>,
+        wanted: Wanted,
+    ) -> Result<plan::Gradients> {
+        wanted.check(plan)?;
         let mut gradients = plan::Gradients::zeros(plan, wanted);
         match &self.backend {
             Backend::Reference => reference::backward(plan, arguments, &mut gradients)?,
@@ -129,7 +158,7 @@ impl Engine {
             Backend::Gpu { gpu, queue } => {
                 let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some());
                 let prepared = gpu.prepare_backward(plan, wanted, &options)?;
-                gpu::readback::backward(&prepared, queue, arguments, &mut gradients).await?;
+                gpu::readback::backward(&prepared, queue, arguments, held, &mut gradients).await?;
             }
         }
         Ok(gradients)

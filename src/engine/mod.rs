@@ -2,6 +2,7 @@
 
 mod choice;
 mod gradient;
+mod held;
 mod reference;
 
 pub use choice::Choice;
@@ -301,6 +302,19 @@ impl Engine {
         if let Some(input) = input {
             check_tensor("input", input, plan)?;
         }
+        self.execute_held(plan, input, arguments, None, output).await
+    }
+
+    /// As [`execute`](Self::execute), checked; weight, bias and running estimates are those that are held on the
+    /// device, if something is.
+    async fn execute_held(
+        &self,
+        plan: &Plan,
+        input: Option<&Data>,
+        arguments: &mut Arguments<'_>,
+        held: Option<&mut gpu::Held>,
+        output: &mut Data,
+    ) -> Result<()> {
         match &self.backend {
             Backend::Reference => reference::execute(plan, input, arguments, output),
             Backend::Cpu => {
@@ -310,7 +324,7 @@ impl Engine {
             Backend::Gpu { gpu, queue } => {
                 let options = self.options.in_place(input.is_none()).save_statistics(arguments.statistics.is_some());
                 let prepared = gpu.prepare(plan, &options)?;
-                gpu::readback::execute(&prepared, queue, input, arguments, output).await
+                gpu::readback::execute(&prepared, queue, input, arguments, held, output).await
             }
         }
     }

@@ -4,8 +4,8 @@
 //! groups fit registers        resident_gradient ─ collect ─ parameters
 //! cells lie within groups     sums of cells ─┬─ collect ─ parameters
 //!                                            └─ collect ─ sums of groups ─ gradient
-//! cells lie across groups     sums of groups ─ gradient;  sums of cells ─ collect ─ parameters
-//! statistics are given        gradient;  sums of cells ─ collect ─ parameters
+//! cells lie across groups     sums of cells ─ collect ─ parameters;  sums of groups ─ gradient
+//! statistics are given        sums of cells ─ collect ─ parameters;  gradient
 //! ```
 
 use super::boxes::{Box4, levels};
@@ -59,7 +59,7 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
                 }
             }
         }
-        _ if matches!(plan.affine.cells.nesting, Nesting::Across(_)) || !wanted.parameters() => {
+        _ if !planner.sums_of_cells_serve_groups(wanted) => {
             planner.parameters_alone(wanted)?;
             for chunk in planner.backward_chunks(1)? {
                 planner.sum(planner.ground(), own_statistics(plan.view), true, &chunk, Pool::Groups)?;
@@ -136,6 +136,13 @@ impl Planner<'_> {
             self.parameters_of_carry(wanted);
         }
         Ok(())
+    }
+
+    /// Whether sums over cells give those over groups: where cells lie within groups, and the weight meets the same
+    /// normalized values, unrounded, that variance moves with.
+    fn sums_of_cells_serve_groups(&self, wanted: Wanted) -> bool {
+        let nested = !matches!(self.plan.affine.cells.nesting, Nesting::Across(_));
+        nested && wanted.parameters() && !self.plan.rounds_normalized()
     }
 
     /// What the resident kernel can add up for the parameters on its way.

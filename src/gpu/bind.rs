@@ -64,7 +64,8 @@ impl Prepared {
         };
         let (tensor, any) = (plan.tensor_bytes(), self.options.offset_alignment);
         let parameter = |dtype: Option<Dtype>| (plan.affine.map.len * dtype.map_or(0, Dtype::size)) as u64;
-        let statistics = 16 * plan.view.statistics() as u64;
+        // An empty tensor has none, however many groups its other axes make.
+        let statistics = if tensor == 0 { 0 } else { 16 * plan.view.statistics() as u64 };
         add(Role::Input, tensor, any, false, false);
         if plan.affine.weight.is_some() {
             add(Role::Weight, parameter(plan.affine.weight), any, false, false);

@@ -3,19 +3,22 @@
 use super::bind::Bound;
 use super::buffers::Buffers;
 use super::device::scoped;
+use super::held::Held;
 use super::pipelines::Gpu;
 use super::prepare::Prepared;
 use crate::error::{Error, Result};
-use crate::plan::{Arguments, GradientArguments, Gradients, RunningStatistics, Statistics};
+use crate::plan::{Arguments, GradientArguments, Gradients, Statistics};
 use crate::tensor::Data;
 use wgpu::BufferUsages;
 
-/// Executes a prepared plan on host tensors; `input` is `None` to run in place of `output`.
+/// Executes a prepared plan on host tensors; `input` is `None` to run in place of `output`. What is `held` on the
+/// device is used there, and running estimates are moved there.
 pub(crate) async fn execute(
     prepared: &Prepared,
     queue: &wgpu::Queue,
     input: Option<&Data>,
     arguments: &mut Arguments<'_>,
+    mut held: Option<&mut Held>,
     output: &mut Data,
 ) -> Result<()> {
     let plan = prepared.plan();
@@ -28,17 +31,22 @@ pub(crate) async fn execute(
     let bytes = output.bytes().len() as u64;
     let other = input.map(|_| allocate(gpu, "output", bytes, kept)).transpose()?;
     let result = other.as_ref().unwrap_or(&tensor);
-    let weight = upload_some(gpu, "weight", arguments.weight)?;
-    let bias = upload_some(gpu, "bias", arguments.bias)?;
+    let (weight, bias) = parameters(gpu, (arguments.weight, arguments.bias), held.as_deref())?;
     let residual = upload_some(gpu, "residual", arguments.residual)?;
     let sum = residual.as_ref().map(|_| allocate(gpu, "sum", bytes, kept)).transpose()?;
     let saved = 16 * plan.view().statistics();
     let statistics =
         arguments.statistics.as_ref().map(|_| allocate(gpu, "statistics", saved as u64, kept)).transpose()?;
-    let running = match (&arguments.running, plan.running_len()) {
-        (Some(running), Some(_)) => Some(Running::upload(gpu, running)?),
-        _ => None,
-    };
+    let mut own = None;
+    if let (Some(running), Some(_)) = (&arguments.running, plan.running_len()) {
+        let mut uploaded = Held::new(gpu, queue);
+        uploaded.set_running(running)?;
+        own = Some(uploaded);
+    }
+    if let (Some(held), Some(_)) = (&mut held, plan.running_update()) {
+        held.unshare()?;
+    }
+    let estimates = own.as_ref().or(held.as_deref()).and_then(Held::running_buffers);
 
     let mut buffers = Buffers::new(tensor.slice(..), result.slice(..));
     if let Some(weight) = &weight {
@@ -53,7 +61,7 @@ pub(crate) async fn execute(
     if let Some(statistics) = &statistics {
         buffers = buffers.statistics(statistics.slice(..));
     }
-    if let Some(running) = &running {
+    if let Some(running) = estimates {
         buffers = buffers.running(running.mean.slice(..), running.var.slice(..));
         if plan.running_update().is_some_and(|u| u.counter) {
             buffers = buffers.num_batches_tracked(running.counter.slice(..));
@@ -70,10 +78,10 @@ pub(crate) async fn execute(
         reads.add(statistics, saved)?;
     }
     let update = plan.running_update();
-    if let (Some(running), Some(_)) = (&running, update) {
-        reads.add(&running.mean, running.len * 4)?;
-        reads.add(&running.var, running.len * 4)?;
-        reads.add(&running.counter, 8)?;
+    if let (Some(running), Some(uploaded), Some(_)) = (&arguments.running, estimates, update) {
+        reads.add(&uploaded.mean, running.mean.len() * 4)?;
+        reads.add(&uploaded.var, running.var.len() * 4)?;
+        reads.add(&uploaded.counter, 8)?;
     }
     let mut mapped = reads.after(queue, &bound).await?.into_iter();
     let mut next = || mapped.next().unwrap_or_default();
@@ -101,6 +109,7 @@ pub(crate) async fn backward(
     prepared: &Prepared,
     queue: &wgpu::Queue,
     arguments: &GradientArguments<'_>,
+    held: Option<&Held>,
     gradients: &mut Gradients,
 ) -> Result<()> {
     if prepared.plan().view().elements() == 0 {
@@ -111,8 +120,7 @@ pub(crate) async fn backward(
     let input = upload(gpu, "input", arguments.input.bytes(), none)?;
     let grad_output = upload(gpu, "grad_output", arguments.grad_output.bytes(), none)?;
     let statistics = upload(gpu, "statistics", bytemuck::cast_slice(&entries_of(arguments.statistics)), none)?;
-    let weight = upload_some(gpu, "weight", arguments.weight)?;
-    let bias = upload_some(gpu, "bias", arguments.bias)?;
+    let (weight, bias) = parameters(gpu, (arguments.weight, arguments.bias), held)?;
     let grad_sum = upload_some(gpu, "grad_sum", arguments.grad_sum)?;
     let mut buffers = Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..));
     if let Some(weight) = &weight {
@@ -175,51 +183,45 @@ fn copy(from: &[u8], into: &mut [u8]) {
     into.copy_from_slice(&from[..into.len()]);
 }
 
-struct Running {
-    mean: wgpu::Buffer,
-    var: wgpu::Buffer,
-    counter: wgpu::Buffer,
-    len: usize,
-}
-
-impl Running {
-    fn upload(gpu: &Gpu, running: &RunningStatistics) -> Result<Self> {
-        let counter = running.num_batches_tracked.unwrap_or(0);
-        Ok(Self {
-            mean: upload(gpu, "running_mean", bytemuck::cast_slice(&running.mean), BufferUsages::COPY_SRC)?,
-            var: upload(gpu, "running_var", bytemuck::cast_slice(&running.var), BufferUsages::COPY_SRC)?,
-            counter: upload(gpu, "num_batches_tracked", bytemuck::bytes_of(&counter), BufferUsages::COPY_SRC)?,
-            len: running.mean.len(),
-        })
-    }
-}
-
 /// Copies that the host can read.
-struct Reads<'a> {
+pub(super) struct Reads<'a> {
     gpu: &'a Gpu,
     /// Of each what it is a copy of, and where that goes.
     copies: Vec<(wgpu::Buffer, wgpu::Buffer)>,
 }
 
 impl<'a> Reads<'a> {
-    fn new(gpu: &'a Gpu) -> Self {
+    pub(super) fn new(gpu: &'a Gpu) -> Self {
         Self { gpu, copies: Vec::new() }
     }
 
-    fn add(&mut self, source: &wgpu::Buffer, bytes: usize) -> Result<()> {
+    pub(super) fn add(&mut self, source: &wgpu::Buffer, bytes: usize) -> Result<()> {
         let size = (bytes as u64).next_multiple_of(4);
         let staging = create(self.gpu, "readback", size, BufferUsages::MAP_READ | BufferUsages::COPY_DST, false)?;
         self.copies.push((source.clone(), staging));
         Ok(())
     }
 
+    /// The bytes of each buffer as they are.
+    pub(super) async fn now(&self, queue: &wgpu::Queue) -> Result<Vec<Vec<u8>>> {
+        self.recorded(queue, |_| ()).await
+    }
+
     /// Submits what was bound, and the bytes of each buffer afterwards.
     async fn after(&self, queue: &wgpu::Queue, bound: &Bound) -> Result<Vec<Vec<u8>>> {
+        self.recorded(queue, |encoder| bound.record_pass(encoder)).await
+    }
+
+    async fn recorded(
+        &self,
+        queue: &wgpu::Queue,
+        record: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<Vec<Vec<u8>>> {
         let device = self.gpu.device();
         scoped(device, || {
             let label = Some("wgpu-norm");
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-            bound.record_pass(&mut encoder);
+            record(&mut encoder);
             for (source, staging) in &self.copies {
                 encoder.copy_buffer_to_buffer(source, 0, staging, 0, staging.size());
             }
@@ -227,6 +229,18 @@ impl<'a> Reads<'a> {
         })
         .map_err(Error::Device)?;
         map(device, &self.copies).await
+    }
+}
+
+/// Weight and bias: what is held on the device, or uploaded.
+fn parameters(
+    gpu: &Gpu,
+    (weight, bias): (Option<&Data>, Option<&Data>),
+    held: Option<&Held>,
+) -> Result<(Option<wgpu::Buffer>, Option<wgpu::Buffer>)> {
+    match held {
+        Some(held) => Ok((held.weight_buffer(), held.bias_buffer())),
+        None => Ok((upload_some(gpu, "weight", weight)?, upload_some(gpu, "bias", bias)?)),
     }
 }
 
@@ -238,7 +252,7 @@ fn allocate(gpu: &Gpu, argument: &'static str, bytes: u64, usage: BufferUsages) 
     create(gpu, argument, bytes.next_multiple_of(4), usage | BufferUsages::STORAGE, false)
 }
 
-fn upload(gpu: &Gpu, argument: &'static str, bytes: &[u8], usage: BufferUsages) -> Result<wgpu::Buffer> {
+pub(super) fn upload(gpu: &Gpu, argument: &'static str, bytes: &[u8], usage: BufferUsages) -> Result<wgpu::Buffer> {
     let size = (bytes.len() as u64).next_multiple_of(4).max(4);
     let buffer = create(gpu, argument, size, usage | BufferUsages::STORAGE, true)?;
     match buffer.slice(..).get_mapped_range_mut() {

@@ -67,7 +67,8 @@ use state::{Contents, Name, State};
 
 /// A norm with its state, on an engine.
 ///
-/// New layers are in training, as in PyTorch. A clone has a state of its own.
+/// New layers are in training, as in PyTorch. Where the engine is a GPU, parameters and running estimates lie in its
+/// memory, and training moves the estimates there. A clone has a state of its own.
 #[derive(Debug, Clone)]
 pub struct Layer {
     engine: Engine,
@@ -94,7 +95,7 @@ impl Layer {
     /// When an option makes no sense, or there is no memory for the state.
     pub fn new(engine: &Engine, description: impl TryInto<Description, Error = Error>) -> Result<Self> {
         let description = description.try_into()?;
-        let state = State::new(&description.contents)?;
+        let state = State::new(&description.contents, engine)?;
         Ok(Self { engine: engine.clone(), description, state, training: true, frozen: false })
     }
 
@@ -120,6 +121,7 @@ impl Layer {
     ///
     /// When a device fails; the layer then stays where it is.
     pub fn to(&mut self, engine: &Engine) -> Result<&mut Self> {
+        self.state.to(engine)?;
         self.engine = engine.clone();
         Ok(self)
     }
@@ -176,7 +178,7 @@ impl Layer {
     /// When there is no memory for it, or the device fails.
     pub fn reset_parameters(&mut self) -> Result<()> {
         self.reset_running_stats()?;
-        self.state.reset(&self.description.contents, &Name::PARAMETERS)
+        self.state.reset(&Name::PARAMETERS)
     }
 
     /// Sets the running estimates to what they were in the beginning, where there are any.
@@ -185,7 +187,7 @@ impl Layer {
     ///
     /// When there is no memory for it, or the device fails.
     pub fn reset_running_stats(&mut self) -> Result<()> {
-        self.state.reset(&self.description.contents, &Name::RUNNING)
+        self.state.reset(&Name::RUNNING)
     }
 
     /// PyTorch's names for what the layer remembers, in its order.
@@ -222,7 +224,8 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When the layer has no tensor of this name, or one of another shape or storage type.
+    /// When the layer has no tensor of this name, or one of another shape or storage type; and when the device fails.
+    /// The state is then as it was.
     pub fn set(&mut self, name: &str, tensor: Tensor) -> Result<()> {
         let own = self.tensor_named(name)?;
         let spec = self.contents().spec(own).ok_or_else(|| self.no_tensor(name))?;
@@ -234,8 +237,7 @@ impl Layer {
             let expected = spec.dtype.to_string();
             return Err(Error::Dtype { argument: own.as_str(), got: tensor.dtype(), expected });
         }
-        self.state.set(own, Entry::Tensor(tensor));
-        Ok(())
+        self.state.set(vec![(own, Entry::Tensor(tensor))])
     }
 
     fn tensor_named(&self, name: &str) -> Result<Name> {
@@ -271,7 +273,6 @@ impl Layer {
             let reason = "the layer keeps no running estimates";
             return Err(Error::Unexpected { argument: "num_batches_tracked", reason });
         }
-        self.state.set(Name::NumBatchesTracked, Entry::Counter(batches));
-        Ok(())
+        self.state.set(vec![(Name::NumBatchesTracked, Entry::Counter(batches))])
     }
 }

@@ -4,7 +4,8 @@ use super::entry::Entry;
 use super::input::Input;
 use crate::engine::{Engine, Forward, Gradients, Parameters, Upstream};
 use crate::error::{Error, Result};
-use crate::norm::Norm;
+use crate::gpu::Held;
+use crate::norm::{Norm, Operands, Running};
 use crate::plan::{RunningStatistics, Statistics, Wanted};
 use crate::tensor::{Data, Dtype, Spec, Tensor, count};
 use half::{bf16, f16};
@@ -87,64 +88,93 @@ impl Contents {
 /// Parameters, running estimates and their counter.
 #[derive(Debug, Clone)]
 pub(super) struct State {
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
-    running: Option<RunningStatistics>,
+    contents: Contents,
+    place: Place,
     /// How often weight or bias were replaced.
     revision: u64,
 }
 
+/// Where they lie.
+#[derive(Debug, Clone)]
+enum Place {
+    Host(Values),
+    /// In buffers of a GPU's, where training moves the running estimates without reading them back.
+    Device(Held),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Values {
+    weight: Option<Data>,
+    bias: Option<Data>,
+    running: Option<RunningStatistics>,
+}
+
 impl State {
-    /// PyTorch's initial state.
-    pub(super) fn new(contents: &Contents) -> Result<Self> {
-        let mut state = Self { weight: None, bias: None, running: None, revision: 0 };
+    /// PyTorch's initial state, where the engine computes.
+    pub(super) fn new(contents: &Contents, engine: &Engine) -> Result<Self> {
+        let place = Place::of(Values::default(), engine)?;
+        let mut state = Self { contents: contents.clone(), place, revision: 0 };
         let names: Vec<Name> = contents.names().collect();
-        state.reset(contents, &names)?;
+        state.reset(&names)?;
         Ok(state)
     }
 
-    /// Sets these to PyTorch's initial values, as far as they are there.
-    pub(super) fn reset(&mut self, contents: &Contents, names: &[Name]) -> Result<()> {
-        for name in contents.names().filter(|name| names.contains(name)) {
-            self.set(name, contents.initial(name)?);
-        }
+    /// Moves everything to another engine; on failure it stays where it is.
+    pub(super) fn to(&mut self, engine: &Engine) -> Result<()> {
+        self.place = Place::of(self.place.values()?, engine)?;
         Ok(())
+    }
+
+    /// Sets these to PyTorch's initial values, as far as they are there.
+    pub(super) fn reset(&mut self, names: &[Name]) -> Result<()> {
+        let own = self.contents.names().filter(|name| names.contains(name));
+        let entries = own.map(|name| Ok((name, self.contents.initial(name)?))).collect::<Result<_>>()?;
+        self.set(entries)
     }
 
     /// A copy of a value, if it is there.
     pub(super) fn get(&self, name: Name) -> Result<Option<Entry>> {
-        let estimate = |values: fn(&RunningStatistics) -> &Vec<f32>| {
-            let tensor = |r| Tensor::from_f32([values(r).len()], values(r).clone());
-            Ok(self.running.as_ref().map(tensor).transpose()?.map(Entry::Tensor))
-        };
-        match name {
-            Name::Weight => Ok(self.weight.clone().map(Entry::Tensor)),
-            Name::Bias => Ok(self.bias.clone().map(Entry::Tensor)),
-            Name::RunningMean => estimate(|r| &r.mean),
-            Name::RunningVar => estimate(|r| &r.var),
+        let estimate = |values: Vec<f32>| Tensor::from_f32([values.len()], values);
+        let tensor = match name {
+            Name::Weight => self.place.weight()?.map(|data| self.shaped(data)).transpose()?,
+            Name::Bias => self.place.bias()?.map(|data| self.shaped(data)).transpose()?,
+            Name::RunningMean => self.place.running()?.map(|r| estimate(r.mean)).transpose()?,
+            Name::RunningVar => self.place.running()?.map(|r| estimate(r.var)).transpose()?,
             Name::NumBatchesTracked => {
-                Ok(self.running.as_ref().and_then(|r| r.num_batches_tracked).map(Entry::Counter))
+                return Ok(self.place.running()?.and_then(|r| r.num_batches_tracked).map(Entry::Counter));
+            }
+        };
+        Ok(tensor.map(Entry::Tensor))
+    }
+
+    fn shaped(&self, data: Data) -> Result<Tensor> {
+        Tensor::new(self.contents.shape.clone(), data)
+    }
+
+    /// Replaces values, all of them or, where the device fails, none; the caller has checked that kinds, shapes and
+    /// types are right.
+    pub(super) fn set(&mut self, entries: Vec<(Name, Entry)>) -> Result<()> {
+        let parameters = entries.iter().filter(|(name, _)| Name::PARAMETERS.contains(name)).count();
+        let mut next = self.place.clone();
+        let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
+        let mut running =
+            if estimates { self.place.running()?.unwrap_or_else(nothing_tracked) } else { nothing_tracked() };
+        for (name, entry) in entries {
+            match (name, entry) {
+                (Name::Weight, Entry::Tensor(tensor)) => next.set_weight(tensor.into_data())?,
+                (Name::Bias, Entry::Tensor(tensor)) => next.set_bias(tensor.into_data())?,
+                (Name::RunningMean, Entry::Tensor(tensor)) => running.mean = tensor.data().to_f32(),
+                (Name::RunningVar, Entry::Tensor(tensor)) => running.var = tensor.data().to_f32(),
+                (Name::NumBatchesTracked, Entry::Counter(n)) => running.num_batches_tracked = Some(n),
+                (name, entry) => debug_assert!(false, "{name:?} is no {entry:?}"),
             }
         }
-    }
-
-    /// Replaces a value; the caller has checked that its kind, shape and type are right.
-    pub(super) fn set(&mut self, name: Name, entry: Entry) {
-        match (name, entry) {
-            (Name::Weight, Entry::Tensor(tensor)) => self.weight = Some(tensor),
-            (Name::Bias, Entry::Tensor(tensor)) => self.bias = Some(tensor),
-            (Name::RunningMean, Entry::Tensor(tensor)) => self.estimates().mean = tensor.data().to_f32(),
-            (Name::RunningVar, Entry::Tensor(tensor)) => self.estimates().var = tensor.data().to_f32(),
-            (Name::NumBatchesTracked, Entry::Counter(n)) => self.estimates().num_batches_tracked = Some(n),
-            (name, entry) => debug_assert!(false, "{name:?} is no {entry:?}"),
+        if estimates {
+            next.set_running(running)?;
         }
-        if Name::PARAMETERS.contains(&name) {
-            self.revision = self.revision.wrapping_add(1);
-        }
-    }
-
-    fn estimates(&mut self) -> &mut RunningStatistics {
-        self.running.get_or_insert_with(|| RunningStatistics { mean: vec![], var: vec![], num_batches_tracked: None })
+        self.place = next;
+        self.revision = self.revision.wrapping_add(parameters as u64);
+        Ok(())
     }
 
     /// A number that changes with weight and bias.
@@ -160,10 +190,18 @@ impl State {
         input: Input<'_>,
         saved: bool,
     ) -> Result<Forward> {
+        let values = match &mut self.place {
+            Place::Host(values) => values,
+            Place::Device(held) => {
+                let operands = self.contents.operands(input, held.running_len());
+                return engine.forward_held(norm, &operands, (input.tensor, input.residual), held, saved).await;
+            }
+        };
+        let [weight, bias] = values.tensors(&self.contents)?;
         let mut parameters = Parameters {
-            weight: self.weight.as_ref(),
-            bias: self.bias.as_ref(),
-            running: self.running.as_mut(),
+            weight: weight.as_ref(),
+            bias: bias.as_ref(),
+            running: values.running.as_mut(),
             residual: input.residual,
         };
         if saved {
@@ -183,15 +221,112 @@ impl State {
         statistics: &Statistics,
         wanted: Wanted,
     ) -> Result<Gradients> {
+        let values = match &self.place {
+            Place::Host(values) => values,
+            Place::Device(held) => {
+                let operands = self.contents.operands(input, held.running_len());
+                let kept = (held, statistics);
+                return engine.backward_held(norm, &operands, input.tensor, upstream, kept, wanted).await;
+            }
+        };
         // The engine takes what it may update; a backward pass reads no more of it than its length.
-        let mut running = self.running.clone();
+        let mut running = values.running.clone();
+        let [weight, bias] = values.tensors(&self.contents)?;
         let parameters = Parameters {
-            weight: self.weight.as_ref(),
-            bias: self.bias.as_ref(),
+            weight: weight.as_ref(),
+            bias: bias.as_ref(),
             running: running.as_mut(),
             residual: input.residual,
         };
         engine.backward_async(norm, input.tensor, upstream, statistics, &parameters, wanted).await
+    }
+}
+
+impl Contents {
+    /// The operands of a call; `running` are the channels of the running estimates and whether batches are counted.
+    fn operands(&self, input: Input<'_>, running: Option<(usize, bool)>) -> Operands {
+        let parameter = || Spec::new(self.shape.clone(), self.dtype);
+        Operands {
+            input: input.tensor.spec(),
+            weight: self.weight.map(|_| parameter()),
+            bias: self.bias.then(parameter),
+            running: running.map(|(channels, counter)| Running { mean: channels, var: channels, counter }),
+            residual: input.residual.map(Tensor::spec),
+        }
+    }
+}
+
+fn nothing_tracked() -> RunningStatistics {
+    RunningStatistics { mean: vec![], var: vec![], num_batches_tracked: None }
+}
+
+impl Values {
+    /// Weight and bias with their shapes.
+    fn tensors(&self, contents: &Contents) -> Result<[Option<Tensor>; 2]> {
+        let shaped = |data: &Option<Data>| {
+            data.as_ref().map(|data| Tensor::new(contents.shape.clone(), data.clone())).transpose()
+        };
+        Ok([shaped(&self.weight)?, shaped(&self.bias)?])
+    }
+}
+
+impl Place {
+    /// Values where the engine computes.
+    fn of(values: Values, engine: &Engine) -> Result<Self> {
+        let Some(mut held) = engine.device_state() else { return Ok(Self::Host(values)) };
+        values.weight.iter().try_for_each(|data| held.set_weight(data))?;
+        values.bias.iter().try_for_each(|data| held.set_bias(data))?;
+        values.running.iter().try_for_each(|running| held.set_running(running))?;
+        Ok(Self::Device(held))
+    }
+
+    fn values(&self) -> Result<Values> {
+        Ok(Values { weight: self.weight()?, bias: self.bias()?, running: self.running()? })
+    }
+
+    fn weight(&self) -> Result<Option<Data>> {
+        match self {
+            Self::Host(values) => Ok(values.weight.clone()),
+            Self::Device(held) => pollster::block_on(held.weight()),
+        }
+    }
+
+    fn bias(&self) -> Result<Option<Data>> {
+        match self {
+            Self::Host(values) => Ok(values.bias.clone()),
+            Self::Device(held) => pollster::block_on(held.bias()),
+        }
+    }
+
+    fn running(&self) -> Result<Option<RunningStatistics>> {
+        match self {
+            Self::Host(values) => Ok(values.running.clone()),
+            Self::Device(held) => pollster::block_on(held.running()),
+        }
+    }
+
+    fn set_weight(&mut self, data: Data) -> Result<()> {
+        match self {
+            Self::Host(values) => values.weight = Some(data),
+            Self::Device(held) => held.set_weight(&data)?,
+        }
+        Ok(())
+    }
+
+    fn set_bias(&mut self, data: Data) -> Result<()> {
+        match self {
+            Self::Host(values) => values.bias = Some(data),
+            Self::Device(held) => held.set_bias(&data)?,
+        }
+        Ok(())
+    }
+
+    fn set_running(&mut self, running: RunningStatistics) -> Result<()> {
+        match self {
+            Self::Host(values) => values.running = Some(running),
+            Self::Device(held) => held.set_running(&running)?,
+        }
+        Ok(())
     }
 }
 

@@ -68,9 +68,7 @@ impl Layer {
         load.read(self, source);
         load.check_rest(self, source);
         let (entries, keys) = load.finish(&self.description.class)?;
-        for (name, entry) in entries {
-            self.state.set(name, entry);
-        }
+        self.state.set(entries)?;
         Ok(keys)
     }
 }

@@ -187,3 +187,18 @@ fn a_tensor_in_many_pieces_has_the_same_gradients() {
     let samples: Vec<Sample> = samples(Epilogue::default(), 0.0, &Dtype::ALL).into_iter().filter(small).collect();
     assert_all_ways(&samples, &rigs);
 }
+
+#[test]
+fn a_hundred_thousand_rows_have_gradients() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let on = |norm: &dyn Norm, shape: &[usize], parameters: usize| {
+        let operands = Operands::new(spec(shape)).weight(spec(&[parameters])).bias(spec(&[parameters]));
+        Sample::new(norm, &operands, 0.0)
+    };
+    let samples = [
+        on(&LayerNorm::new([6]), &[100_000, 6], 6),
+        on(&BatchNorm::new(), &[100_000, 3], 3),
+        on(&InstanceNorm::new(), &[50_000, 2, 3], 2),
+    ];
+    assert_all_ways(&samples, &rigs());
+}

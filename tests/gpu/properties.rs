@@ -1,13 +1,14 @@
 //! Random shapes, types, layouts, offsets and options: the CPU and every strategy against the f64 reference.
 
-use crate::rig::{Call, Rig, rigs};
+use crate::gradient_sample::GradientSample;
+use crate::rig::{BackwardCall, Call, Rig, rigs};
 use crate::sample::Sample;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use wgpu_norm::gpu::{Options, Strategy as Way};
-use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
-use wgpu_norm::plan::{Arguments, Momentum};
-use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec};
+use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use wgpu_norm::plan::{Activation, Arguments, Epilogue, Momentum};
+use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec, Wanted};
 
 /// Units of the roundoff of f32 that an element may be off; see `Sample::expected`.
 const UNITS: f64 = 16.0;
@@ -100,62 +101,129 @@ fn options() -> impl Strategy<Value = (Options, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn every_executor_agrees_with_the_reference(
         drawn in prop_oneof![row_norm(), channel_norm()],
         dtype in prop::sample::select(Dtype::ALL.to_vec()),
         wide_parameters in any::<bool>(),
-        (weight, bias) in (any::<bool>(), any::<bool>()),
+        (weight, bias, residual, per_sample) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        epilogue in epilogue(),
         shift in prop::sample::select(vec![0.0, 100.0]),
         (options, offset) in options(),
     ) {
         let spec = |shape: &[usize], dtype| Spec::new(shape, dtype);
         let stored = if wide_parameters { Dtype::F32 } else { dtype };
+        let norm = Fused { norm: drawn.norm, epilogue };
         let mut operands = Operands::new(spec(&drawn.shape, dtype));
-        operands.weight = weight.then(|| spec(&drawn.parameters, stored));
-        operands.bias = bias.then(|| spec(&drawn.parameters, stored));
+        operands.residual = residual.then(|| spec(&drawn.shape, dtype));
         if drawn.running {
             operands = operands.running(drawn.parameters[0], true);
         }
-        let sample = Sample::new(&*drawn.norm, &operands, shift);
-        let expected = sample.expected(UNITS);
-
-        let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");
-        let mut output = if options.in_place { sample.input.clone() } else { Data::zeros(dtype, sample.input.len()) };
-        let mut running = sample.running.clone();
-        let mut arguments =
-            Arguments { weight: sample.weight.as_ref(), bias: sample.bias.as_ref(), running: running.as_mut(), ..Arguments::default() };
-        let input = (!options.in_place).then_some(&sample.input);
-        pollster::block_on(cpu.execute(&sample.plan, input, &mut arguments, &mut output)).expect("runs");
-        let verdict = expected.worst(&output).and_then(|_| expected.worst_running(running.as_ref()));
-        prop_assert!(verdict.is_ok(), "cpu: {:?} {verdict:?}", sample.plan);
-
-            for rig in RIGS.iter() {
-                for way in Way::ALL {
-                    if way.supports(&sample.plan, &rig.capabilities(&options)).is_err() {
-                        continue;
-                    }
-                    let call = Call {
-                        plan: &sample.plan,
-                        options: options.strategy(way),
-                        input: sample.input.clone(),
-                        weight: sample.weight.clone(),
-                        bias: sample.bias.clone(),
-                        running: sample.running.clone(),
-residual: sample.residual.clone(),
-                        offset,
-                    };
-                    let outcome = rig.run(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;
-                    let verdict = expected
-                        .worst(&outcome.output)
-                        .and_then(|_| expected.worst_running(outcome.running.as_ref()));
-                    prop_assert!(verdict.is_ok(), "{} {way}: {:?} {verdict:?}", rig.name, sample.plan);
-                }
-            }
+        let with_parameters = |shape: &[usize]| Operands {
+            weight: weight.then(|| spec(shape, stored)),
+            bias: bias.then(|| spec(shape, stored)),
+            ..operands.clone()
+        };
+        let rows = with_parameters(&[&drawn.shape[..1], &drawn.parameters].concat());
+        // Not every norm has samples to give a row of parameters each.
+        let operands = if per_sample && norm.lower(&rows).is_ok() { rows } else { with_parameters(&drawn.parameters) };
+        let sample = Sample::new(&norm, &operands, shift);
+        forward_agrees(&sample, options, offset)?;
+        // A slope jumps at 0, so the least error of its argument may change it altogether.
+        if epilogue.activation != Some(Activation::Relu) {
+            backward_agrees(&GradientSample::new(&sample), options, offset)?;
+        }
     }
 }
+
+fn epilogue() -> impl Strategy<Value = Epilogue> {
+    let activation = prop_oneof![2 => Just(None), 1 => prop::sample::select(Activation::ALL.to_vec()).prop_map(Some)];
+    (activation, any::<bool>(), any::<bool>()).prop_map(|(activation, zero_centred_weight, rounds_normalized)| {
+        Epilogue { activation, zero_centred_weight, rounds_normalized }
+    })
+}
+
+fn forward_agrees(sample: &Sample, options: Options, offset: u64) -> Result<(), TestCaseError> {
+    let expected = sample.expected(UNITS);
+    let zeros = || Data::zeros(sample.plan.dtype(), sample.input.len());
+    let mut output = if options.in_place { sample.input.clone() } else { zeros() };
+    let (mut running, mut sum) = (sample.running.clone(), sample.residual.as_ref().map(|_| zeros()));
+    let mut arguments = Arguments {
+        weight: sample.weight.as_ref(),
+        bias: sample.bias.as_ref(),
+        running: running.as_mut(),
+        residual: sample.residual.as_ref(),
+        sum: sum.as_mut(),
+        statistics: None,
+    };
+    let input = (!options.in_place).then_some(&sample.input);
+    pollster::block_on(CPU.execute(&sample.plan, input, &mut arguments, &mut output)).expect("runs");
+    let verdict = expected
+        .worst(&output)
+        .and_then(|_| expected.worst_running(running.as_ref()))
+        .and_then(|_| expected.check_sum(sum.as_ref()));
+    prop_assert!(verdict.is_ok(), "cpu: {:?} {verdict:?}", sample.plan);
+    for rig in RIGS.iter() {
+        for way in Way::ALL {
+            if way.supports(&sample.plan, &rig.capabilities(&options)).is_err() {
+                continue;
+            }
+            let call = Call {
+                plan: &sample.plan,
+                options: options.strategy(way),
+                input: sample.input.clone(),
+                weight: sample.weight.clone(),
+                bias: sample.bias.clone(),
+                running: sample.running.clone(),
+                residual: sample.residual.clone(),
+                offset,
+            };
+            let outcome = rig.run(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let verdict = expected
+                .worst(&outcome.output)
+                .and_then(|_| expected.worst_running(outcome.running.as_ref()))
+                .and_then(|_| expected.check_sum(outcome.sum.as_ref()));
+            prop_assert!(verdict.is_ok(), "{} {way}: {:?} {verdict:?}", rig.name, sample.plan);
+        }
+    }
+    Ok(())
+}
+
+fn backward_agrees(sample: &GradientSample, options: Options, offset: u64) -> Result<(), TestCaseError> {
+    let (expected, wanted) = (sample.expected(UNITS), Wanted::all(&sample.plan));
+    let gradients = pollster::block_on(CPU.execute_backward(&sample.plan, &sample.arguments(), wanted)).expect("runs");
+    let verdict = expected.worst(&gradients);
+    prop_assert!(verdict.is_ok(), "cpu: {:?} {verdict:?}", sample.plan);
+    let options = options.grad_sum(sample.grad_sum.is_some());
+    for rig in RIGS.iter() {
+        for way in Way::ALL {
+            if way.supports_backward(&sample.plan, wanted, &rig.capabilities(&options)).is_err() {
+                continue;
+            }
+            let call = BackwardCall {
+                plan: &sample.plan,
+                options: options.strategy(way),
+                wanted,
+                input: sample.input.clone(),
+                grad_output: sample.grad_output.clone(),
+                grad_sum: sample.grad_sum.clone(),
+                statistics: sample.statistics.clone(),
+                weight: sample.weight.clone(),
+                bias: sample.bias.clone(),
+                offset,
+            };
+            let gradients = rig.run_backward(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let verdict = expected.worst(&gradients);
+            prop_assert!(verdict.is_ok(), "{} {way}: {:?} {verdict:?}", rig.name, sample.plan);
+        }
+    }
+    Ok(())
+}
+
+static CPU: LazyLock<Engine> =
+    LazyLock::new(|| pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there"));
 
 /// Devices are dear to make, so the cases of a run share them.
 static RIGS: LazyLock<Vec<Rig>> = LazyLock::new(rigs);

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use wgpu_norm::gpu::{Buffers, Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Momentum;
-use wgpu_norm::{Data, Dtype, RunningStatistics, Spec};
+use wgpu_norm::{Data, Dtype, RunningStatistics, Spec, Wanted};
 
 /// Counts this thread's allocations.
 struct Counting;
@@ -162,5 +162,38 @@ fn what_was_prepared_can_be_asked() {
         let split = rig.gpu.prepare(&plan, &Options::default().strategy(Strategy::Split)).expect("prepares");
         assert_eq!(split.bytes_moved(), 3 * bytes, "two reads, one write");
         assert!(split.scratch_size() > 0 && split.workgroups().len() == 3, "split, merge, apply");
+    }
+}
+
+/// Bytes of the tensors that each pass moves, in reads and writes of one of them: the floors of the design.
+#[test]
+fn passes_move_what_the_design_allows() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let rows = |residual: bool| {
+        let operands = Operands::new(spec(&[64, 384])).weight(spec(&[384])).bias(spec(&[384]));
+        let operands = if residual { operands.residual(spec(&[64, 384])) } else { operands };
+        LayerNorm::new([384]).lower(&operands).expect("fits")
+    };
+    let batch = |training| {
+        let operands = Operands::new(spec(&[16, 64, 28, 28])).weight(spec(&[64])).bias(spec(&[64])).running(64, true);
+        BatchNorm::new().training(training).lower(&operands).expect("fits")
+    };
+    for rig in rigs() {
+        // Forward, backward, and backward of the input alone.
+        for (name, plan, forward, backward, of_input) in [
+            ("one read, one write; x and the gradient read once, one written", rows(false), 2, 3, 3),
+            ("the residual read and the sum written besides", rows(true), 4, 3, 3),
+            ("two reads, one write; two reads of each, one write", batch(true), 3, 5, 5),
+            ("one read, one write; two reads of the gradient, one of x", batch(false), 2, 4, 2),
+        ] {
+            let size = plan.tensor_bytes();
+            let prepared = rig.gpu.prepare(&plan, &Options::default()).expect("prepares");
+            assert_eq!(prepared.bytes_moved(), forward * size, "{}: forward, {name}", rig.name);
+            let all = Wanted::all(&plan);
+            for (wanted, passes) in [(all, backward), (Wanted { weight: false, bias: false, ..all }, of_input)] {
+                let prepared = rig.gpu.prepare_backward(&plan, wanted, &Options::default()).expect("prepares");
+                assert_eq!(prepared.bytes_moved(), passes * size, "{}: {wanted:?}, {name}", rig.name);
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use wgpu_norm::Error;
 use wgpu_norm::gpu::{Buffers, Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Plan;
-use wgpu_norm::{Dtype, Spec};
+use wgpu_norm::{Dtype, Spec, Wanted};
 
 const BYTES: u64 = 8 * 64 * 4;
 
@@ -151,5 +151,54 @@ fn what_shares_a_buffer_without_colliding_is_served() {
         let overlapping = buffers.running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES..BYTES + 256));
         let error = refusal(&rig, &plan, &Options::default(), &overlapping);
         assert_says(&rig, &error, &["running_mean", "running_var", "share a buffer"]);
+    }
+}
+
+#[test]
+fn buffers_of_a_backward_pass_that_do_not_fit_are_named() {
+    for rig in rigs() {
+        let (plan, storage) = (plan(), BufferUsages::STORAGE);
+        let wanted = Wanted::all(&plan);
+        let tensors: Vec<wgpu::Buffer> = (0..3).map(|_| buffer(&rig, BYTES, storage)).collect();
+        let [x, dy, dx] = [0, 1, 2].map(|i| tensors[i].slice(..));
+        let (kept, w, dw) = (buffer(&rig, 128, storage), buffer(&rig, 256, storage), buffer(&rig, 256, storage));
+        let read = Buffers::backward(x, dy, kept.slice(..)).weight(w.slice(..));
+        let good = read.grad_input(dx).grad_weight(dw.slice(..));
+        let prepared = rig.gpu.prepare_backward(&plan, wanted, &Options::default()).expect("prepares");
+        assert!(prepared.bind(&good).is_ok(), "{}: what fits is taken", rig.name);
+        let rows: [(Buffers<'_>, &[&str]); 9] = [
+            (read.grad_weight(dw.slice(..)), &["grad_input", "missing"]),
+            (read.grad_input(dx), &["grad_weight", "missing"]),
+            (good.grad_bias(dw.slice(..)), &["grad_bias", "not expected"]),
+            (good.grad_sum(dy), &["grad_sum", "not expected"]),
+            (good.grad_weight(dw.slice(..128)), &["grad_weight", "256", "128"]),
+            (
+                Buffers::backward(x, dy, kept.slice(..64)).weight(w.slice(..)).grad_input(dx).grad_weight(dw.slice(..)),
+                &["statistics", "128", "64"],
+            ),
+            (good.grad_input(dy), &["grad_input", "grad_output", "share a buffer"]),
+            (good.grad_input(x), &["grad_input", "input", "share a buffer"]),
+            (good.grad_weight(dx).grad_input(dx), &["grad_input", "grad_weight", "share a buffer"]),
+        ];
+        for (buffers, parts) in rows {
+            let error = prepared.bind(&buffers).expect_err("bind refuses");
+            assert_says(&rig, &error, parts);
+        }
+        let other = rig.sibling();
+        let foreign = buffer(&other, 128, storage);
+        let buffers =
+            Buffers::backward(x, dy, foreign.slice(..)).weight(w.slice(..)).grad_input(dx).grad_weight(dw.slice(..));
+        let error = prepared.bind(&buffers).expect_err("bind refuses");
+        assert_says(&rig, &error, &["statistics", "of the device that prepared the plan"]);
+        assert!(rig.complaints().is_empty(), "{}: nothing reaches the application's handler", rig.name);
+
+        let error = rig.gpu.prepare_backward(&plan, Wanted { bias: true, ..wanted }, &Options::default());
+        assert_says(&rig, &error.expect_err("there is no bias"), &["grad_bias", "without the parameter"]);
+        let error = rig.gpu.prepare_backward(&plan, wanted, &Options::default().grad_sum(true));
+        assert_says(&rig, &error.expect_err("there is no sum"), &["grad_sum", "without a residual"]);
+        let error = rig.gpu.prepare_backward(&plan, wanted, &Options::default().strategy(Strategy::Affine));
+        assert_says(&rig, &error.expect_err("training"), &["affine", "through the statistics"]);
+        let error = rig.gpu.prepare(&plan, &Options::default().sum_in_place(true));
+        assert_says(&rig, &error.expect_err("there is no sum"), &["sum_in_place", "without a residual"]);
     }
 }

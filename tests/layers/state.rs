@@ -1,8 +1,8 @@
 //! State by name, and state dicts in memory.
 
-use crate::rig::{assert_says, batches, layer, ramp, tensor, trained, values};
+use crate::rig::{assert_close, assert_says, batches, engines, layer, ramp, tensor, trained, values};
 use wgpu_norm::layer::{
-    BatchNorm1d, BatchNorm2d, Entry, IncompatibleKeys, InstanceNorm1d, InstanceNorm2d, LayerNorm, StateDict,
+    BatchNorm1d, BatchNorm2d, Entry, IncompatibleKeys, InstanceNorm1d, InstanceNorm2d, Layer, LayerNorm, StateDict,
 };
 use wgpu_norm::{Data, Dtype, Error, Tensor};
 
@@ -143,5 +143,29 @@ fn values_take_the_type_of_the_layer() {
             );
             assert_eq!(values(&norm.get("running_var").expect("there")), stored.to_f32(), "estimates are f32");
         }
+    }
+}
+
+/// Where the engine is a GPU the state lies in its memory, and clones share it until one of them trains.
+#[test]
+fn wherever_it_lies_a_clone_has_a_state_of_its_own_and_loading_brings_the_same_bits() {
+    for engine in engines() {
+        let on = |description| Layer::new(&engine, description).expect("its options make sense");
+        let mut norm = on(BatchNorm1d::new(2).momentum(None));
+        norm.set("bias", tensor(&[2], &[0.25, -3.0])).expect("it fits");
+        norm.forward(&batches()[0]).expect("a batch");
+        let mut copy = norm.clone();
+        let before = copy.state_dict("").expect("state");
+        norm.forward(&batches()[1]).expect("a batch");
+        assert_eq!(copy.state_dict(""), Ok(before), "{}: the clone's stays", engine.name());
+        assert_eq!((norm.num_batches_tracked(), copy.num_batches_tracked()), (Ok(Some(2)), Ok(Some(1))));
+        assert_close(&norm.get("running_mean").expect("one"), &[2.0, 20.0], engine.name());
+        copy.forward(&batches()[1]).expect("a batch");
+        assert_eq!(copy.state_dict(""), norm.state_dict(""), "{}: the same batches, the same bits", engine.name());
+
+        let mut fresh = on(BatchNorm1d::new(2));
+        fresh.load_state_dict(&norm.state_dict("a.").expect("state"), "a.", true).expect("all there");
+        let x = ramp(&[3, 2]);
+        assert_eq!(fresh.eval().forward(&x), norm.eval().forward(&x), "{}", engine.name());
     }
 }

@@ -1,0 +1,67 @@
+//! State that stays where the engine computes.
+
+use super::{Backend, Engine, Forward, Gradients, Upstream};
+use crate::error::Result;
+use crate::gpu::Held;
+use crate::norm::{Norm, Operands};
+use crate::plan::{Arguments, GradientArguments, Statistics, Wanted};
+use crate::tensor::{Data, Tensor};
+
+impl Engine {
+    /// A place on the device for what a norm remembers; none where the engine computes in host memory.
+    pub(crate) fn device_state(&self) -> Option<Held> {
+        match &self.backend {
+            Backend::Gpu { gpu, queue } => Some(Held::new(gpu, queue)),
+            Backend::Cpu | Backend::Reference => None,
+        }
+    }
+
+    /// A forward pass with what is held on the engine's device. `operands` are those of the call.
+    pub(crate) async fn forward_held(
+        &self,
+        norm: &dyn Norm,
+        operands: &Operands,
+        (input, residual): (&Tensor, Option<&Tensor>),
+        held: &mut Held,
+        saved: bool,
+    ) -> Result<Forward> {
+        let plan = norm.lower(operands)?;
+        let zeros = || Data::zeros(input.dtype(), input.data().len());
+        let (mut output, mut sum) = (zeros(), plan.residual.then(zeros));
+        let mut statistics = Statistics::default();
+        let mut arguments = Arguments {
+            residual: residual.map(Tensor::data),
+            sum: sum.as_mut(),
+            statistics: saved.then_some(&mut statistics),
+            ..Arguments::default()
+        };
+        self.execute_held(&plan, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
+        let shaped = |data| Tensor::new(input.shape(), data);
+        Ok(Forward { output: shaped(output)?, sum: sum.map(shaped).transpose()?, statistics })
+    }
+
+    /// The backward pass of [`forward_held`](Self::forward_held). `input` is what was normalized.
+    pub(crate) async fn backward_held(
+        &self,
+        norm: &dyn Norm,
+        operands: &Operands,
+        input: &Tensor,
+        upstream: Upstream<'_>,
+        (held, statistics): (&Held, &Statistics),
+        wanted: Wanted,
+    ) -> Result<Gradients> {
+        upstream.check(input)?;
+        let plan = norm.lower(operands)?;
+        let arguments = GradientArguments {
+            input: input.data(),
+            grad_output: upstream.output.data(),
+            grad_sum: upstream.sum.map(Tensor::data),
+            statistics,
+            weight: None,
+            bias: None,
+        };
+        let gradients = self.execute_backward_held(&plan, &arguments, Some(held), wanted).await?;
+        let shape = |spec: &Option<crate::tensor::Spec>| spec.as_ref().map(|spec| spec.shape.clone());
+        Gradients::shaped(gradients, input.shape(), shape(&operands.weight), shape(&operands.bias))
+    }
+}
