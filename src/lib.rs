@@ -1,6 +1,6 @@
 //! Every normalization of deep learning on any GPU that wgpu reaches: LayerNorm, RMSNorm, GroupNorm,
-//! InstanceNorm and BatchNorm with PyTorch's semantics, recorded into *your* command encoder, with a fast
-//! CPU backend where there is no GPU and an f64 reference that says what is right.
+//! InstanceNorm and BatchNorm with PyTorch's semantics, forward and backward, recorded into *your* command encoder,
+//! with a fast CPU backend where there is no GPU and an f64 reference that says what is right.
 //!
 //! # Example: normalize a tensor, wherever that goes best
 //!
@@ -39,21 +39,26 @@
 //! # }
 //! ```
 //!
-//! # Example: train a BatchNorm's running estimates
+//! # Example: a layer that trains
+//!
+//! A [`layer`] owns parameters and running estimates, where its engine computes, in PyTorch's names and with its rules.
 //!
 //! ```
-//! use wgpu_norm::norm::BatchNorm;
-//! use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor};
+//! use wgpu_norm::layer::{BatchNorm1d, Layer};
+//! use wgpu_norm::{Engine, Tensor};
 //!
-//! let engine = Engine::new()?;
-//! let input = Tensor::from_f32([4, 2], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])?;
-//! let mut running = RunningStatistics::new(2);
-//! let mut parameters = Parameters { running: Some(&mut running), ..Parameters::default() };
-//! engine.forward(&BatchNorm::new(), &input, &mut parameters)?;
-//! assert!((running.mean[0] - 0.3).abs() < 1e-6); // a tenth of the way to 3
-//! assert_eq!(running.num_batches_tracked, Some(1));
+//! let mut norm = Layer::new(&Engine::new()?, BatchNorm1d::new(2))?;
+//! let x = Tensor::from_f32([4, 2], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])?;
+//! let forward = norm.forward_saving(&x)?;
+//! assert!((norm.get("running_mean")?.data().to_f32()[0] - 0.3).abs() < 1e-6); // a tenth of the way to 3
+//!
+//! let gradients = norm.backward(&x, &x, &forward, None)?; // as if the output's gradient were x
+//! assert_eq!(gradients.bias.expect("there is a bias").data().to_f32(), [12.0, 16.0]);
 //! # Ok::<(), wgpu_norm::Error>(())
 //! ```
+//!
+//! Without a layer, [`Engine::forward_saving`] and [`Engine::backward`] do the same for parameters that you hold;
+//! [`gpu::Gpu::prepare_backward`] records it into your own encoder.
 //!
 //! # Why not a composition of operations
 //!
