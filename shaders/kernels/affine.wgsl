@@ -5,9 +5,6 @@
 // limits   a 16-bit row is of even length
 @group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
 
-// Whether a row runs over c and d, so that each element has a statistic of its own.
-override COLUMNS: bool = false;
-
 fn normalized_columns(value: vec4<f32>, i_a: u32, place: u32) -> vec4<f32> {
     let d = task.levels.w;
     let s0 = statistics[statistic_index(i_a, place / d)];
@@ -25,32 +22,22 @@ fn affine_rows(lanes: LaneInput) {
     if here.item >= task.items {
         return;
     }
-    var rest = here.item;
-    let begin = task.origin.w + (rest % task.extent.w) * task.segment;
-    let end = min(begin + task.segment, task.place_end);
-    rest /= task.extent.w;
-    var i_c = 0u;
-    if !COLUMNS {
-        i_c = task.origin.z + rest % task.extent.z;
-        rest /= task.extent.z;
-    }
-    let i_b = task.origin.y + rest % task.extent.y;
-    let i_a = task.origin.x + rest / task.extent.y;
-    let first = row_index(i_a, i_b, i_c);
-    let base = parameter_base(i_a, i_b, i_c);
+    let row = row_item(here.item);
+    let first = row_index(row.i_a, row.i_b, row.i_c);
+    let base = parameter_base(row.i_a, row.i_b, row.i_c);
     var statistic = vec4<f32>();
     if !COLUMNS {
-        statistic = statistics[statistic_index(i_a, i_c)];
+        statistic = statistics[statistic_index(row.i_a, row.i_c)];
     }
 
-    for (var place = begin + 4u * here.lane; place < end; place += 4u * LANES) {
+    for (var place = row.begin + 4u * here.lane; place < row.end; place += 4u * LANES) {
         let value = load(first + place + task.input_shift);
         var y = vec4<f32>();
         if COLUMNS {
-            y = normalized_columns(value, i_a, place);
+            y = normalized_columns(value, row.i_a, place);
         } else {
             y = normalized(value, statistic);
         }
-        store(first + place + task.output_shift, activate(affine(y, base, place)), min(4u, end - place));
+        store(first + place + task.output_shift, activate(affine(y, base, place)), min(4u, row.end - place));
     }
 }

@@ -12,26 +12,16 @@ fn column(lanes: LaneInput) {
     if here.item >= task.items {
         return;
     }
-    let d = task.levels.w;
-    let columns = task.levels.z * d;
-    let place = task.origin.w + 4u * (here.item % task.extent.w);
-    let rest = here.item / task.extent.w;
-    let block = task.origin.y + rest % task.extent.y;
-    let i_a = task.origin.x + rest / task.extent.y;
-    let row = block * task.rows;
-    let rows = min(task.rows, task.levels.y - row);
-    let valid = min(4u, (task.origin.z + task.extent.z) * d - place);
-
-    let first = row_index(i_a, row, 0u) + place + task.input_shift;
+    let columns = column_item(here.item);
+    let row_step = task.levels.z * task.levels.w;
+    let first = row_index(columns.i_a, columns.row, 0u) + columns.place + task.input_shift;
     let start = load(first);
     let head = vec4<f32>(head_of(start.x), head_of(start.y), head_of(start.z), head_of(start.w));
     var moments = no_lane_moments();
-    for (var i = 0u; i < rows; i++) {
-        accumulate(&moments, load(first + i * columns) - head, vec4<f32>(1.0));
+    for (var i = 0u; i < columns.rows; i++) {
+        accumulate(&moments, load(first + i * row_step) - head, vec4<f32>(1.0));
     }
-    for (var i = 0u; i < valid; i++) {
-        let statistic = entry_index(i_a, (place + i) / d);
-        let index = statistic * task.partials + block * d + (place + i) % d;
-        partials[index] = vec4<f32>(head[i], moments.mean[i], moments.squares[i], moments.count[i]);
+    for (var i = 0u; i < columns.valid; i++) {
+        partials[column_index(columns, i)] = vec4<f32>(head[i], moments.mean[i], moments.squares[i], moments.count[i]);
     }
 }

@@ -12,18 +12,12 @@ fn sum_columns(lanes: LaneInput) {
     if here.item >= task.items {
         return;
     }
+    let columns = column_item(here.item);
     let d = task.levels.w;
-    let columns = task.levels.z * d;
-    let place = task.origin.w + 4u * (here.item % task.extent.w);
-    let rest = here.item / task.extent.w;
-    let block = task.origin.y + rest % task.extent.y;
-    let i_a = task.origin.x + rest / task.extent.y;
-    let row = block * task.rows;
-    let rows = min(task.rows, task.levels.y - row);
-    let valid = min(4u, (task.origin.z + task.extent.z) * d - place);
-
-    let first = row_index(i_a, row, 0u) + place;
-    let last = place + valid - 1u;
+    let row_step = task.levels.z * d;
+    let place = columns.place;
+    let first = row_index(columns.i_a, columns.row, 0u) + place;
+    let last = place + columns.valid - 1u;
     let column1 = min(place + 1u, last);
     let column2 = min(place + 2u, last);
     let o0 = statistic_offset(place / d, place % d);
@@ -32,16 +26,15 @@ fn sum_columns(lanes: LaneInput) {
     let o3 = statistic_offset(last / d, last % d);
     var products = vec4<f32>();
     var gradients = vec4<f32>();
-    for (var i = 0u; i < rows; i++) {
-        let s = statistic_base(i_a, row + i);
+    for (var i = 0u; i < columns.rows; i++) {
+        let s = statistic_base(columns.i_a, columns.row + i);
         let four = each_of(statistics[s + o0], statistics[s + o1], statistics[s + o2], statistics[s + o3]);
-        let base = parameter_base(i_a, row + i, 0u);
-        let both = summed(terms_at(first + i * columns, four, base, place), base, place);
+        let base = parameter_base(columns.i_a, columns.row + i, 0u);
+        let both = summed(terms_at(first + i * row_step, four, base, place), base, place);
         products += both.products;
         gradients += both.gradients;
     }
-    for (var i = 0u; i < valid; i++) {
-        let entry = entry_index(i_a, (place + i) / d);
-        partials[entry * task.partials + block * d + (place + i) % d] = vec2<f32>(products[i], gradients[i]);
+    for (var i = 0u; i < columns.valid; i++) {
+        partials[column_index(columns, i)] = vec2<f32>(products[i], gradients[i]);
     }
 }

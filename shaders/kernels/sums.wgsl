@@ -25,21 +25,14 @@ fn four_at(statistic: u32, i_c: u32, i_d: u32) -> Four {
 fn sum_rows(lanes: LaneInput) {
     let here = place(lanes);
     let is_item = here.item < task.items;
-    var rest = here.item;
-    let segment = task.origin.w + rest % task.extent.w;
-    rest /= task.extent.w;
-    let i_c = task.origin.z + rest % task.extent.z;
-    rest /= task.extent.z;
-    let block = task.origin.y + rest % task.extent.y;
-    let i_a = task.origin.x + rest / task.extent.y;
-
+    let p = partial_item(here.item);
     let d = task.levels.w;
-    let row = block * task.rows;
-    let begin = segment * task.segment;
+    let row = p.block * task.rows;
+    let begin = p.segment * task.segment;
     let length = min(task.segment, d - begin);
     let row_packs = packs_of(length);
     let packs = select(0u, min(task.rows, task.levels.y - row) * row_packs, is_item);
-    let first = row_index(i_a, row, i_c) + begin;
+    let first = row_index(p.i_a, row, p.i_c) + begin;
     let row_step = task.levels.z * d;
     let step = walk_step(row_packs);
     var walk = walk_from(here.lane, row_packs);
@@ -49,8 +42,8 @@ fn sum_rows(lanes: LaneInput) {
         let i_b = row + walk.row;
         let place = begin + 4u * walk.pack;
         let valid = min(4u, length - 4u * walk.pack);
-        let base = parameter_base(i_a, i_b, i_c);
-        let four = four_at(statistic_base(i_a, i_b), i_c, place);
+        let base = parameter_base(p.i_a, i_b, p.i_c);
+        let four = four_at(statistic_base(p.i_a, i_b), p.i_c, place);
         let terms = terms_at(first + walk.row * row_step + 4u * walk.pack, four, base, place);
         let both = summed(terms, base, place);
         products += masked(both.products, valid);
@@ -59,7 +52,6 @@ fn sum_rows(lanes: LaneInput) {
     }
     let total = gather_sums(vec2<f32>(sums(products), sums(gradients)));
     if is_item && here.lane == 0u {
-        let index = entry_index(i_a, i_c) * task.partials + block * task.segments + segment;
-        partials[index] = total;
+        partials[partial_index(p)] = total;
     }
 }

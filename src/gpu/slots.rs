@@ -53,13 +53,13 @@ slot! {
         /// Goes through a long group twice.
         Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "partial", "normalized", "epilogue"],
         /// Writes the moments of parts of a group.
-        Split = "split" ["task", "place", "walk", "moments", "gather", "partial"],
+        Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
-        Column = "column" ["task", "place", "moments"],
+        Column = "column" ["column_item", "task", "place", "moments"],
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics"],
         /// Applies statistics, row by row.
-        Affine = "affine" ["task", "place", "normalized", "epilogue"],
+        Affine = "affine" ["row_item", "task", "place", "normalized", "epilogue"],
         /// Applies statistics to packed rows of odd length.
         AffineFlat = "affine_flat" ["task", "place", "normalized", "epilogue", "flat", "store_within"],
         /// Takes running estimates as statistics.
@@ -73,13 +73,13 @@ slot! {
         /// Holds what backward needs of a whole group in registers.
         ResidentGradient = "resident_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "gradient", "x", "of_statistics"],
         /// Sums gradients over parts of groups or cells.
-        Sums = "sums" ["task", "place", "walk", "moments", "gather", "epilogue", "gradient", "x", "statistic_map", "summed"],
+        Sums = "sums" ["partial_item", "task", "place", "walk", "moments", "gather", "epilogue", "gradient", "x", "statistic_map", "summed"],
         /// Sums gradients over groups or cells that lie side by side.
-        ColumnSums = "column_sums" ["task", "place", "epilogue", "gradient", "x", "statistic_map", "summed"],
+        ColumnSums = "column_sums" ["column_item", "task", "place", "epilogue", "gradient", "x", "statistic_map", "summed"],
         /// Adds sums up.
         Collect = "collect" ["task", "place", "moments", "gather"],
         /// The input's gradient, row by row.
-        Gradient = "gradient" ["task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through"],
+        Gradient = "gradient" ["row_item", "task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through"],
         /// The input's gradient in packed rows of odd length.
         GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through", "flat", "store_within"],
     }

@@ -110,7 +110,7 @@ proptest! {
         wide_parameters in any::<bool>(),
         (weight, bias, residual, per_sample) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
         epilogue in epilogue(),
-        shift in prop::sample::select(vec![0.0, 100.0]),
+        (shift, deviation) in prop::sample::select(vec![(0.0, 1.0), (100.0, 1.0), (-3.0, 20.0), (0.0, 0.05)]),
         (options, offset) in options(),
     ) {
         let spec = |shape: &[usize], dtype| Spec::new(shape, dtype);
@@ -129,7 +129,7 @@ proptest! {
         let rows = with_parameters(&[&drawn.shape[..1], &drawn.parameters].concat());
         // Not every norm has samples to give a row of parameters each.
         let operands = if per_sample && norm.lower(&rows).is_ok() { rows } else { with_parameters(&drawn.parameters) };
-        let sample = Sample::new(&norm, &operands, shift);
+        let sample = Sample::with_deviation(&norm, &operands, shift, deviation);
         forward_agrees(&sample, options, offset)?;
         // A slope jumps at 0, so the least error of its argument may change it altogether.
         if epilogue.activation != Some(Activation::Relu) {

@@ -42,8 +42,13 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<f64> {
 impl Sample {
     /// A sample with noise everywhere; `offset` is added to the input.
     pub(crate) fn new(norm: &dyn Norm, operands: &Operands, offset: f64) -> Self {
+        Self::with_deviation(norm, operands, offset, 1.0)
+    }
+
+    /// The same, of an input with this deviation: at 1 a forgotten rstd would not show.
+    pub(crate) fn with_deviation(norm: &dyn Norm, operands: &Operands, offset: f64, deviation: f64) -> Self {
         let plan = norm.lower(operands).expect("the operands fit");
-        let input: Vec<f64> = noise(1, plan.view().elements()).into_iter().map(|x| x + offset).collect();
+        let input: Vec<f64> = noise(1, plan.view().elements()).into_iter().map(|x| x * deviation + offset).collect();
         let parameter = |seed, spec: &Option<Spec>| {
             spec.as_ref().map(|s| Data::from_f64(s.dtype, &noise(seed, s.shape.iter().product())))
         };
