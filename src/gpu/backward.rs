@@ -9,7 +9,9 @@
 //! ```
 
 use super::boxes::{Box4, levels};
-use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, low};
+use super::planner::{
+    Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, check_levels, low,
+};
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Registers};
 use super::strategy::{Capabilities, Strategy, packs};
 use super::variant::Variant;
@@ -42,6 +44,7 @@ pub(super) struct Strided {
 
 /// The schedule of a plan's backward pass.
 pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishes: Wishes) -> Result<Schedule> {
+    check_levels(plan.affine.cells.view)?;
     let mut planner = Planner::new(plan, device, wishes)?;
     if plan.view.elements() == 0 {
         if wanted.parameters() && plan.affine.map.len > 0 {

@@ -154,12 +154,7 @@ pub(super) struct Writers {
 
 impl<'a> Planner<'a> {
     pub(super) fn new(plan: &'a Plan, device: &'a Capabilities, wishes: Wishes) -> Result<Self> {
-        let limit = u64::from(u32::MAX);
-        let needed = levels(plan.view).into_iter().max().unwrap_or(0);
-        if plan.view.elements() > 0 && needed > limit {
-            let limit_name = "length of one level of the view";
-            return Err(Error::TooLarge { argument: "input", needed, limit, limit_name });
-        }
+        check_levels(plan.view)?;
         let out = Schedule { strategy: wishes.strategy, steps: Vec::new(), statistics_bytes: 0, pools: [0; 4] };
         Ok(Self { plan, device, wishes, out })
     }
@@ -384,6 +379,17 @@ impl Box4 {
         let c = view.c as u64;
         self.from[0] * c + self.from[2]..(self.to[0] - 1) * c + self.to[2]
     }
+}
+
+/// Kernels count in 32 bits along each level.
+pub(super) fn check_levels(view: View) -> Result<()> {
+    let limit = u64::from(u32::MAX);
+    let needed = levels(view).into_iter().max().unwrap_or(0);
+    if view.elements() > 0 && needed > limit {
+        let limit_name = "length of one level of the view";
+        return Err(Error::TooLarge { argument: "input", needed, limit, limit_name });
+    }
+    Ok(())
 }
 
 /// The number of an activation in the shaders.
