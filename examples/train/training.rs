@@ -69,7 +69,8 @@ pub(crate) fn train(
     Ok(Run { kind, engine: engine.name().to_owned(), losses, accuracy, network })
 }
 
-/// The largest difference of two loss curves.
+/// The largest difference of two loss curves; infinite where one of them has a NaN, which `max` would pass over.
 pub(crate) fn distance(one: &Run, other: &Run) -> f32 {
-    one.losses.iter().zip(&other.losses).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    let apart = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };
+    one.losses.iter().zip(&other.losses).map(apart).fold(0.0, f32::max)
 }
