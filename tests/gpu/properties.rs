@@ -101,7 +101,7 @@ fn options() -> impl Strategy<Value = (Options, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn every_executor_agrees_with_the_reference(
