@@ -72,6 +72,26 @@ impl Checkpoint {
         self.entry(info).map(Some).map_err(in_file)
     }
 
+    /// A tensor of I64, such as labels, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When it has another type.
+    pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        if info.dtype != Stored::I64 {
+            let message = format!("{name}: expected I64, got {:?}", info.dtype);
+            return Err(Error::File { path: self.path.display().to_string(), message });
+        }
+        let bytes = self.bytes_in(info).map_err(|message| fault(&self.path, &format!("{name}: {message}")))?;
+        Ok(Some(bytemuck::pod_collect_to_vec(bytes)))
+    }
+
+    fn bytes_in(&self, info: &TensorInfo) -> OrFault<&[u8]> {
+        let (from, to) = info.data_offsets;
+        self.bytes.get(self.start + from..self.start + to).ok_or_else(|| "beyond the end of the file".into())
+    }
+
     /// Loads a layer as [`Layer::load_state_dict`] does, reading nothing else of the file.
     ///
     /// ```
@@ -99,8 +119,7 @@ impl Checkpoint {
     }
 
     fn entry(&self, info: &TensorInfo) -> OrFault<Entry> {
-        let (from, to) = info.data_offsets;
-        let bytes = self.bytes.get(self.start + from..self.start + to).ok_or("beyond the end of the file")?;
+        let bytes = self.bytes_in(info)?;
         let data = match info.dtype {
             Stored::F32 => Data::F32(bytemuck::pod_collect_to_vec(bytes)),
             Stored::F16 => Data::F16(bytemuck::pod_collect_to_vec(bytes)),

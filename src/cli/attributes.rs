@@ -2,17 +2,30 @@
 
 use serde_json::{Map, Value};
 use wgpu_norm::Layout;
-use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, ReducedAxes, RmsNorm};
+use wgpu_norm::norm::{
+    BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm,
+    MomentShortcut, Norm, PositionalNorm, ReducedAxes, RmsNorm, SandwichBatchNorm, SwitchableNorm,
+};
 use wgpu_norm::plan::{Momentum, RunningVariance};
 
 /// The operations that there are, with their attributes.
-const OPERATIONS: [(&str, &[&str]); 5] = [
+const OPERATIONS: [(&str, &[&str]); 12] = [
     ("layer_norm", &["normalized_shape", "axes", "eps"]),
     ("rms_norm", &["normalized_shape", "axes", "eps"]),
     ("group_norm", &["num_groups", "eps", "layout"]),
     ("instance_norm", &["use_input_stats", "momentum", "eps", "batched", "layout"]),
-    ("batch_norm", &["training", "momentum", "eps", "track_running_stats", "layout"]),
+    ("batch_norm", &BATCH),
+    ("batch_group_norm", &["num_groups", "training", "momentum", "eps", "track_running_stats", "layout"]),
+    ("conditional_batch_norm", &BATCH),
+    ("sandwich_batch_norm", &BATCH),
+    ("switchable_norm", &["training", "momentum", "eps", "layout"]),
+    ("positional_norm", &["eps", "layout"]),
+    ("moment_shortcut", &["layout"]),
+    ("filter_response_norm", &["eps", "layout"]),
 ];
+
+/// The attributes of batch normalization.
+const BATCH: [&str; 5] = ["training", "momentum", "eps", "track_running_stats", "layout"];
 
 /// The attributes of one operation, each by its name.
 #[derive(Debug, Clone)]
@@ -58,14 +71,48 @@ impl Attributes {
                 batched: self.boolean("batched", true)?,
                 layout: self.layout()?,
             }),
-            _ => Box::new(BatchNorm {
+            "batch_group_norm" => Box::new(BatchGroupNorm::new(self.count("num_groups")?).batch(self.batch_norm()?)),
+            "conditional_batch_norm" => Box::new(ConditionalBatchNorm::new(self.batch_norm()?)),
+            "sandwich_batch_norm" => Box::new(SandwichBatchNorm::new(self.batch_norm()?)),
+            "switchable_norm" => Box::new(SwitchableNorm {
                 training: self.boolean("training", false)?,
-                momentum: self.share()?.unwrap_or_default(),
-                running_variance: RunningVariance::default(),
+                momentum: self.number_or("momentum", 0.1)?,
                 eps: self.number_or("eps", 1e-5)?,
                 layout: self.layout()?,
             }),
+            "positional_norm" => match self.positional_norm()? {
+                Some(norm) => Box::new(norm),
+                None => return Err("operation: expected positional_norm".into()),
+            },
+            "moment_shortcut" => Box::new(MomentShortcut { layout: self.layout()? }),
+            "filter_response_norm" => {
+                Box::new(FilterResponseNorm { eps: self.number_or("eps", 1e-6)?, layout: self.layout()? })
+            }
+            _ => Box::new(self.batch_norm()?),
         })
+    }
+
+    fn batch_norm(&self) -> Result<BatchNorm, String> {
+        Ok(BatchNorm {
+            training: self.boolean("training", false)?,
+            momentum: self.share()?.unwrap_or_default(),
+            running_variance: RunningVariance::default(),
+            eps: self.number_or("eps", 1e-5)?,
+            layout: self.layout()?,
+        })
+    }
+
+    /// The norm whose mean and deviation are outputs too, if it is one.
+    pub(super) fn positional_norm(&self) -> Result<Option<PositionalNorm>, String> {
+        if self.op != "positional_norm" {
+            return Ok(None);
+        }
+        Ok(Some(PositionalNorm { eps: self.number_or("eps", 1e-5)?, layout: self.layout()? }))
+    }
+
+    /// What the operation calls weight and bias.
+    pub(super) fn parameter_names(&self) -> [&'static str; 2] {
+        if self.op == "moment_shortcut" { ["gamma", "beta"] } else { ["weight", "bias"] }
     }
 
     fn wrong<T>(&self, key: &str, expected: &str) -> Result<T, String> {

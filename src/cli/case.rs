@@ -2,13 +2,15 @@
 
 use super::attributes::Attributes;
 use super::compare::{distance, share};
+use super::learned::{self, Learned};
 use super::memory;
 use super::safetensors_file::TensorFile;
 use serde_json::Value;
 use std::path::Path;
-use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor, Wanted};
+use wgpu_norm::plan::Extra;
+use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
 
-/// What a case may expect of the five operations.
+/// What stands before the name of something that has to come out.
 const EXPECTED: &str = "expected.";
 
 /// A case, read and ready to run.
@@ -43,17 +45,20 @@ impl Case {
 
     /// Every tensor of the file has to mean something to the operation.
     fn check_names(&self) -> Result<(), String> {
-        let inputs = ["input", "weight", "bias", "running_mean", "running_var", "num_batches_tracked", "grad_output"];
-        let forward = ["output", "running_mean", "running_var", "num_batches_tracked"];
-        let outputs: &[&str] = if self.is_backward() { &["grad_input", "grad_weight", "grad_bias"] } else { &forward };
+        let inputs = ["input", "grad_output", "grad_mean", "grad_std"];
+        let is_input = |name: &str| inputs.contains(&name) || learned::NAMES.contains(&name);
+        let outputs = ["output", "mean", "std", "running_mean", "running_var", "num_batches_tracked"];
+        let is_gradient =
+            |name: &str| name.strip_prefix("grad_").is_some_and(|of| of == "input" || learned::NAMES.contains(&of));
+        let is_output = |name: &str| if self.is_backward() { is_gradient(name) } else { outputs.contains(&name) };
         let mut expects = false;
         for name in self.file.names() {
             let known = match name.strip_prefix(EXPECTED) {
                 Some(output) => {
                     expects = true;
-                    outputs.contains(&output)
+                    is_output(output)
                 }
-                None => inputs.contains(&name.as_str()),
+                None => is_input(&name),
             };
             if !known {
                 return Err(format!("tensor {name}: not known to the operation"));
@@ -70,36 +75,47 @@ impl Case {
     pub(super) fn run(&self, engine: &Engine) -> Result<f64, String> {
         memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
         let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
-        let (weight, bias) = (self.file.tensor("weight")?, self.file.tensor("bias")?);
-        let mut running = if self.attributes.tracks()? { self.file.running("")? } else { None };
-        let fallback = weight.as_ref().map_or(&[][..], Tensor::shape);
+        let mut learned = Learned::read(&self.file, "", &self.attributes)?;
+        let mut running = learned.running.take();
+        let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
-        let mut parameters = Parameters {
-            weight: weight.as_ref(),
-            bias: bias.as_ref(),
-            running: running.as_mut(),
-            ..Parameters::default()
-        };
+        let mut parameters = learned.with(running.as_mut());
         let text = |error: wgpu_norm::Error| error.to_string();
         let Some(grad_output) = self.file.tensor("grad_output")? else {
             let output = engine.forward(&*norm, &input, &mut parameters).map_err(text)?;
-            return self.compare(&output, running.as_ref());
+            return Ok(self.compare(&output, running.as_ref())?.max(self.compare_moments(engine, &input)?));
         };
+        let (of_mean, of_std) = (self.file.tensor("grad_mean")?, self.file.tensor("grad_std")?);
+        let upstream = Upstream { output: &grad_output, sum: None, mean: of_mean.as_ref(), std: of_std.as_ref() };
         let forward = engine.forward_saving(&*norm, &input, &mut parameters).map_err(text)?;
-        let expects = |name: &str| self.file.names().iter().any(|n| n.strip_prefix(EXPECTED) == Some(name));
-        let wanted =
-            Wanted { input: expects("grad_input"), weight: expects("grad_weight"), bias: expects("grad_bias") };
         let statistics = &forward.statistics;
-        let gradients = engine.backward(&*norm, &input, &grad_output, statistics, &parameters, wanted).map_err(text)?;
+        let wanted = self.wanted();
+        let gradients = engine.backward(&*norm, &input, upstream, statistics, &parameters, wanted).map_err(text)?;
         let mut worst = 0f64;
-        for (name, got) in
-            [("grad_input", gradients.input), ("grad_weight", gradients.weight), ("grad_bias", gradients.bias)]
-        {
+        let [weight, bias] = self.attributes.parameter_names();
+        let all = [("input", gradients.input), (weight, gradients.weight), (bias, gradients.bias)];
+        for (name, got) in all.into_iter().chain(gradients.extra.named()) {
             if let Some(got) = got {
-                worst = worst.max(self.compare_tensor(name, &got)?);
+                worst = worst.max(self.compare_tensor(&format!("grad_{name}"), &got)?);
             }
         }
         Ok(worst)
+    }
+
+    /// The gradients that the case expects.
+    fn wanted(&self) -> Wanted {
+        let expects = |name: &str| self.file.names().contains(&format!("{EXPECTED}grad_{name}"));
+        let [weight, bias] = self.attributes.parameter_names().map(expects);
+        Wanted { input: expects("input"), weight, bias, extra: Extra::<()>::NAMES.into_iter().any(expects) }
+    }
+
+    /// The worst error of mean and deviation, where the operation gives them.
+    fn compare_moments(&self, engine: &Engine, input: &Tensor) -> Result<f64, String> {
+        let Some(norm) = self.attributes.positional_norm()? else { return Ok(0.0) };
+        let text = |error: wgpu_norm::Error| error.to_string();
+        let forward = engine.forward_saving(&norm, input, &mut Parameters::default()).map_err(text)?;
+        let (mean, std) = norm.moments(input, &forward.statistics).map_err(text)?;
+        Ok(self.compare_tensor("mean", &mean)?.max(self.compare_tensor("std", &std)?))
     }
 
     /// The worst error of a tensor that the case may expect.

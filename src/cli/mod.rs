@@ -5,6 +5,7 @@ mod attributes;
 mod case;
 mod check;
 mod compare;
+mod learned;
 mod memory;
 mod npy;
 mod progress;

@@ -2,13 +2,14 @@
 
 use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
+use super::learned::{Learned, NAMES};
 use super::safetensors_file::{TensorFile, map};
 use super::write::Target;
 use super::{Failure, memory, npy, open, print, print_json, progress, say_error};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wgpu_norm::{Choice, Data, Engine, Parameters, RunningStatistics, Tensor};
+use wgpu_norm::{Choice, Data, Engine, RunningStatistics, Tensor};
 
 /// What `run` takes.
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,9 @@ use wgpu_norm::{Choice, Data, Engine, Parameters, RunningStatistics, Tensor};
   wgpu-norm run group_norm image.safetensors --tensor image --set num_groups=32 -o out.safetensors
   wgpu-norm run layer_norm image.npy --set axes=[1] --adapter cpu")]
 pub(super) struct Arguments {
-    /// The operation: layer_norm, rms_norm, group_norm, instance_norm or batch_norm.
+    /// The operation: layer_norm, rms_norm, group_norm, instance_norm, batch_norm, batch_group_norm,
+    /// conditional_batch_norm, sandwich_batch_norm, switchable_norm, positional_norm, moment_shortcut or
+    /// filter_response_norm.
     op: String,
     /// The file with the tensor, .npy or .safetensors.
     input: PathBuf,
@@ -28,7 +31,8 @@ pub(super) struct Arguments {
     /// Where to run: auto, cpu, reference, or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     adapter: String,
-    /// A .safetensors file with weight, bias, running_mean, running_var, num_batches_tracked.
+    /// A .safetensors file with what the operation learned, by PyTorch's names (weight, bias, running_mean,
+    /// running_var, num_batches_tracked, class_weight, class_bias, tau, eps_l, mean_weight, var_weight), and labels.
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     /// What stands before these names in the file, for one layer of a model.
@@ -48,16 +52,11 @@ pub(super) struct Arguments {
     pub(super) json: bool,
 }
 
-/// PyTorch's names for what a layer holds.
-const PARAMETERS: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
-
 /// Everything that the operation is applied to.
 struct Work {
     attributes: Attributes,
     input: Tensor,
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
-    running: Option<RunningStatistics>,
+    learned: Learned,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -73,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         memory::check_reference(work.input.data().len()).map_err(Failure::Unusable)?;
     }
     bar.set_message("normalizing");
-    let before = work.running.clone();
+    let before = work.learned.running.clone();
     let started = Instant::now();
     let output = work.forward(&engine)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -83,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let errors = if arguments.verify { Some(verify(&work, before, &output)?) } else { None };
     bar.inc(1);
     bar.set_message("writing");
-    let updated = work.running.as_ref().filter(|_| work.updates().unwrap_or(false));
+    let updated = work.learned.running.as_ref().filter(|_| work.updates().unwrap_or(false));
     let matches = errors.as_ref().is_none_or(Errors::within_tolerance);
     if let Some(target) = target.as_ref().filter(|_| matches) {
         target.write(&output, updated).map_err(Failure::Unusable)?;
@@ -110,30 +109,22 @@ impl Work {
     fn norm(&self) -> Result<Box<dyn wgpu_norm::norm::Norm>, Failure> {
         let shape = self.input.shape();
         let last = &shape[shape.len().saturating_sub(1)..];
-        let fallback = self.weight.as_ref().map_or(last, Tensor::shape);
+        let fallback = self.learned.weight.as_ref().map_or(last, Tensor::shape);
         self.attributes.norm(fallback).map_err(Failure::Unusable)
     }
 
     fn forward(&mut self, engine: &Engine) -> Result<Tensor, Failure> {
         let norm = self.norm()?;
-        let mut parameters = Parameters {
-            weight: self.weight.as_ref(),
-            bias: self.bias.as_ref(),
-            running: self.running.as_mut(),
-            ..Parameters::default()
-        };
-        Ok(engine.forward(&*norm, &self.input, &mut parameters)?)
+        let mut running = self.learned.running.take();
+        let output = engine.forward(&*norm, &self.input, &mut self.learned.with(running.as_mut()))?;
+        self.learned.running = running;
+        Ok(output)
     }
 
     /// Whether the running estimates are updated rather than read.
     fn updates(&self) -> Result<bool, Failure> {
-        let mut running = self.running.clone();
-        let parameters = Parameters {
-            weight: self.weight.as_ref(),
-            bias: self.bias.as_ref(),
-            running: running.as_mut(),
-            ..Parameters::default()
-        };
+        let mut running = self.learned.running.clone();
+        let parameters = self.learned.with(running.as_mut());
         let plan = self.norm()?.lower(&parameters.operands(&self.input))?;
         Ok(plan.running_update().is_some())
     }
@@ -142,21 +133,19 @@ impl Work {
 fn verify(work: &Work, before: Option<RunningStatistics>, output: &Tensor) -> Result<Errors, Failure> {
     let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
     let mut running = before;
-    let parameters = Parameters {
-        weight: work.weight.as_ref(),
-        bias: work.bias.as_ref(),
-        running: running.as_mut(),
-        ..Parameters::default()
-    };
+    let learned = &work.learned;
+    let parameters = learned.with(running.as_mut());
     let plan = work.norm()?.lower(&parameters.operands(&work.input))?;
     let mut values = wgpu_norm::reference::Values {
         input: work.input.data().to_f64(),
-        weight: work.weight.as_ref().map(|w| w.data().to_f64()),
-        bias: work.bias.as_ref().map(|b| b.data().to_f64()),
+        weight: learned.weight.as_ref().map(|w| w.data().to_f64()),
+        bias: learned.bias.as_ref().map(|b| b.data().to_f64()),
         running_mean: running.as_ref().map(|r| wide(&r.mean)).unwrap_or_default(),
         running_var: running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
         num_batches_tracked: running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
         residual: None,
+        extra: learned.extra.as_ref().map(|tensor| tensor.as_ref().map(|tensor| tensor.data().to_f64())),
+        labels: learned.labels.clone().unwrap_or_default(),
     };
     Ok(Errors::of(output.data(), &wgpu_norm::reference::execute(&plan, &mut values)?))
 }
@@ -194,11 +183,14 @@ fn read(arguments: &Arguments) -> Result<Work, String> {
     let other = arguments.params.as_deref().map(TensorFile::open).transpose()?;
     let prefix = other.as_ref().map(|file| prefix(arguments, file)).transpose()?.unwrap_or_default();
     let Some(parameters) = other.as_ref().or(file) else {
-        return Ok(Work { attributes, input, weight: None, bias: None, running: None });
+        return Ok(Work { attributes, input, learned: Learned::default() });
     };
-    let named = |name: &str| parameters.tensor(&format!("{prefix}{name}"));
-    let running = if attributes.tracks()? { parameters.running(&prefix)? } else { None };
-    Ok(Work { attributes, input, weight: named("weight")?, bias: named("bias")?, running })
+    let mut learned = Learned::read(parameters, &prefix, &attributes)?;
+    if let (None, Some(file)) = (&learned.labels, file) {
+        // They belong to the samples, not to the layer.
+        learned.labels = file.integers("labels")?;
+    }
+    Ok(Work { attributes, input, learned })
 }
 
 fn read_npy(path: &Path) -> Result<Tensor, String> {
@@ -228,7 +220,7 @@ fn input_name(file: &TensorFile, arguments: &Arguments) -> Result<String, String
     if names.iter().any(|name| name == "input") {
         return Ok("input".into());
     }
-    let candidates: Vec<&String> = names.iter().filter(|name| !PARAMETERS.contains(&name.as_str())).collect();
+    let candidates: Vec<&String> = names.iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
     match candidates.as_slice() {
         [one] => Ok((*one).clone()),
         _ => Err(format!("--tensor: needed to choose one of {}", some(&names))),
@@ -245,12 +237,12 @@ fn prefix(arguments: &Arguments, file: &TensorFile) -> Result<String, String> {
     let wanted = arguments.prefix.as_deref().unwrap_or_default();
     let dotted = if wanted.is_empty() || wanted.ends_with('.') { wanted.to_owned() } else { format!("{wanted}.") };
     let names = file.names();
-    let holds = |name: &String| name.strip_prefix(&dotted).is_some_and(|rest| PARAMETERS.contains(&rest));
+    let holds = |name: &String| name.strip_prefix(&dotted).is_some_and(|rest| NAMES.contains(&rest));
     if names.iter().any(holds) {
         return Ok(dotted);
     }
     let layer =
-        |name: &String| name.rsplit_once('.').filter(|(_, last)| PARAMETERS.contains(last)).map(|(p, _)| p.to_owned());
+        |name: &String| name.rsplit_once('.').filter(|(_, last)| NAMES.contains(last)).map(|(p, _)| p.to_owned());
     let mut near: Vec<String> = names.iter().filter_map(layer).collect();
     near.sort();
     near.dedup();

@@ -62,6 +62,11 @@ impl TensorFile {
         }
     }
 
+    /// Whole numbers, if they are there.
+    pub(super) fn integers(&self, name: &str) -> Result<Option<Vec<i64>>, String> {
+        self.file.integers(name).map_err(|error| error.to_string())
+    }
+
     /// Running estimates under a prefix, if they are there; both or neither.
     pub(super) fn running(&self, prefix: &str) -> Result<Option<RunningStatistics>, String> {
         let f32s = |name: &str| -> Result<Option<Vec<f32>>, String> {

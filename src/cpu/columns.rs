@@ -9,7 +9,7 @@ use super::pieces::{self, Pieces};
 use super::tile_kernels::{
     AddRows, ApplyTile, BLOCK_ROWS, Coefficients, ColumnMoments, MergeRuns, SetScales, TILE, Workspace,
 };
-use crate::plan::{Statistic, View};
+use crate::plan::View;
 use std::ops::Range;
 
 /// Rows that one task sums up; it fixes the order of merging, so it depends on nothing.
@@ -42,7 +42,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
         return one_pass(job, output, wanted);
     }
     let moments = all_moments(job, job.input.unwrap_or(output));
-    let scales: Vec<Scale> = moments.iter().map(|&m| Scale::of(m, job.eps)).collect();
+    let scales: Vec<Scale> = moments.iter().map(|&m| Scale::of(m, job.statistic, job.eps)).collect();
     apply(job, &scales, output);
     moments
 }
@@ -157,7 +157,12 @@ fn normalize_band<T: Element>(
             let own = &mut wanted[tile.start / d..tile.end / d];
             own.iter_mut().enumerate().for_each(|(i, moments)| *moments = lanes.get(i * d));
         }
-        job.simd.dispatch(SetScales { moments: &lanes, eps: job.eps, coefficients: &mut painter.coefficients });
+        job.simd.dispatch(SetScales {
+            moments: &lanes,
+            statistic: job.statistic,
+            eps: job.eps,
+            coefficients: &mut painter.coefficients,
+        });
         painter.apply(job, cut, part, &tile, output);
     }
 }
@@ -178,14 +183,14 @@ fn add_tile<'r, T: Element>(
             piece: &piece,
             pieces: start..(start + pieces_a_block).min(pieces),
             workspace,
-            centred: job.statistic == Statistic::Centred,
+            centred: job.statistic.is_centred(),
             moments,
         });
     }
 }
 
 /// The moments of every statistic, with its rows on as many threads as there are.
-fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
+pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
     let (view, cut) = (job.view, Cut::new(job.view));
     let chunks = view.b.div_ceil(CHUNK_ROWS);
     let mut parts = vec![Moments::NONE; view.a * chunks * view.c];
@@ -282,6 +287,7 @@ impl Painter {
                 pieces: start..end,
                 range,
                 coefficients: &self.coefficients,
+                clips: job.parameters.tau.is_some(),
                 epilogue: job.epilogue,
                 wide: &mut self.wide,
                 results: &mut self.results,
@@ -319,10 +325,13 @@ impl Painter {
     }
 
     fn set_parameters<T>(&mut self, job: &Job<'_, T>, a: usize, first_row: usize, len: usize, width: usize) {
-        let Coefficients { weight, bias, .. } = &mut self.coefficients;
-        let rows = weight[..len].chunks_mut(width).zip(bias[..len].chunks_mut(width));
-        for (row, (weight, bias)) in (first_row..).zip(rows) {
+        let Coefficients { weight, bias, tau, .. } = &mut self.coefficients;
+        let rows = weight[..len].chunks_mut(width).zip(bias[..len].chunks_mut(width)).zip(tau[..len].chunks_mut(width));
+        for (row, ((weight, bias), tau)) in (first_row..).zip(rows) {
             let first = job.parameters.index(a, row, 0);
+            if let Some(own) = &job.parameters.tau {
+                tau.iter_mut().zip(&self.columns).for_each(|(tau, column)| *tau = own[first + column]);
+            }
             if self.uniform {
                 weight.fill(job.parameters.weight[first + self.columns[0]]);
                 bias.fill(job.parameters.bias[first + self.columns[0]]);

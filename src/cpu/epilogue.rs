@@ -53,6 +53,17 @@ impl Epilogue {
     }
 }
 
+/// Lets nothing fall below its threshold; a NaN stays one.
+#[inline(always)]
+pub(super) fn clip(values: &mut [f32], tau: impl Fn(usize) -> f32) {
+    for (i, y) in values.iter_mut().enumerate() {
+        let tau = tau(i);
+        if *y <= tau || tau.is_nan() {
+            *y = tau;
+        }
+    }
+}
+
 /// 1 / √(2π), the density of a normal variable at its mean.
 const DENSITY: f32 = 0.398_942_3;
 /// √(2/π).

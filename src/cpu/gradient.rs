@@ -7,10 +7,11 @@
 use super::element::Element;
 use super::epilogue::Epilogue;
 use super::gradient_kernels::{AddRow, TILE, Workspace, WriteRow, total};
+use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
 use super::parameters::Parameters;
-use crate::plan::{GradientArguments, Gradients, Plan, Statistic, View};
+use crate::plan::{GradientArguments, Gradients, Plan, Source, Statistics, View};
 use crate::tensor::Data;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -43,19 +44,21 @@ struct Job<'a, T> {
     x: &'a [T],
     upstream: &'a [T],
     inflow: Option<&'a [T]>,
+    statistics: &'a Statistics,
+    /// What flows into means and deviations.
+    moments_inflow: [Option<Vec<f64>>; 2],
     parameters: Parameters<'a>,
     scales: Vec<Scale>,
     epilogue: Epilogue,
     centred: bool,
-    /// Whether gradients go through the statistics.
+    /// Whether sums over groups are wanted: where gradients go through the statistics.
     through: bool,
+    /// What the sums of squares were divided by.
+    divisor: f64,
     wants_parameters: bool,
     simd: pulp::Arch,
     threads: usize,
 }
-
-/// Sums of products with normalized values, and of gradients.
-type Pair = [f64; 2];
 
 /// Some neighbouring sums of many.
 #[derive(Debug, Clone, Default)]
@@ -76,45 +79,68 @@ struct Summed {
 struct Found {
     groups: Sums,
     parameters: Sums,
+    /// Of what thresholds keep from the affine map, with zeros.
+    clipped: Sums,
+    of_eps: f64,
 }
 
 fn run<T: Element>(plan: &Plan, x: &[T], upstream: &[T], arguments: &GradientArguments<'_>, gradients: &mut Gradients) {
     let statistics = arguments.statistics;
     let wanted = gradients.wanted();
+    let scale = |(&mean, &rstd): (&f64, &f64)| match plan.source {
+        Source::Nothing => Scale::NOTHING,
+        _ => Scale::given(mean, rstd),
+    };
     let job = Job {
         view: plan.view,
         x,
         upstream,
         inflow: arguments.grad_sum.and_then(T::slice),
-        parameters: Parameters::new(plan, arguments.weight, arguments.bias),
-        scales: statistics.mean.iter().zip(&statistics.rstd).map(|(&mean, &rstd)| Scale::given(mean, rstd)).collect(),
+        statistics,
+        moments_inflow: [arguments.grad_mean, arguments.grad_std].map(|inflow| inflow.map(Data::to_f64)),
+        parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),
+        scales: statistics.mean.iter().zip(&statistics.rstd).map(scale).collect(),
         epilogue: Epilogue::of(plan),
-        centred: plan.statistic == Statistic::Centred,
-        through: plan.statistics_follow_input() && wanted.input,
+        centred: plan.statistic.is_centred(),
+        through: plan.statistics_follow_input() && (wanted.input || wanted.extra),
+        divisor: plan.divisor(),
         wants_parameters: wanted.parameters(),
         simd: pulp::Arch::new(),
         threads: parallel::threads(plan.view.elements()),
     };
     let mut output = gradients.input.as_mut().and_then(T::slice_mut);
-    let row = plan.view.c * plan.view.d;
-    let found = if plan.view.b * row <= CACHED {
-        job.by_slabs(output.as_deref_mut())
+    let is_cached = plan.view.b * plan.view.c * plan.view.d <= CACHED;
+    let mut of_shares = [[0.0; 3]; 2];
+    let found = if is_cached && plan.source.mixing().is_none() {
+        job.by_slabs(output.as_deref_mut(), None)
     } else {
-        let found = if job.through || job.wants_parameters { job.sum_all() } else { Vec::new() };
-        if let Some(output) = output {
-            let groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
-            job.write_all(&groups, output);
+        let found = match (job.through || job.wants_parameters, is_cached) {
+            (false, _) => Vec::new(),
+            (true, true) => job.by_slabs(None, None),
+            (true, false) => job.sum_all(),
+        };
+        let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
+        of_shares = through_mixture(plan, arguments, &mut groups);
+        match output {
+            Some(output) if is_cached => drop(job.by_slabs(Some(output), Some(&groups))),
+            Some(output) => job.write_all(&groups, output),
+            None => {}
         }
         found
     };
-    if job.wants_parameters {
-        let sums = merged(found.iter().map(|f| &f.parameters), plan.affine.map.len);
-        for (gradient, which) in [(&mut gradients.weight, 0), (&mut gradients.bias, 1)] {
-            if let Some(gradient) = gradient {
-                let values: Vec<f64> = sums.iter().map(|pair| pair[which]).collect();
-                *gradient = Data::from_f64(gradient.dtype(), &values);
-            }
-        }
+    if wanted.parameters() {
+        let clips = job.parameters.tau.is_some();
+        found_parameters(plan, &found, clips).store(plan, arguments, of_shares, gradients);
+    }
+}
+
+/// What is found for parameters, all together.
+fn found_parameters(plan: &Plan, found: &[Found], clips: bool) -> ParameterSums {
+    let len = plan.affine.map.len;
+    ParameterSums {
+        pairs: merged(found.iter().map(|f| &f.parameters), len),
+        clipped: if clips { merged(found.iter().map(|f| &f.clipped), len) } else { Vec::new() },
+        of_eps: found.iter().map(|f| f.of_eps).sum(),
     }
 }
 
@@ -169,8 +195,9 @@ impl<T: Element> Job<'_, T> {
         self.view.c * self.view.d
     }
 
-    /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once.
-    fn by_slabs(&self, output: Option<&mut [T]>) -> Vec<Found> {
+    /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once. Where sums over
+    /// groups are `known`, gradients alone.
+    fn by_slabs(&self, output: Option<&mut [T]>, known: Option<&[Pair]>) -> Vec<Found> {
         let (a, slab) = (self.view.a, self.view.b * self.row());
         let tasks = (a * slab).div_ceil(TASK).clamp(1, MOST_TASKS);
         let steps = a.div_ceil(tasks);
@@ -186,12 +213,14 @@ impl<T: Element> Job<'_, T> {
             let own = i * steps..((i + 1) * steps).min(a);
             for first in own.clone().step_by(block) {
                 let some = first..(first + block).min(own.end);
-                found.groups.pairs.clear();
-                if self.through || self.wants_parameters {
+                if known.is_none() && (self.through || self.wants_parameters) {
+                    if output.is_some() {
+                        found.groups.pairs.clear();
+                    }
                     self.sum(some.clone(), 0..self.view.b, 0..self.row(), &mut workspace, &mut found);
                 }
                 let Some(output) = output else { continue };
-                let groups = |s: usize| found.groups.get(s);
+                let groups = |s: usize| known.map_or_else(|| found.groups.get(s), |groups| groups[s]);
                 for (i, to) in output[(some.start - own.start) * slab..(some.end - own.start) * slab]
                     .chunks_mut(self.row())
                     .enumerate()
@@ -375,18 +404,22 @@ impl<T: Element> Job<'_, T> {
     }
 
     fn set_parameters(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
-        let Parameters { weight, bias, .. } = &self.parameters;
+        let Parameters { weight, bias, tau, .. } = &self.parameters;
         let first = self.base(a, b);
         if self.has_one_each() {
             let parameters = first + tile.start..first + tile.end;
             w.weight[..tile.len()].copy_from_slice(&weight[parameters.clone()]);
             w.bias[..tile.len()].copy_from_slice(&bias[parameters]);
-            return;
+        } else {
+            self.each_parameter(first, tile, |columns, p| {
+                w.weight[columns.clone()].fill(weight[p]);
+                w.bias[columns].fill(bias[p]);
+            });
         }
-        self.each_parameter(first, tile, |columns, p| {
-            w.weight[columns.clone()].fill(weight[p]);
-            w.bias[columns].fill(bias[p]);
-        });
+        w.clips = tau.is_some();
+        if let Some(tau) = tau {
+            self.each_parameter(first, tile, |columns, p| w.tau[columns].fill(tau[p]));
+        }
     }
 
     fn set_through(&self, a: usize, tile: &Range<usize>, groups: &impl Fn(usize) -> Pair, w: &mut Workspace) {
@@ -396,18 +429,30 @@ impl<T: Element> Job<'_, T> {
             return;
         }
         let count = float(self.view.count());
+        let divisor = self.divisor;
         self.each_group(a, tile, |columns, statistic| {
-            let [products, gradients] = groups(statistic);
+            let [products, gradients] = self.with_inflow(statistic, groups(statistic));
             let mean = if self.centred { narrow(gradients / count) } else { 0.0 };
             w.through_mean[columns.clone()].fill(mean);
-            w.through_variance[columns].fill(narrow(products / count));
+            w.through_variance[columns].fill(narrow(products / divisor));
         });
+    }
+
+    /// The sums of a group, with what flows into its deviation and its mean.
+    fn with_inflow(&self, statistic: usize, [products, gradients]: Pair) -> Pair {
+        let [of_mean, of_std] = self
+            .moments_inflow
+            .each_ref()
+            .map(|inflow| inflow.as_ref().map_or(0.0, |inflow| inflow[statistic] / self.statistics.rstd[statistic]));
+        [products - of_std, gradients - of_mean]
     }
 
     fn flush_groups(&self, a: usize, tile: &Range<usize>, w: &mut Workspace, found: &mut Found) {
         self.each_group(a, tile, |columns, statistic| {
             let pair = [total(&w.products[columns.clone()]), total(&w.gradients[columns])];
             found.groups.add(statistic, pair);
+            let rstd = self.statistics.rstd[statistic];
+            found.of_eps -= 0.5 * rstd * rstd * pair[0];
         });
         w.products[..tile.len()].fill(0.0);
         w.gradients[..tile.len()].fill(0.0);
@@ -424,15 +469,20 @@ impl<T: Element> Job<'_, T> {
                 found.parameters.add(p, pair);
             });
         }
-        w.of_weight[..tile.len()].fill(0.0);
-        w.of_bias[..tile.len()].fill(0.0);
+        if self.parameters.tau.is_some() {
+            self.each_parameter(base, tile, |columns, p| found.clipped.add(p, [total(&w.of_tau[columns]), 0.0]));
+        }
+        for sums in [&mut w.of_weight, &mut w.of_bias, &mut w.of_tau] {
+            sums[..tile.len()].fill(0.0);
+        }
     }
 }
 
 impl Workspace {
     /// Forgets the sums of a tile of `len` columns.
     fn clear(&mut self, len: usize) {
-        for sums in [&mut self.products, &mut self.gradients, &mut self.of_weight, &mut self.of_bias] {
+        let Self { products, gradients, of_weight, of_bias, of_tau, .. } = self;
+        for sums in [products, gradients, of_weight, of_bias, of_tau] {
             sums[..len].fill(0.0);
         }
     }

@@ -1,5 +1,5 @@
 use super::element::Element;
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, clip};
 use pulp::{Simd, WithSimd};
 
 /// Columns of a tile at most.
@@ -23,9 +23,15 @@ pub(super) struct Workspace {
     pub(super) gradients: Vec<f32>,
     pub(super) of_weight: Vec<f32>,
     pub(super) of_bias: Vec<f32>,
+    /// Thresholds, and what they keep from the affine map.
+    pub(super) tau: Vec<f32>,
+    pub(super) of_tau: Vec<f32>,
+    /// Whether there are thresholds.
+    pub(super) clips: bool,
     wide: [Vec<f32>; 2],
     normalized: Vec<f32>,
     of_affine: Vec<f32>,
+    clipped: Vec<f32>,
     results: Vec<f32>,
 }
 
@@ -44,9 +50,13 @@ impl Workspace {
             gradients: new(),
             of_weight: new(),
             of_bias: new(),
+            tau: new(),
+            of_tau: new(),
+            clips: false,
             wide: [new(), new()],
             normalized: new(),
             of_affine: new(),
+            clipped: new(),
             results: new(),
         }
     }
@@ -63,7 +73,7 @@ impl Workspace {
             normalized[j] = (x[j] - head[j] - tail[j]) * rstd[j];
         }
         let of_affine = &mut self.of_affine[..len];
-        if epilogue.activation.is_none() {
+        if epilogue.activation.is_none() && !self.clips {
             return of_affine.copy_from_slice(g);
         }
         of_affine.copy_from_slice(normalized);
@@ -72,9 +82,23 @@ impl Workspace {
         for j in 0..len {
             of_affine[j] = of_affine[j] * weight[j] + bias[j];
         }
+        if self.clips {
+            let (tau, clipped) = (&self.tau[..len], &mut self.clipped[..len]);
+            for j in 0..len {
+                clipped[j] = f32::from(u8::from(!(of_affine[j] > tau[j])));
+            }
+            clip(of_affine, |j| tau[j]);
+        }
         epilogue.slopes(of_affine);
         for j in 0..len {
             of_affine[j] *= g[j];
+        }
+        if self.clips {
+            for (of_affine, clipped) in of_affine.iter_mut().zip(&mut self.clipped) {
+                let passes = *clipped == 0.0;
+                *clipped = if passes { 0.0 } else { *of_affine };
+                *of_affine = if passes { *of_affine } else { 0.0 };
+            }
         }
     }
 }
@@ -104,6 +128,12 @@ impl<T: Element> WithSimd for AddRow<'_, T> {
             let gradient = of_affine[j] * weight[j];
             gradients[j] += gradient;
             products[j] += gradient * normalized[j];
+        }
+        if w.clips {
+            let (of_tau, clipped) = (&mut w.of_tau[..len], &w.clipped[..len]);
+            for j in 0..len {
+                of_tau[j] += clipped[j];
+            }
         }
         if self.parameters {
             self.epilogue.round::<T>(normalized);

@@ -15,6 +15,7 @@ mod element;
 mod epilogue;
 mod gradient;
 mod gradient_kernels;
+mod gradient_parameters;
 mod moments;
 mod parallel;
 mod parameters;
@@ -29,11 +30,13 @@ mod tile_kernels;
 
 pub(crate) use gradient::backward;
 
-use crate::plan::{Arguments, Plan, Source, Statistic, Statistics, View};
+use crate::plan::{
+    self, Arguments, Batch, Extra, Mixing, Plan, RunningStatistics, Shares, Source, Statistic, Statistics, View,
+};
 use crate::tensor::Data;
 use element::Element;
 use epilogue::Epilogue;
-use moments::Moments;
+use moments::{Moments, Scale};
 use parameters::Parameters;
 
 /// Executes `plan`, from `input` into `output`; in place where `input` is `None`.
@@ -78,52 +81,103 @@ fn run<T: Element>(plan: &Plan, input: Option<&[T]>, arguments: &mut Arguments<'
         return;
     }
     let by_columns = match plan.source {
-        Source::Running { .. } => columns::suit_apply(plan.view),
-        Source::Input { .. } => columns::suit(plan.view),
+        Source::Running { .. } | Source::Nothing => columns::suit_apply(plan.view),
+        Source::Input { .. } | Source::Mixed(_) => columns::suit(plan.view),
     };
     let view = if by_columns { columns::widened(plan.view) } else { plan.view };
     let job = Job {
         view,
         statistic: plan.statistic,
-        eps: plan.eps,
+        eps: plan.eps + learned_eps(arguments.extra.eps_l),
         input,
-        parameters: Parameters::new(plan, arguments.weight, arguments.bias),
+        parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),
         epilogue: Epilogue::of(plan),
         simd: pulp::Arch::new(),
         threads: parallel::threads(view.elements()),
     };
-    match plan.source {
-        Source::Running { channels } => {
-            let Some(running) = arguments.running.as_deref() else { return };
-            let scales = running::scales(running, channels, view, plan.eps);
-            if by_columns {
-                columns::apply(&job, &scales, output);
-            } else {
-                rows::apply(&job, &scales, output);
-            }
-            if let Some(statistics) = &mut arguments.statistics {
-                **statistics = running::statistics(running, channels, view, plan.eps);
-            }
+    let keeps = plan.running_update().is_some() || arguments.statistics.is_some();
+    let (moments, sources) = match plan.source {
+        Source::Input { .. } => (job.normalize(by_columns, keeps, output), plan::Moments::default()),
+        Source::Running { .. } | Source::Nothing => {
+            let moments = given(plan, arguments.running.as_deref());
+            job.apply(by_columns, &scales_of(&moments, job.eps, plan.source == Source::Nothing), output);
+            (moments, plan::Moments::default())
         }
-        Source::Input { .. } => {
-            let update = plan.running_update();
-            let wanted = update.is_some() || arguments.statistics.is_some();
-            let moments =
-                if by_columns { columns::normalize(&job, output, wanted) } else { rows::normalize(&job, output) };
-            if let Some(statistics) = &mut arguments.statistics {
-                **statistics = statistics_of(&moments, plan.eps);
-            }
-            if let (Some(update), Some(running)) = (update, arguments.running.as_deref_mut()) {
-                running::update(running, update, &moments);
-            }
+        Source::Mixed(mixing) => {
+            let sources = mixing.of_instances(job.measured(by_columns, output), mixed_in(mixing, arguments));
+            let moments = mixing.mixed(&sources, &shares(arguments.extra));
+            job.apply(by_columns, &scales_of(&moments, job.eps, false), output);
+            (moments, sources)
+        }
+    };
+    if let (Some(update), Some(running)) = (plan.running_update(), arguments.running.as_deref_mut()) {
+        let own = if sources.mean.is_empty() { &moments } else { &sources };
+        let first = own.mean.len() - if plan.source.mixing().is_some() { update.channels } else { own.mean.len() };
+        running::update(running, update, plan.count(), &own.mean[first..], &own.var[first..]);
+    }
+    if let Some(statistics) = &mut arguments.statistics {
+        let rstd = moments.var.iter().map(|var| 1.0 / (var + job.eps).sqrt()).collect();
+        **statistics = Statistics { mean: moments.mean, rstd, sources };
+    }
+}
+
+impl<T: Element> Job<'_, T> {
+    /// Normalizes by the input's own moments, and returns them where they are wanted.
+    fn normalize(&self, by_columns: bool, wanted: bool, output: &mut [T]) -> plan::Moments {
+        let moments = if by_columns { columns::normalize(self, output, wanted) } else { rows::normalize(self, output) };
+        if wanted { self.stated(&moments) } else { plan::Moments::default() }
+    }
+
+    /// The input's own moments.
+    fn measured(&self, by_columns: bool, output: &[T]) -> plan::Moments {
+        let input = self.input.unwrap_or(output);
+        self.stated(&if by_columns { columns::all_moments(self, input) } else { rows::all_moments(self, input) })
+    }
+
+    fn apply(&self, by_columns: bool, scales: &[Scale], output: &mut [T]) {
+        if by_columns {
+            columns::apply(self, scales, output);
+        } else {
+            rows::apply(self, scales, output);
+        }
+    }
+
+    fn stated(&self, moments: &[Moments]) -> plan::Moments {
+        plan::Moments {
+            mean: moments.iter().map(|m| m.mean).collect(),
+            var: moments.iter().map(|m| m.variance(self.statistic)).collect(),
         }
     }
 }
 
-/// What backward needs of the moments.
-fn statistics_of(moments: &[Moments], eps: f64) -> Statistics {
-    Statistics {
-        mean: moments.iter().map(|m| m.mean).collect(),
-        rstd: moments.iter().map(|m| 1.0 / (m.variance() + eps).sqrt()).collect(),
-    }
+/// What is added to eps.
+fn learned_eps(eps_l: Option<&Data>) -> f64 {
+    eps_l.and_then(|eps| eps.to_f64().first().copied()).map_or(0.0, f64::abs)
+}
+
+/// How statistics are mixed.
+fn shares(extra: Extra<Option<&Data>>) -> Shares {
+    let values = |data: Option<&Data>| data.map(Data::to_f64).unwrap_or_default();
+    Shares::new(&values(extra.mean_weight), &values(extra.var_weight))
+}
+
+/// The running estimates that stand for the batch in a mixture.
+fn mixed_in(mixing: Mixing, arguments: &Arguments<'_>) -> Option<plan::Moments> {
+    arguments.running.as_deref().filter(|_| mixing.batch == Batch::Running).map(running::moments)
+}
+
+/// Moments that are not those of the input: the running estimates, or those of values that stay as they are.
+fn given(plan: &Plan, running: Option<&RunningStatistics>) -> plan::Moments {
+    let groups = plan.view.statistics();
+    let Some(running) = running.filter(|_| plan.source != Source::Nothing) else {
+        return plan::Moments { mean: vec![0.0; groups], var: vec![1.0; groups] };
+    };
+    let every = |values: Vec<f64>| values.iter().copied().cycle().take(groups).collect();
+    let plan::Moments { mean, var } = running::moments(running);
+    plan::Moments { mean: every(mean), var: every(var) }
+}
+
+fn scales_of(moments: &plan::Moments, eps: f64, nothing: bool) -> Vec<Scale> {
+    let scale = |(&mean, &var): (&f64, &f64)| if nothing { Scale::NOTHING } else { Scale::new(mean, var, eps) };
+    moments.mean.iter().zip(&moments.var).map(scale).collect()
 }

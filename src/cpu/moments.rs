@@ -1,3 +1,5 @@
+use crate::plan::Statistic;
+
 /// Count, mean and centred sum of squares of some elements; where the statistic is uncentred the mean is zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Moments {
@@ -66,9 +68,10 @@ impl Moments {
         Self { count, mean, squares }
     }
 
-    /// The biased variance, or the mean square.
-    pub(super) fn variance(self) -> f64 {
-        self.squares / self.count
+    /// The variance, or the mean square.
+    #[inline(always)]
+    pub(super) fn variance(self, statistic: Statistic) -> f64 {
+        self.squares / statistic.divisor(self.count)
     }
 }
 
@@ -115,10 +118,13 @@ impl Scale {
         Self { head, tail: narrow(mean - f64::from(head)), rstd: narrow(rstd) }
     }
 
+    /// Of values that stay as they are.
+    pub(super) const NOTHING: Self = Self { head: 0.0, tail: 0.0, rstd: 1.0 };
+
     /// From measured moments.
     #[inline(always)]
-    pub(super) fn of(moments: Moments, eps: f64) -> Self {
-        Self::new(moments.mean, moments.variance(), eps)
+    pub(super) fn of(moments: Moments, statistic: Statistic, eps: f64) -> Self {
+        Self::new(moments.mean, moments.variance(statistic), eps)
     }
 }
 

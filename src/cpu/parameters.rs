@@ -1,4 +1,5 @@
-use crate::plan::{ParameterMap, Plan};
+use super::moments::narrow;
+use crate::plan::{Derived, Extra, Own, ParameterMap, Plan};
 use crate::tensor::Data;
 use std::borrow::Cow;
 
@@ -7,6 +8,8 @@ use std::borrow::Cow;
 pub(super) struct Parameters<'a> {
     pub(super) weight: Cow<'a, [f32]>,
     pub(super) bias: Cow<'a, [f32]>,
+    /// Thresholds, below which nothing falls.
+    pub(super) tau: Option<Vec<f32>>,
     pub(super) map: ParameterMap,
     /// Kept runs of a slab of the plan's view.
     c: usize,
@@ -16,14 +19,29 @@ pub(super) struct Parameters<'a> {
 const ONE_FOR_ALL: ParameterMap = ParameterMap::constant(1);
 
 impl<'a> Parameters<'a> {
-    /// The plan's parameters, from the arguments.
-    pub(super) fn new(plan: &Plan, weight: Option<&'a Data>, bias: Option<&'a Data>) -> Self {
-        let map = if weight.is_none() && bias.is_none() { ONE_FOR_ALL } else { plan.affine.map };
-        let mut weight = widened(weight, map.len, 1.0);
-        if plan.epilogue.zero_centred_weight && plan.affine.weight.is_some() {
+    /// The parameters of the plan's affine map, from the caller's.
+    pub(super) fn new(
+        plan: &Plan,
+        weight: Option<&'a Data>,
+        bias: Option<&'a Data>,
+        extra: Extra<Option<&Data>>,
+        labels: Option<&[i64]>,
+    ) -> Self {
+        let has_some = plan.has_weight() || plan.has_bias() || plan.extra.tau.is_some();
+        let map = if has_some { plan.affine.map } else { ONE_FOR_ALL };
+        let narrowed = |values: Vec<f64>| values.into_iter().map(narrow).collect::<Vec<f32>>();
+        let (mut weight, bias, tau) = if plan.derivation.is_some() {
+            let Derived { weight, bias, tau } = own(weight, bias, extra, labels).derived(plan);
+            let filled =
+                |values: Option<Vec<f64>>, absent| Cow::Owned(values.map_or_else(|| vec![absent; map.len], narrowed));
+            (filled(weight, 1.0), filled(bias, 0.0), tau.map(narrowed))
+        } else {
+            (widened(weight, map.len, 1.0), widened(bias, map.len, 0.0), None)
+        };
+        if plan.epilogue.zero_centred_weight && plan.has_weight() {
             weight.to_mut().iter_mut().for_each(|w| *w += 1.0);
         }
-        Self { weight, bias: widened(bias, map.len, 0.0), map, c: plan.view.c }
+        Self { weight, bias, tau, map, c: plan.view.c }
     }
 
     /// The first parameter of a run, where `c` may go on beyond a slab into the next.
@@ -34,6 +52,21 @@ impl<'a> Parameters<'a> {
     /// Whether runs of the same row have the same parameters.
     pub(super) fn same_for_every_run(&self) -> bool {
         self.map.c_scale == 0 && (self.map.a_scale == 0 || self.map.a_modulus == 1)
+    }
+}
+
+/// The caller's parameters in f64.
+pub(super) fn own(
+    weight: Option<&Data>,
+    bias: Option<&Data>,
+    extra: Extra<Option<&Data>>,
+    labels: Option<&[i64]>,
+) -> Own {
+    Own {
+        weight: weight.map(Data::to_f64),
+        bias: bias.map(Data::to_f64),
+        extra: extra.map(|data| data.map(Data::to_f64)),
+        labels: labels.unwrap_or_default().to_vec(),
     }
 }
 

@@ -1,5 +1,5 @@
 use super::element::Element;
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, in_range};
 use pulp::{Simd, WithSimd};
 
@@ -103,6 +103,8 @@ pub(super) struct ApplyRun<'a, T> {
     /// The parameters from that of the run's first element on.
     pub(super) weight: &'a [f32],
     pub(super) bias: &'a [f32],
+    /// Thresholds, where there are any.
+    pub(super) tau: Option<&'a [f32]>,
     /// Elements of the run that share a parameter.
     pub(super) divisor: usize,
     pub(super) from: usize,
@@ -135,6 +137,9 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
                 scale_each(x, y, self.scale, &self.weight[parameters.clone()], &self.bias[parameters]);
             } else {
                 scale_shared(x, y, self.scale, self.weight, self.bias, (from, self.divisor));
+            }
+            if let Some(tau) = self.tau {
+                clip(y, |i| tau[(from + i) / self.divisor]);
             }
             self.epilogue.activate(y);
             T::finish(to, results);

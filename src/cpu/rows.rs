@@ -6,7 +6,6 @@ use super::moments::{Moments, Scale};
 use super::parallel::{self, TASK};
 use super::pieces::{self, Pieces};
 use super::row_kernels::{ApplyRun, BLOCK, BlockMoments};
-use crate::plan::Statistic;
 
 /// Blocks that one task sums up; it fixes the order of merging, so it depends on nothing.
 const CHUNK: usize = 64;
@@ -32,7 +31,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<M
         return one_pass_scattered(job, output);
     }
     let moments = all_moments(job, job.input.unwrap_or(output));
-    let scales: Vec<Scale> = moments.iter().map(|&m| Scale::of(m, job.eps)).collect();
+    let scales: Vec<Scale> = moments.iter().map(|&m| Scale::of(m, job.statistic, job.eps)).collect();
     apply(job, &scales, output);
     moments
 }
@@ -93,7 +92,7 @@ fn normalize_group<T: Element>(
         Some(input) => &input[((a * view.b + b) * view.c + c) * view.d..][..view.d],
         None => pieces.get(b, 0..view.d),
     });
-    let scale = Scale::of(moments, job.eps);
+    let scale = Scale::of(moments, job.statistic, job.eps);
     for b in 0..view.b {
         apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), scale, buffers);
     }
@@ -116,6 +115,7 @@ fn apply_run<T: Element>(
         scale,
         weight: &job.parameters.weight[first..],
         bias: &job.parameters.bias[first..],
+        tau: job.parameters.tau.as_ref().map(|tau| &tau[first..]),
         divisor: job.parameters.map.d_divisor,
         from,
         epilogue: job.epilogue,
@@ -145,7 +145,7 @@ fn chunk_moments<'r, T: Element>(
     buffers: &mut Buffers,
     run: impl Fn(usize) -> &'r [T],
 ) -> Moments {
-    let centred = job.statistic == Statistic::Centred;
+    let centred = job.statistic.is_centred();
     let mut block_moments = |elements| job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers[0], centred });
     let blocks_a_run = job.view.d.div_ceil(BLOCK);
     if blocks_a_run == 1 && job.view.b == 1 {
@@ -163,7 +163,7 @@ fn chunk_moments<'r, T: Element>(
 }
 
 /// The moments of every group, with a group's chunks on as many threads as there are.
-fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
+pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
     let view = job.view;
     let chunks = chunks(job);
     let mut parts = vec![Moments::NONE; view.statistics() * chunks];

@@ -1,36 +1,31 @@
-use super::moments::{Moments, Scale, float, narrow};
-use crate::plan::{RunningStatistics, RunningUpdate, Statistics, View};
+use super::moments::narrow;
+use crate::plan::{Moments, RunningStatistics, RunningUpdate};
 
-/// The scale of each statistic from running estimates; statistic `s` takes entry `s % channels`.
-pub(super) fn scales(running: &RunningStatistics, channels: usize, view: View, eps: f64) -> Vec<Scale> {
-    let estimates = running.mean.iter().zip(&running.var).take(channels);
-    let of_channel: Vec<Scale> =
-        estimates.map(|(&mean, &var)| Scale::new(f64::from(mean), f64::from(var), eps)).collect();
-    of_channel.iter().copied().cycle().take(view.statistics()).collect()
+/// The estimates.
+pub(super) fn moments(running: &RunningStatistics) -> Moments {
+    let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
+    Moments { mean: wide(&running.mean), var: wide(&running.var) }
 }
 
-/// What backward needs of running estimates.
-pub(super) fn statistics(running: &RunningStatistics, channels: usize, view: View, eps: f64) -> Statistics {
-    let every = |values: Vec<f64>| values.iter().copied().cycle().take(view.statistics()).collect();
-    Statistics {
-        mean: every(running.mean[..channels].iter().map(|&mean| f64::from(mean)).collect()),
-        rstd: every(running.var[..channels].iter().map(|&var| 1.0 / (f64::from(var) + eps).sqrt()).collect()),
-    }
-}
-
-/// Moves the running estimates towards the average of `moments` over the samples.
-pub(super) fn update(running: &mut RunningStatistics, update: RunningUpdate, moments: &[Moments]) {
+/// Moves the running estimates towards the average over the samples of moments of `count` values each.
+pub(super) fn update(
+    running: &mut RunningStatistics,
+    update: RunningUpdate,
+    count: f64,
+    mean_of: &[f64],
+    var_of: &[f64],
+) {
     if update.counter {
         running.num_batches_tracked = running.num_batches_tracked.map(|n| n.saturating_add(1));
     }
     let share = update.momentum.share(running.num_batches_tracked.unwrap_or(0));
-    let samples = float(moments.len() / update.channels);
+    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
+    let samples = (mean_of.len() / update.channels) as f64;
+    let correction = update.variance.correction(count);
     for (channel, (mean, var)) in running.mean.iter_mut().zip(&mut running.var).enumerate() {
-        let own = || moments.iter().skip(channel).step_by(update.channels);
-        let new_mean = own().map(|m| m.mean).sum::<f64>() / samples;
-        let new_var = own().map(|m| m.variance() * update.variance.correction(m.count)).sum::<f64>() / samples;
-        *mean = moved(*mean, new_mean, share);
-        *var = moved(*var, new_var, share);
+        let average = |of: &[f64]| of.iter().skip(channel).step_by(update.channels).sum::<f64>() / samples;
+        *mean = moved(*mean, average(mean_of), share);
+        *var = moved(*var, average(var_of) * correction, share);
     }
 }
 

@@ -1,7 +1,8 @@
 use super::element::Element;
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, in_range};
 use super::pieces::Pieces;
+use crate::plan::Statistic;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -89,6 +90,7 @@ impl WithSimd for MergeRuns<'_> {
 #[derive(Debug)]
 pub(super) struct SetScales<'a> {
     pub(super) moments: &'a ColumnMoments,
+    pub(super) statistic: Statistic,
     pub(super) eps: f64,
     pub(super) coefficients: &'a mut Coefficients,
 }
@@ -103,7 +105,7 @@ impl WithSimd for SetScales<'_> {
         let width = means.len();
         let coefficients = head[..width].iter_mut().zip(&mut tail[..width]).zip(&mut rstd[..width]);
         for ((((head, tail), rstd), mean), squares) in coefficients.zip(means).zip(squares) {
-            let scale = Scale::new(*mean, squares / count, self.eps);
+            let scale = Scale::new(*mean, squares / self.statistic.divisor(*count), self.eps);
             (*head, *tail, *rstd) = (scale.head, scale.tail, scale.rstd);
         }
         self.coefficients.repeat(width);
@@ -279,13 +281,16 @@ pub(super) struct Coefficients {
     pub(super) rstd: Vec<f32>,
     pub(super) weight: Vec<f32>,
     pub(super) bias: Vec<f32>,
+    /// Set where there are thresholds alone.
+    pub(super) tau: Vec<f32>,
 }
 
 impl Coefficients {
     /// Room for pieces of `len` elements.
     pub(super) fn new(len: usize) -> Self {
         let zeros = vec![0.0; len];
-        Self { head: zeros.clone(), tail: zeros.clone(), rstd: zeros.clone(), weight: zeros.clone(), bias: zeros }
+        let [head, tail, rstd, weight, bias] = std::array::from_fn(|_| zeros.clone());
+        Self { head, tail, rstd, weight, bias, tau: zeros }
     }
 
     /// Repeats the scales of a row of `width` elements for the other rows of a piece.
@@ -308,6 +313,8 @@ pub(super) struct ApplyTile<'a, 'o, T, F> {
     /// The tile's elements in a piece.
     pub(super) range: Range<usize>,
     pub(super) coefficients: &'a Coefficients,
+    /// Whether there are thresholds.
+    pub(super) clips: bool,
     pub(super) epilogue: Epilogue,
     /// Room for input and results.
     pub(super) wide: &'a mut [f32],
@@ -320,7 +327,7 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let len = self.range.len();
-        let Coefficients { head, tail, rstd, weight, bias } = self.coefficients;
+        let Coefficients { head, tail, rstd, weight, bias, tau } = self.coefficients;
         let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
         let (weight, bias) = (&weight[..len], &bias[..len]);
         for i in self.pieces {
@@ -340,6 +347,9 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
                 for j in 0..len {
                     y[j] = (x[j] - head[j] - tail[j]) * rstd[j] * weight[j] + bias[j];
                 }
+            }
+            if self.clips {
+                clip(y, |i| tau[i]);
             }
             self.epilogue.activate(y);
             T::finish(to, self.results);

@@ -1,8 +1,8 @@
 use super::{Backend, Engine, Parameters, reference};
 use crate::error::{Error, Result};
-use crate::norm::Norm;
-use crate::plan::{self, GradientArguments, Plan, Statistics, Wanted};
-use crate::tensor::Tensor;
+use crate::norm::{Norm, Operands};
+use crate::plan::{self, Extra, GradientArguments, Plan, Statistics, Wanted};
+use crate::tensor::{Spec, Tensor};
 use crate::{cpu, gpu};
 
 /// The gradients that flow into a backward pass.
@@ -12,11 +12,15 @@ pub struct Upstream<'a> {
     pub output: &'a Tensor,
     /// That of the sum of input and residual, as far as it went other ways than through the normalization.
     pub sum: Option<&'a Tensor>,
+    /// That of the means of the groups, one each, in the output's type.
+    pub mean: Option<&'a Tensor>,
+    /// That of the deviations `sqrt(var + eps)` of the groups, one each, in the output's type.
+    pub std: Option<&'a Tensor>,
 }
 
 impl<'a> From<&'a Tensor> for Upstream<'a> {
     fn from(output: &'a Tensor) -> Self {
-        Self { output, sum: None }
+        Self { output, sum: None, mean: None, std: None }
     }
 }
 
@@ -29,6 +33,8 @@ pub struct Gradients {
     pub weight: Option<Tensor>,
     /// That of the bias, in its type.
     pub bias: Option<Tensor>,
+    /// Those of what only some normalizations learn, each in its type.
+    pub extra: Extra<Option<Tensor>>,
 }
 
 impl Upstream<'_> {
@@ -40,19 +46,19 @@ impl Upstream<'_> {
 
 impl Gradients {
     /// Values with the shapes of what they belong to.
-    pub(super) fn shaped(
-        values: plan::Gradients,
-        input: &[usize],
-        weight: Option<Vec<usize>>,
-        bias: Option<Vec<usize>>,
-    ) -> Result<Self> {
-        let shaped = |data: Option<_>, shape: Option<Vec<usize>>| {
-            data.zip(shape).map(|(data, shape)| Tensor::new(shape, data)).transpose()
+    pub(super) fn shaped(values: plan::Gradients, operands: &Operands) -> Result<Self> {
+        let shaped = |data: Option<_>, spec: Option<&Spec>| {
+            data.zip(spec).map(|(data, spec)| Tensor::new(spec.shape.clone(), data)).transpose()
         };
+        let mut extra = Extra::default();
+        for (_, (into, (data, spec))) in extra.as_mut().zip(values.extra.zip(operands.extra.as_ref())).named() {
+            *into = shaped(data, spec.as_ref())?;
+        }
         Ok(Self {
-            input: shaped(values.input, Some(input.to_vec()))?,
-            weight: shaped(values.weight, weight)?,
-            bias: shaped(values.bias, bias)?,
+            input: shaped(values.input, Some(&operands.input))?,
+            weight: shaped(values.weight, operands.weight.as_ref())?,
+            bias: shaped(values.bias, operands.bias.as_ref())?,
+            extra,
         })
     }
 }
@@ -110,7 +116,8 @@ impl Engine {
     ) -> Result<Gradients> {
         let upstream = upstream.into();
         upstream.check(input)?;
-        let plan = norm.lower(&parameters.operands(input))?;
+        let operands = parameters.operands(input);
+        let plan = norm.lower(&operands)?;
         let wanted = wanted.into().unwrap_or_else(|| Wanted::all(&plan));
         let arguments = GradientArguments {
             input: input.data(),
@@ -119,10 +126,13 @@ impl Engine {
             statistics,
             weight: parameters.weight.map(Tensor::data),
             bias: parameters.bias.map(Tensor::data),
+            extra: parameters.extra.map(|tensor| tensor.map(Tensor::data)),
+            labels: parameters.labels,
+            grad_mean: upstream.mean.map(Tensor::data),
+            grad_std: upstream.std.map(Tensor::data),
         };
         let gradients = self.execute_backward(&plan, &arguments, wanted).await?;
-        let shape = |parameter: Option<&Tensor>| parameter.map(|parameter| parameter.shape().to_vec());
-        Gradients::shaped(gradients, input.shape(), shape(parameters.weight), shape(parameters.bias))
+        Gradients::shaped(gradients, &operands)
     }
 
     /// Executes the backward pass of a plan on host tensors.

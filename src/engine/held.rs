@@ -4,7 +4,7 @@ use super::{Backend, Engine, Forward, Gradients, Upstream};
 use crate::error::Result;
 use crate::gpu::Held;
 use crate::norm::{Norm, Operands};
-use crate::plan::{Arguments, GradientArguments, Statistics, Wanted};
+use crate::plan::{Arguments, Extra, GradientArguments, Statistics, Wanted};
 use crate::tensor::{Data, Tensor};
 
 impl Engine {
@@ -59,9 +59,12 @@ impl Engine {
             statistics,
             weight: None,
             bias: None,
+            extra: Extra::default(),
+            labels: None,
+            grad_mean: upstream.mean.map(Tensor::data),
+            grad_std: upstream.std.map(Tensor::data),
         };
         let gradients = self.execute_backward_held(&plan, &arguments, Some(held), wanted).await?;
-        let shape = |spec: &Option<crate::tensor::Spec>| spec.as_ref().map(|spec| spec.shape.clone());
-        Gradients::shaped(gradients, input.shape(), shape(&operands.weight), shape(&operands.bias))
+        Gradients::shaped(gradients, operands)
     }
 }

@@ -12,7 +12,7 @@ use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Gpu};
 use crate::norm::{Norm, Operands, Running};
-use crate::plan::{Arguments, Plan, RunningStatistics, Statistics, check_tensor};
+use crate::plan::{Arguments, Extra, Plan, RunningStatistics, Statistics, check_tensor};
 use crate::tensor::{Data, Tensor};
 
 /// The tensors beside the input.
@@ -26,6 +26,10 @@ pub struct Parameters<'a> {
     pub running: Option<&'a mut RunningStatistics>,
     /// What is added to the input before it is normalized.
     pub residual: Option<&'a Tensor>,
+    /// What only some normalizations learn.
+    pub extra: Extra<Option<&'a Tensor>>,
+    /// The class of each sample, where weight and bias, or others after them, are tables with a row for each class.
+    pub labels: Option<&'a [i64]>,
 }
 
 /// What a forward pass gives that a backward pass follows.
@@ -53,6 +57,8 @@ impl Parameters<'_> {
                 counter: r.num_batches_tracked.is_some(),
             }),
             residual: self.residual.map(Tensor::spec),
+            extra: self.extra.map(|tensor| tensor.map(Tensor::spec)),
+            labels: self.labels.map(<[i64]>::len),
         }
     }
 
@@ -64,6 +70,8 @@ impl Parameters<'_> {
             residual: self.residual.map(Tensor::data),
             sum: None,
             statistics: None,
+            extra: self.extra.map(|tensor| tensor.map(Tensor::data)),
+            labels: self.labels,
         }
     }
 }

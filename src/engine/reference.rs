@@ -18,6 +18,8 @@ pub(super) fn execute(
         running_mean: arguments.running.as_ref().map(|r| wide(&r.mean)).unwrap_or_default(),
         running_var: arguments.running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
         residual: arguments.residual.map(Data::to_f64),
+        extra: arguments.extra.map(|data| data.map(Data::to_f64)),
+        labels: arguments.labels.unwrap_or_default().to_vec(),
         num_batches_tracked: arguments.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
     };
     let result = reference::forward(plan, &mut values)?;
@@ -49,6 +51,10 @@ pub(super) fn backward(plan: &Plan, arguments: &GradientArguments<'_>, gradients
         statistics: arguments.statistics.clone(),
         weight: arguments.weight.map(Data::to_f64),
         bias: arguments.bias.map(Data::to_f64),
+        extra: arguments.extra.map(|data| data.map(Data::to_f64)),
+        labels: arguments.labels.unwrap_or_default().to_vec(),
+        grad_mean: arguments.grad_mean.map(Data::to_f64),
+        grad_std: arguments.grad_std.map(Data::to_f64),
     };
     let result = reference::backward(plan, &values)?;
     let store = |into: &mut Option<Data>, values: Option<&[f64]>| {
@@ -59,5 +65,8 @@ pub(super) fn backward(plan: &Plan, arguments: &GradientArguments<'_>, gradients
     store(&mut gradients.input, Some(&result.input));
     store(&mut gradients.weight, result.weight.as_deref());
     store(&mut gradients.bias, result.bias.as_deref());
+    for (_, (into, values)) in gradients.extra.as_mut().zip(result.extra.as_ref()).named() {
+        store(into, values.as_deref());
+    }
     Ok(())
 }

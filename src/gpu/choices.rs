@@ -24,7 +24,7 @@ impl Planner<'_> {
 
     pub(super) fn moment(&self) -> Moment {
         match self.plan.statistic {
-            Statistic::Centred => Moment::Centred,
+            Statistic::Centred | Statistic::Unbiased => Moment::Centred,
             Statistic::Uncentred => Moment::Uncentred,
         }
     }

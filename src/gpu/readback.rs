@@ -169,6 +169,7 @@ fn statistics_from(bytes: &[u8]) -> Statistics {
     Statistics {
         mean: entries.iter().map(|e| f64::from(e[0]) + f64::from(e[1])).collect(),
         rstd: entries.iter().map(|e| f64::from(e[2])).collect(),
+        sources: Default::default(),
     }
 }
 

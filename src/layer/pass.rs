@@ -156,7 +156,7 @@ impl Layer {
         let contents = self.contents();
         let Some(wanted) = wanted else {
             let [weight, bias] = [contents.weight.is_some(), contents.bias].map(|is_there| is_there && !self.frozen);
-            return Ok(Wanted { input: true, weight, bias });
+            return Ok(Wanted { input: true, weight, bias, extra: false });
         };
         let reason = "the layer is frozen";
         match wanted {

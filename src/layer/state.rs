@@ -203,6 +203,7 @@ impl State {
             bias: bias.as_ref(),
             running: values.running.as_mut(),
             residual: input.residual,
+            ..Parameters::default()
         };
         if saved {
             return engine.forward_saving_async(norm, input.tensor, &mut parameters).await;
@@ -237,6 +238,7 @@ impl State {
             bias: bias.as_ref(),
             running: running.as_mut(),
             residual: input.residual,
+            ..Parameters::default()
         };
         engine.backward_async(norm, input.tensor, upstream, statistics, &parameters, wanted).await
     }
@@ -252,6 +254,8 @@ impl Contents {
             bias: self.bias.then(parameter),
             running: running.map(|(channels, counter)| Running { mean: channels, var: channels, counter }),
             residual: input.residual.map(Tensor::spec),
+            extra: Default::default(),
+            labels: None,
         }
     }
 }

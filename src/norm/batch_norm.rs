@@ -1,9 +1,10 @@
 use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Cells, Epilogue, Momentum, Nesting, ParameterMap, Plan, RunningUpdate, RunningVariance, Source, Statistic, View,
+    Affine, Cells, Derivation, Extra, Momentum, Nesting, ParameterMap, Plan, RunningUpdate, RunningVariance, Source,
+    Statistic, Tables, View,
 };
-use crate::tensor::Layout;
+use crate::tensor::{Axes, Dtype, Layout};
 
 /// Batch normalization (Ioffe & Szegedy, [arXiv 1502.03167](https://arxiv.org/abs/1502.03167);
 /// [`torch.nn.BatchNorm2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html)).
@@ -89,7 +90,73 @@ impl BatchNorm {
         self
     }
 
-    fn source(&self, operands: &Operands, channels: usize, count: usize) -> Result<Source> {
+    /// The input's samples, channels and positions.
+    pub(super) fn axes(&self, operands: &Operands) -> Result<Axes> {
+        operands.check_input()?;
+        let shape = &operands.input.shape;
+        if shape.len() < 2 {
+            return Err(Error::Shape {
+                argument: "input",
+                got: shape.clone(),
+                expected: "at least the axes N and C".into(),
+            });
+        }
+        self.layout.axes(shape, true)
+    }
+
+    /// The view whose groups are the channels.
+    fn view(&self, Axes { samples: n, channels: c, positions: s }: Axes) -> View {
+        match self.layout {
+            // One position a channel: the channels are contiguous, and both layouts the same.
+            Layout::ChannelsFirst if s != 1 => View::new(1, n, c, s),
+            _ => View::new(1, n.saturating_mul(s), c, 1),
+        }
+    }
+
+    /// Which parameter belongs to which element, where there are those of the channels, or a row of these a sample.
+    fn parameters(&self, axes: Axes, view: View, per_sample: bool) -> (ParameterMap, Cells) {
+        let Axes { samples: n, channels: c, positions: s } = axes;
+        let shared = ParameterMap { c_scale: 1, d_divisor: view.d.max(1), ..ParameterMap::constant(c) };
+        if !per_sample {
+            return (shared, Cells::groups(view));
+        }
+        let positions = if view.d == 1 { s.max(1) } else { 1 };
+        let map = ParameterMap { len: n.saturating_mul(c), b_divisor: positions, b_scale: c, ..shared };
+        (map, Cells { view: channels(self.layout, n, c, s), nesting: Nesting::Repeated(c) })
+    }
+
+    /// The plan of a normalization whose weight and bias are those of each sample's class: `tables` has the shape of
+    /// the tables, and `affine` what is said of weight and bias.
+    pub(super) fn lower_classes(
+        &self,
+        operands: &Operands,
+        axes: Axes,
+        tables: Tables,
+        extra: Extra<Option<Dtype>>,
+        affine: impl FnOnce(ParameterMap, Cells) -> Result<Affine>,
+    ) -> Result<Plan> {
+        let Axes { samples, channels, positions } = axes;
+        match operands.labels {
+            Some(labels) if labels == samples => {}
+            Some(labels) => {
+                return Err(Error::Shape {
+                    argument: "labels",
+                    got: vec![labels],
+                    expected: format!("shape [{samples}], the samples of input of shape {:?}", operands.input.shape),
+                });
+            }
+            None => return Err(Error::Missing { argument: "labels", reason: "they pick the class of each sample" }),
+        }
+        let source = self.source(operands, channels, samples.saturating_mul(positions))?;
+        let view = self.view(axes);
+        let (map, cells) = self.parameters(axes, view, true);
+        let plan = operands.unchecked_plan(view, Statistic::Centred, source, affine(map, cells)?, self.eps)?;
+        let derivation = Derivation { rows: samples, width: channels, repeat: 1, tables: Some(tables) };
+        Ok(Plan { derivation: Some(derivation), extra, ..plan })
+    }
+
+    /// Where statistics of `count` values a channel come from.
+    pub(super) fn source(&self, operands: &Operands, channels: usize, count: usize) -> Result<Source> {
         let running = operands.running_of(channels)?;
         if let Momentum::Fixed(share) = self.momentum {
             super::check_momentum(share)?;
@@ -128,41 +195,12 @@ impl Default for BatchNorm {
 
 impl Norm for BatchNorm {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
-        operands.check_input()?;
-        let shape = &operands.input.shape;
-        if shape.len() < 2 {
-            return Err(Error::Shape {
-                argument: "input",
-                got: shape.clone(),
-                expected: "at least the axes N and C".into(),
-            });
-        }
-        let axes = self.layout.axes(shape, true)?;
-        let (n, c, s) = (axes.samples, axes.channels, axes.positions);
+        let axes = self.axes(operands)?;
+        let Axes { samples: n, channels: c, positions: s } = axes;
         let source = self.source(operands, c, n.saturating_mul(s))?;
-        let view = match self.layout {
-            // One position a channel: the channels are contiguous, and both layouts the same.
-            Layout::ChannelsFirst if s != 1 => View::new(1, n, c, s),
-            _ => View::new(1, n.saturating_mul(s), c, 1),
-        };
-        let per_sample = operands.is_per_sample(&[c], n);
-        let shared = ParameterMap { c_scale: 1, d_divisor: view.d.max(1), ..ParameterMap::constant(c) };
-        let (map, cells) = if per_sample {
-            let positions = if view.d == 1 { s.max(1) } else { 1 };
-            let map = ParameterMap { len: n.saturating_mul(c), b_divisor: positions, b_scale: c, ..shared };
-            (map, Cells { view: channels(self.layout, n, c, s), nesting: Nesting::Repeated(c) })
-        } else {
-            (shared, Cells::groups(view))
-        };
-        Ok(Plan {
-            dtype: operands.input.dtype,
-            view,
-            statistic: Statistic::Centred,
-            source,
-            affine: operands.affine(&[c], Some(n), map, cells)?,
-            eps: super::check_eps(self.eps)?,
-            epilogue: Epilogue::default(),
-            residual: operands.residual.is_some(),
-        })
+        let view = self.view(axes);
+        let (map, cells) = self.parameters(axes, view, operands.is_per_sample(&[c], n));
+        let affine = operands.affine(&[c], Some(n), map, cells)?;
+        operands.plan(view, Statistic::Centred, source, affine, self.eps)
     }
 }

@@ -1,6 +1,6 @@
 use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
-use crate::plan::{Cells, Epilogue, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
+use crate::plan::{Cells, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
 use crate::tensor::Layout;
 
 /// Group normalization (Wu & He, [arXiv 1803.08494](https://arxiv.org/abs/1803.08494);
@@ -107,15 +107,7 @@ impl Norm for GroupNorm {
         } else {
             Cells { view: channels(self.layout, n, c, s), nesting: Nesting::Neighbours(per_group) }
         };
-        Ok(Plan {
-            dtype: operands.input.dtype,
-            view,
-            statistic: Statistic::Centred,
-            source: Source::Input { running: None },
-            affine: operands.affine(&[c], Some(n), map, cells)?,
-            eps: super::check_eps(self.eps)?,
-            epilogue: Epilogue::default(),
-            residual: operands.residual.is_some(),
-        })
+        let affine = operands.affine(&[c], Some(n), map, cells)?;
+        operands.plan(view, Statistic::Centred, Source::Input { running: None }, affine, self.eps)
     }
 }

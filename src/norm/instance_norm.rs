@@ -1,7 +1,7 @@
 use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
-use crate::plan::{Cells, Epilogue, Momentum, ParameterMap, Plan, RunningUpdate, RunningVariance, Source, Statistic};
-use crate::tensor::Layout;
+use crate::plan::{Cells, Momentum, ParameterMap, Plan, RunningUpdate, RunningVariance, Source, Statistic, View};
+use crate::tensor::{Axes, Layout};
 
 /// Instance normalization (Ulyanov et al., [arXiv 1607.08022](https://arxiv.org/abs/1607.08022);
 /// [`torch.nn.InstanceNorm2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.InstanceNorm2d.html)).
@@ -97,6 +97,30 @@ impl InstanceNorm {
     }
 }
 
+impl InstanceNorm {
+    /// The view whose groups are the channels of each sample, and which parameter belongs to which element, where
+    /// there are those of the channels, or a row of these a sample.
+    pub(super) fn parts(layout: Layout, axes: Axes, per_sample: bool) -> (View, ParameterMap, Cells) {
+        let Axes { samples: n, channels: c, positions: s } = axes;
+        let samples = if per_sample { n } else { 1 };
+        let shared = ParameterMap::constant(samples.saturating_mul(c));
+        let view = channels(layout, n, c, s);
+        let map = match layout {
+            Layout::ChannelsFirst => {
+                ParameterMap { a_modulus: samples.saturating_mul(c).max(1), a_scale: 1, d_divisor: s.max(1), ..shared }
+            }
+            Layout::ChannelsLast => ParameterMap {
+                a_modulus: samples.max(1),
+                a_scale: if per_sample { c } else { 0 },
+                c_scale: 1,
+                d_divisor: 1,
+                ..shared
+            },
+        };
+        (view, map, Cells::groups(view))
+    }
+}
+
 impl Default for InstanceNorm {
     fn default() -> Self {
         Self::new()
@@ -141,30 +165,8 @@ impl Norm for InstanceNorm {
             });
         };
         let per_sample = self.batched && operands.is_per_sample(&[c], n);
-        let samples = if per_sample { n } else { 1 };
-        let shared = ParameterMap::constant(samples.saturating_mul(c));
-        let view = channels(self.layout, n, c, s);
-        let map = match self.layout {
-            Layout::ChannelsFirst => {
-                ParameterMap { a_modulus: samples.saturating_mul(c).max(1), a_scale: 1, d_divisor: s.max(1), ..shared }
-            }
-            Layout::ChannelsLast => ParameterMap {
-                a_modulus: samples.max(1),
-                a_scale: if per_sample { c } else { 0 },
-                c_scale: 1,
-                d_divisor: 1,
-                ..shared
-            },
-        };
-        Ok(Plan {
-            dtype: operands.input.dtype,
-            view,
-            statistic: Statistic::Centred,
-            source,
-            affine: operands.affine(&[c], self.batched.then_some(n), map, Cells::groups(view))?,
-            eps: super::check_eps(self.eps)?,
-            epilogue: Epilogue::default(),
-            residual: operands.residual.is_some(),
-        })
+        let (view, map, cells) = Self::parts(self.layout, axes, per_sample);
+        let affine = operands.affine(&[c], self.batched.then_some(n), map, cells)?;
+        operands.plan(view, Statistic::Centred, source, affine, self.eps)
     }
 }

@@ -7,29 +7,51 @@
 //! | [`GroupNorm`] | `torch.nn.GroupNorm` | neighbouring channels and all positions of a sample |
 //! | [`InstanceNorm`] | `torch.nn.InstanceNorm1d/2d/3d` | the positions of one channel of a sample |
 //! | [`BatchNorm`] | `torch.nn.BatchNorm1d/2d/3d` | all samples and positions of a channel |
+//! | [`BatchGroupNorm`] | [arXiv 2012.02782](https://arxiv.org/abs/2012.02782) | all samples of a run of channels and positions |
+//! | [`PositionalNorm`] | [arXiv 1907.04312](https://arxiv.org/abs/1907.04312) | the channels at one position of a sample |
+//! | [`SwitchableNorm`] | [arXiv 1806.10779](https://arxiv.org/abs/1806.10779) | a learned mixture of instance, layer and batch |
+//! | [`ConditionalBatchNorm`] | [arXiv 1707.00683](https://arxiv.org/abs/1707.00683) | as batch, with weight and bias of each sample's class |
+//! | [`SandwichBatchNorm`] | [arXiv 2102.11382](https://arxiv.org/abs/2102.11382) | as batch, with shared weight and bias, then those of the class |
+//! | [`FilterResponseNorm`] | [arXiv 1911.09737](https://arxiv.org/abs/1911.09737) | as instance, about zero, with a threshold |
+//!
+//! [`MomentShortcut`] puts mean and deviation back that a [`PositionalNorm`] took away.
 //!
 //! [`Fused`] adds an activation and two conventions of the weight to any of them; a residual among the [`Operands`]
 //! is added before; a weight and a bias with a row for each sample scale and shift each sample by its own.
 
+mod batch_group_norm;
 mod batch_norm;
+mod conditional_batch_norm;
+mod filter_response_norm;
 mod fused;
 mod group_norm;
 mod instance_norm;
 mod layer_norm;
+mod moment_shortcut;
+mod positional_norm;
 mod reduced_axes;
 mod rms_norm;
+mod sandwich_batch_norm;
+mod switchable_norm;
 
+pub use batch_group_norm::BatchGroupNorm;
 pub use batch_norm::BatchNorm;
+pub use conditional_batch_norm::ConditionalBatchNorm;
+pub use filter_response_norm::FilterResponseNorm;
 pub use fused::Fused;
 pub use group_norm::GroupNorm;
 pub use instance_norm::InstanceNorm;
 pub use layer_norm::LayerNorm;
+pub use moment_shortcut::MomentShortcut;
+pub use positional_norm::PositionalNorm;
 pub use reduced_axes::ReducedAxes;
 pub use rms_norm::RmsNorm;
+pub use sandwich_batch_norm::SandwichBatchNorm;
+pub use switchable_norm::SwitchableNorm;
 
 use crate::error::{Error, Result};
-use crate::plan::{Affine, Cells, ParameterMap, Plan, View};
-use crate::tensor::{Layout, Spec, count};
+use crate::plan::{Affine, Cells, Epilogue, Extra, ParameterMap, Plan, Source, Statistic, View};
+use crate::tensor::{Dtype, Layout, Spec, count};
 
 /// A normalization's options.
 pub trait Norm {
@@ -55,6 +77,10 @@ pub struct Operands {
     pub running: Option<Running>,
     /// What is added to the input before it is normalized, of its shape and type.
     pub residual: Option<Spec>,
+    /// What only some normalizations learn.
+    pub extra: Extra<Option<Spec>>,
+    /// How many samples have a label, where labels pick from tables.
+    pub labels: Option<usize>,
 }
 
 /// The lengths of the running estimates.
@@ -72,7 +98,7 @@ impl Operands {
     /// An input alone.
     #[must_use]
     pub fn new(input: Spec) -> Self {
-        Self { input, weight: None, bias: None, running: None, residual: None }
+        Self { input, weight: None, bias: None, running: None, residual: None, extra: Extra::default(), labels: None }
     }
 
     /// With a weight.
@@ -100,6 +126,20 @@ impl Operands {
     #[must_use]
     pub fn residual(mut self, residual: Spec) -> Self {
         self.residual = Some(residual);
+        self
+    }
+
+    /// With what only some normalizations learn.
+    #[must_use]
+    pub fn extra(mut self, extra: Extra<Option<Spec>>) -> Self {
+        self.extra = extra;
+        self
+    }
+
+    /// With labels for so many samples.
+    #[must_use]
+    pub fn labels(mut self, samples: usize) -> Self {
+        self.labels = Some(samples);
         self
     }
 
@@ -151,6 +191,73 @@ impl Operands {
                 Err(Error::Dtype { argument: "bias", got: bias, expected: format!("{weight}, the type of weight") })
             }
             _ => Ok(affine),
+        }
+    }
+
+    /// The plan of a normalization that learns nothing but weight and bias.
+    fn plan(&self, view: View, statistic: Statistic, source: Source, affine: Affine, eps: f64) -> Result<Plan> {
+        if self.labels.is_some() {
+            let reason = "this normalization has no tables of classes";
+            return Err(Error::Unexpected { argument: "labels", reason });
+        }
+        self.extra_types(Extra::default())?;
+        self.unchecked_plan(view, statistic, source, affine, eps)
+    }
+
+    /// As [`plan`](Self::plan), where the caller has checked labels and what else is learned.
+    fn unchecked_plan(
+        &self,
+        view: View,
+        statistic: Statistic,
+        source: Source,
+        affine: Affine,
+        eps: f64,
+    ) -> Result<Plan> {
+        Ok(Plan {
+            dtype: self.input.dtype,
+            view,
+            statistic,
+            source,
+            affine,
+            eps: check_eps(eps)?,
+            epilogue: Epilogue::default(),
+            residual: self.residual.is_some(),
+            derivation: None,
+            extra: Extra::default(),
+        })
+    }
+
+    /// The storage types of what only some normalizations learn; `wanted` are the shapes of what this one does.
+    fn extra_types(&self, wanted: Extra<Option<Vec<usize>>>) -> Result<Extra<Option<Dtype>>> {
+        for (argument, (spec, shape)) in self.extra.as_ref().zip(wanted).named() {
+            match (spec, shape) {
+                (None, _) => {}
+                (Some(_), None) => {
+                    let reason = "this normalization has no such parameter";
+                    return Err(Error::Unexpected { argument, reason });
+                }
+                (Some(spec), Some(shape)) if spec.shape != shape => {
+                    return Err(Error::Shape {
+                        argument,
+                        got: spec.shape.clone(),
+                        expected: format!("shape {shape:?} for input of shape {:?}", self.input.shape),
+                    });
+                }
+                (Some(spec), Some(_)) => self.check_parameter_type(argument, spec.dtype)?,
+            }
+        }
+        Ok(self.extra.as_ref().map(|spec| spec.as_ref().map(|spec| spec.dtype)))
+    }
+
+    /// All parameters share one storage type.
+    fn check_parameter_type(&self, argument: &'static str, got: Dtype) -> Result<()> {
+        let parameters = [("weight", &self.weight), ("bias", &self.bias)];
+        let all = parameters.into_iter().chain(self.extra.as_ref().named());
+        match all.filter_map(|(name, spec)| Some((name, spec.as_ref()?.dtype))).next() {
+            Some((first, dtype)) if dtype != got => {
+                Err(Error::Dtype { argument, got, expected: format!("{dtype}, the type of {first}") })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 use super::Operands;
 use crate::error::{Error, Result};
-use crate::plan::{Cells, Epilogue, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
+use crate::plan::{Cells, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
 
 /// The axes that a layer or RMS normalization reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,16 +90,8 @@ impl ReducedAxes {
             d_divisor: 1,
             ..ParameterMap::constant(per_sample.unwrap_or(1).saturating_mul(shared))
         };
-        Ok(Plan {
-            dtype: operands.input.dtype,
-            view,
-            statistic,
-            source: Source::Input { running: None },
-            affine: operands.affine(&parameters, samples, map, cells(view, per_sample.is_some()))?,
-            eps: super::check_eps(eps)?,
-            epilogue: Epilogue::default(),
-            residual: operands.residual.is_some(),
-        })
+        let affine = operands.affine(&parameters, samples, map, cells(view, per_sample.is_some()))?;
+        operands.plan(view, statistic, Source::Input { running: None }, affine, eps)
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Plan, Statistics};
+use super::{Extra, Plan, Statistics};
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Dtype};
 
@@ -36,6 +36,10 @@ pub struct Arguments<'a> {
     pub sum: Option<&'a mut Data>,
     /// Where what backward needs goes, if it is to be kept.
     pub statistics: Option<&'a mut Statistics>,
+    /// What only some normalizations learn.
+    pub extra: Extra<Option<&'a Data>>,
+    /// The class of each sample, where there are tables with a row for each class.
+    pub labels: Option<&'a [i64]>,
 }
 
 impl Arguments<'_> {
@@ -45,8 +49,8 @@ impl Arguments<'_> {
     ///
     /// When one is missing, not expected, of another length or of another type.
     pub fn check(&self, plan: &Plan) -> Result<()> {
-        check_parameter("weight", self.weight, plan.affine.weight, plan.affine.map.len)?;
-        check_parameter("bias", self.bias, plan.affine.bias, plan.affine.map.len)?;
+        check_parameters(plan, self.weight, self.bias, self.extra)?;
+        check_labels(plan, self.labels)?;
         check_residual("residual", self.residual, plan)?;
         check_residual("sum", self.sum.as_deref(), plan)?;
         let Some(channels) = plan.running_len() else { return Ok(()) };
@@ -81,13 +85,47 @@ fn check_residual(argument: &'static str, data: Option<&Data>, plan: &Plan) -> R
     }
 }
 
-/// Checks a parameter's presence, type and length.
-pub(super) fn check_parameter(
-    argument: &'static str,
-    data: Option<&Data>,
-    wanted: Option<Dtype>,
-    len: usize,
+/// Checks everything that is learned.
+pub(super) fn check_parameters(
+    plan: &Plan,
+    weight: Option<&Data>,
+    bias: Option<&Data>,
+    extra: Extra<Option<&Data>>,
 ) -> Result<()> {
+    check_parameter("weight", weight, plan.affine.weight, plan.parameter_len())?;
+    check_parameter("bias", bias, plan.affine.bias, plan.parameter_len())?;
+    let wanted = plan.extra.zip(plan.extra_len());
+    extra.zip(wanted).named().try_for_each(|(name, (data, (dtype, len)))| check_parameter(name, data, dtype, len))
+}
+
+/// Checks that there is a label for each sample, and that each has a row in the tables.
+pub(super) fn check_labels(plan: &Plan, labels: Option<&[i64]>) -> Result<()> {
+    let argument = "labels";
+    let (labels, tables) = match (labels, plan.derivation.and_then(|d| d.tables)) {
+        (None, None) => return Ok(()),
+        (Some(_), None) => {
+            return Err(Error::Unexpected { argument, reason: "the plan was lowered without tables of classes" });
+        }
+        (None, Some(_)) => return Err(Error::Missing { argument, reason: "the plan was lowered with labels" }),
+        (Some(labels), Some(tables)) => (labels, tables),
+    };
+    check_len(argument, labels.len(), plan.labels().unwrap_or(0))?;
+    let fits = |&label: &i64| usize::try_from(label).is_ok_and(|label| label < tables.classes);
+    match labels.iter().position(|label| !fits(label)) {
+        None => Ok(()),
+        Some(sample) => Err(Error::Value {
+            argument,
+            got: format!("{} for sample {sample}", labels[sample]),
+            expected: format!(
+                "classes from 0 to {}, the rows of the tables less one",
+                tables.classes.saturating_sub(1)
+            ),
+        }),
+    }
+}
+
+/// Checks a parameter's presence, type and length.
+fn check_parameter(argument: &'static str, data: Option<&Data>, wanted: Option<Dtype>, len: usize) -> Result<()> {
     match (data, wanted) {
         (None, None) => Ok(()),
         (Some(_), None) => Err(Error::Unexpected { argument, reason: "the plan was lowered without it" }),
@@ -99,7 +137,7 @@ pub(super) fn check_parameter(
     }
 }
 
-fn check_dtype(argument: &'static str, got: Dtype, expected: Dtype) -> Result<()> {
+pub(super) fn check_dtype(argument: &'static str, got: Dtype, expected: Dtype) -> Result<()> {
     if got == expected {
         return Ok(());
     }

@@ -1,6 +1,5 @@
-use super::Plan;
-use super::arguments::{check_parameter, check_tensor};
-use super::check_len;
+use super::arguments::{check_dtype, check_labels, check_parameters, check_tensor};
+use super::{Extra, Moments, Plan, Source, Statistic, check_len};
 use crate::error::{Error, Result};
 use crate::tensor::Data;
 
@@ -13,6 +12,9 @@ pub struct Statistics {
     pub mean: Vec<f64>,
     /// `1 / sqrt(var + eps)`.
     pub rstd: Vec<f64>,
+    /// What was mixed, where statistics are mixtures: the moments of the instances, the layers and the batch, one
+    /// after the other.
+    pub sources: Moments,
 }
 
 /// Which gradients are asked for.
@@ -24,19 +26,26 @@ pub struct Wanted {
     pub weight: bool,
     /// That of the bias.
     pub bias: bool,
+    /// Those of what only some normalizations learn, all together.
+    pub extra: bool,
 }
 
 impl Wanted {
     /// Everything that the plan has.
     #[must_use]
     pub fn all(plan: &Plan) -> Self {
-        Self { input: true, weight: plan.affine.weight.is_some(), bias: plan.affine.bias.is_some() }
+        Self {
+            input: true,
+            weight: plan.affine.weight.is_some(),
+            bias: plan.affine.bias.is_some(),
+            extra: plan.extra.any(),
+        }
     }
 
     /// Whether that of any parameter is.
     #[must_use]
     pub fn parameters(self) -> bool {
-        self.weight || self.bias
+        self.weight || self.bias || self.extra
     }
 
     /// Checks that the plan has what is asked for.
@@ -49,6 +58,7 @@ impl Wanted {
         for (argument, wanted, has) in [
             ("grad_weight", self.weight, plan.affine.weight.is_some()),
             ("grad_bias", self.bias, plan.affine.bias.is_some()),
+            ("extra", self.extra, plan.extra.any()),
         ] {
             if wanted && !has {
                 return Err(Error::Unexpected { argument, reason });
@@ -73,6 +83,14 @@ pub struct GradientArguments<'a> {
     pub weight: Option<&'a Data>,
     /// The summand after the factor.
     pub bias: Option<&'a Data>,
+    /// What only some normalizations learn.
+    pub extra: Extra<Option<&'a Data>>,
+    /// The class of each sample, where there are tables with a row for each class.
+    pub labels: Option<&'a [i64]>,
+    /// The gradient that flows into the means, one each, in the input's type.
+    pub grad_mean: Option<&'a Data>,
+    /// The gradient that flows into the deviations `sqrt(var + eps)`, one each, in the input's type.
+    pub grad_std: Option<&'a Data>,
 }
 
 /// Gradients in host memory, each where it was asked for.
@@ -84,25 +102,34 @@ pub struct Gradients {
     pub weight: Option<Data>,
     /// That of the bias, in its type.
     pub bias: Option<Data>,
+    /// Those of what only some normalizations learn, each in its type.
+    pub extra: Extra<Option<Data>>,
 }
 
 impl Gradients {
     /// Zeros for what is wanted.
     #[must_use]
     pub fn zeros(plan: &Plan, wanted: Wanted) -> Self {
-        let len = plan.affine.map.len;
+        let len = plan.parameter_len();
         let parameter = |wanted: bool, dtype: Option<_>| dtype.filter(|_| wanted).map(|dtype| Data::zeros(dtype, len));
+        let extra = plan.extra.zip(plan.extra_len());
         Self {
             input: wanted.input.then(|| Data::zeros(plan.dtype, plan.view.elements())),
             weight: parameter(wanted.weight, plan.affine.weight),
             bias: parameter(wanted.bias, plan.affine.bias),
+            extra: extra.map(|(dtype, len)| dtype.filter(|_| wanted.extra).map(|dtype| Data::zeros(dtype, len))),
         }
     }
 
     /// What is asked for.
     #[must_use]
     pub fn wanted(&self) -> Wanted {
-        Wanted { input: self.input.is_some(), weight: self.weight.is_some(), bias: self.bias.is_some() }
+        Wanted {
+            input: self.input.is_some(),
+            weight: self.weight.is_some(),
+            bias: self.bias.is_some(),
+            extra: self.extra.any(),
+        }
     }
 }
 
@@ -124,12 +151,58 @@ impl GradientArguments<'_> {
             }
             check_tensor("grad_sum", grad_sum, plan)?;
         }
-        check_parameter("weight", self.weight, plan.affine.weight, plan.affine.map.len)?;
-        check_parameter("bias", self.bias, plan.affine.bias, plan.affine.map.len)?;
+        check_parameters(plan, self.weight, self.bias, self.extra)?;
+        check_labels(plan, self.labels)?;
+        self.check_inflow(plan)?;
+        self.statistics.check(plan)
+    }
+
+    /// Checks the gradients that flow into mean and deviation.
+    fn check_inflow(&self, plan: &Plan) -> Result<()> {
+        for (argument, gradient) in [("grad_mean", self.grad_mean), ("grad_std", self.grad_std)] {
+            let Some(gradient) = gradient else { continue };
+            if let Some(reason) = obstacle_to_inflow(plan, argument == "grad_mean") {
+                return Err(Error::Unexpected { argument, reason });
+            }
+            check_dtype(argument, gradient.dtype(), plan.dtype)?;
+            check_len(argument, gradient.len(), plan.view.statistics())?;
+        }
+        Ok(())
+    }
+}
+
+/// Why no gradient can flow into the plan's means, or into its deviations.
+pub(crate) fn obstacle_to_inflow(plan: &Plan, of_mean: bool) -> Option<&'static str> {
+    match plan.source {
+        Source::Input { .. } if plan.extra.eps_l.is_some() => Some("eps is learned"),
+        Source::Input { .. } if of_mean && plan.statistic == Statistic::Uncentred => {
+            Some("the plan takes no mean away")
+        }
+        Source::Input { .. } => None,
+        Source::Mixed(_) => Some("the statistics are mixtures"),
+        Source::Running { .. } | Source::Nothing => Some("the statistics do not follow the input"),
+    }
+}
+
+impl Statistics {
+    /// Checks that there is one of each for every statistic of the plan.
+    ///
+    /// # Errors
+    ///
+    /// When there are more or less.
+    pub(crate) fn check(&self, plan: &Plan) -> Result<()> {
         if plan.view.elements() == 0 {
             return Ok(());
         }
-        check_len("statistics", self.statistics.mean.len(), plan.view.statistics())?;
-        check_len("statistics", self.statistics.rstd.len(), plan.view.statistics())
+        let sources = plan.source.mixing().map_or(0, |mixing| mixing.sources());
+        for (len, expected) in [
+            (self.mean.len(), plan.view.statistics()),
+            (self.rstd.len(), plan.view.statistics()),
+            (self.sources.mean.len(), sources),
+            (self.sources.var.len(), sources),
+        ] {
+            check_len("statistics", len, expected)?;
+        }
+        Ok(())
     }
 }

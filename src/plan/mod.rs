@@ -5,8 +5,11 @@
 
 mod affine;
 mod arguments;
+mod derivation;
 mod epilogue;
+mod extra;
 mod gradient;
+mod mixing;
 mod source;
 mod statistic;
 mod view;
@@ -14,8 +17,13 @@ mod view;
 pub use affine::{Affine, Cells, Nesting, ParameterMap, StatisticMap};
 pub use arguments::{Arguments, RunningStatistics};
 pub(crate) use arguments::{check_len, check_tensor};
+pub use derivation::{Derivation, Tables};
+pub(crate) use derivation::{Derived, DerivedSums, Own};
 pub use epilogue::{Activation, Epilogue};
+pub use extra::Extra;
 pub use gradient::{GradientArguments, Gradients, Statistics, Wanted};
+pub use mixing::{Batch, Mixing, Moments};
+pub(crate) use mixing::{GroupSums, Shares};
 pub use source::{Momentum, RunningUpdate, RunningVariance, Source};
 pub use statistic::Statistic;
 pub use view::View;
@@ -43,6 +51,10 @@ pub struct Plan {
     pub(crate) epilogue: Epilogue,
     /// Whether a residual is added to the input first.
     pub(crate) residual: bool,
+    /// How the affine map's parameters are made from the caller's, where they are not the same.
+    pub(crate) derivation: Option<Derivation>,
+    /// How what only some normalizations learn is stored, as far as there is any.
+    pub(crate) extra: Extra<Option<Dtype>>,
 }
 
 impl Plan {
@@ -94,10 +106,54 @@ impl Plan {
         self.residual
     }
 
+    /// How the affine map's parameters are made from the caller's, where they are not the same.
+    #[must_use]
+    pub fn derivation(&self) -> Option<Derivation> {
+        self.derivation
+    }
+
+    /// How what only some normalizations learn is stored, as far as there is any.
+    #[must_use]
+    pub fn extra(&self) -> Extra<Option<Dtype>> {
+        self.extra
+    }
+
+    /// Elements of the caller's `weight`, and of its `bias`.
+    #[must_use]
+    pub fn parameter_len(&self) -> usize {
+        self.derivation.map_or(self.affine.map.len, |derivation| derivation.parameter_len())
+    }
+
+    /// Elements of what only some normalizations learn, each where it is there.
+    #[must_use]
+    pub fn extra_len(&self) -> Extra<usize> {
+        let columns = self.derivation.map_or(0, |derivation| derivation.columns());
+        let table = self.derivation.and_then(|d| d.tables).map_or(0, |tables| tables.classes * columns);
+        Extra { class_weight: table, class_bias: table, tau: columns, eps_l: 1, mean_weight: 3, var_weight: 3 }
+    }
+
+    /// Samples that have a label, if any have.
+    #[must_use]
+    pub fn labels(&self) -> Option<usize> {
+        self.derivation.filter(|derivation| derivation.tables.is_some()).map(|derivation| derivation.rows)
+    }
+
+    /// Whether the affine map has a factor.
+    #[must_use]
+    pub fn has_weight(&self) -> bool {
+        self.affine.weight.is_some() || self.extra.class_weight.is_some()
+    }
+
+    /// Whether the affine map has a summand.
+    #[must_use]
+    pub fn has_bias(&self) -> bool {
+        self.affine.bias.is_some() || self.extra.class_bias.is_some()
+    }
+
     /// Whether mean and variance move with the input, so that gradients flow through them.
     #[must_use]
     pub fn statistics_follow_input(&self) -> bool {
-        matches!(self.source, Source::Input { .. })
+        self.source.follows_input()
     }
 
     /// Whether normalized values are rounded before the weight, to a type that is shorter than arithmetic's.
@@ -112,13 +168,22 @@ impl Plan {
         (self.view.elements() * self.dtype.size()) as u64
     }
 
+    /// What a group's sum of squares is divided by.
+    #[must_use]
+    pub fn divisor(&self) -> f64 {
+        self.statistic.divisor(self.count())
+    }
+
+    /// Elements that share a statistic.
+    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
+    pub(crate) fn count(&self) -> f64 {
+        self.view.count() as f64
+    }
+
     /// Elements of `running_mean` and of `running_var`, where the plan has them.
     #[must_use]
     pub fn running_len(&self) -> Option<usize> {
-        match self.source {
-            Source::Input { running } => running.map(|r| r.channels),
-            Source::Running { channels } => Some(channels),
-        }
+        self.source.running_len()
     }
 
     /// The update of the running estimates that executing the plan brings, if any.
@@ -126,9 +191,6 @@ impl Plan {
     /// An empty tensor holds no statistic, so it leaves the estimates and their counter alone.
     #[must_use]
     pub fn running_update(&self) -> Option<RunningUpdate> {
-        match self.source {
-            Source::Input { running } if self.view.elements() > 0 => running,
-            _ => None,
-        }
+        self.source.running_update().filter(|_| self.view.elements() > 0)
     }
 }

@@ -1,3 +1,5 @@
+use super::{Batch, Mixing};
+
 /// Where mean and variance come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Source {
@@ -11,6 +13,48 @@ pub enum Source {
         /// Elements of `running_mean` and of `running_var`.
         channels: usize,
     },
+    /// They are mixtures of those of the input's instances, layers and batch.
+    Mixed(Mixing),
+    /// There are none: values stay as they are.
+    Nothing,
+}
+
+impl Source {
+    /// Whether they move with the input, so that gradients flow through them.
+    #[must_use]
+    pub fn follows_input(&self) -> bool {
+        matches!(self, Self::Input { .. } | Self::Mixed(_))
+    }
+
+    /// Elements of `running_mean` and of `running_var`, where they are read or updated.
+    #[must_use]
+    pub fn running_len(&self) -> Option<usize> {
+        match *self {
+            Self::Input { running } => running.map(|update| update.channels),
+            Self::Running { channels } => Some(channels),
+            Self::Mixed(Mixing { channels, batch: Batch::Running, .. }) => Some(channels),
+            Self::Mixed(Mixing { batch: Batch::Input { running }, .. }) => running.map(|update| update.channels),
+            Self::Nothing => None,
+        }
+    }
+
+    /// How running estimates follow, where there are any that do.
+    #[must_use]
+    pub fn running_update(&self) -> Option<RunningUpdate> {
+        match *self {
+            Self::Input { running } | Self::Mixed(Mixing { batch: Batch::Input { running }, .. }) => running,
+            Self::Running { .. } | Self::Mixed(_) | Self::Nothing => None,
+        }
+    }
+
+    /// The mixture, if it is one.
+    #[must_use]
+    pub fn mixing(&self) -> Option<Mixing> {
+        match *self {
+            Self::Mixed(mixing) => Some(mixing),
+            _ => None,
+        }
+    }
 }
 
 /// How running estimates follow the statistics of the input.

@@ -1,8 +1,8 @@
 //! The backward pass, by the formulas of the chain rule.
 
-use super::{activation, each_element, factor, rounded_normalized};
+use super::{activation, each_element, factor, rounded_normalized, shares};
 use crate::error::Result;
-use crate::plan::{Plan, Statistic, Statistics, check_len};
+use crate::plan::{Derived, DerivedSums, Extra, GroupSums, Own, Plan, Source, Statistics, check_len};
 
 /// A backward pass's tensors in f64.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,14 @@ pub struct GradientValues {
     pub weight: Option<Vec<f64>>,
     /// The summand after the factor, where the plan has one.
     pub bias: Option<Vec<f64>>,
+    /// What only some normalizations learn.
+    pub extra: Extra<Option<Vec<f64>>>,
+    /// The class of each sample, where there are tables of classes.
+    pub labels: Vec<i64>,
+    /// The gradient that flows into the means, where there is one.
+    pub grad_mean: Option<Vec<f64>>,
+    /// The gradient that flows into the deviations, where there is one.
+    pub grad_std: Option<Vec<f64>>,
 }
 
 /// The gradients of a plan's tensors.
@@ -30,6 +38,8 @@ pub struct Gradients {
     pub weight: Option<Vec<f64>>,
     /// That of the bias, where the plan has one.
     pub bias: Option<Vec<f64>>,
+    /// Those of what only some normalizations learn.
+    pub extra: Extra<Option<Vec<f64>>>,
 }
 
 /// The gradients of what `plan` computes.
@@ -39,73 +49,129 @@ pub struct Gradients {
 /// When a tensor is not as long as `plan` says, or a parameter is missing.
 pub fn backward(plan: &Plan, values: &GradientValues) -> Result<Gradients> {
     values.check(plan)?;
+    let own = values.own();
     let parameters = plan.affine.map.len;
-    let mut gradients = Gradients {
-        input: values.grad_sum.clone().unwrap_or_else(|| vec![0.0; plan.view.elements()]),
-        weight: values.weight.as_ref().map(|_| vec![0.0; parameters]),
-        bias: values.bias.as_ref().map(|_| vec![0.0; parameters]),
-    };
-    if plan.view.elements() == 0 {
-        return Ok(gradients);
+    let mut input = values.grad_sum.clone().unwrap_or_else(|| vec![0.0; plan.view.elements()]);
+    let mut sums =
+        DerivedSums { products: vec![0.0; parameters], gradients: vec![0.0; parameters], clipped: Vec::new() };
+    if plan.extra.tau.is_some() {
+        sums.clipped = vec![0.0; parameters];
     }
-    // The gradients of the affine map's result and of the normalized values.
+    if plan.view.elements() == 0 {
+        let given = [vec![0.0], vec![0.0; 3], vec![0.0; 3]];
+        return Ok(values.gradients(plan, &own, input, sums, given));
+    }
+    let Derived { weight, bias, tau } = own.derived(plan);
+    // The gradients of the normalized values.
     let mut of_normalized = vec![0.0; plan.view.elements()];
     let mut normalized = vec![0.0; plan.view.elements()];
     each_element(plan, |i, s, p| {
-        normalized[i] = (values.input[i] - values.statistics.mean[s]) * values.statistics.rstd[s];
+        normalized[i] = match plan.source {
+            Source::Nothing => values.input[i],
+            _ => (values.input[i] - values.statistics.mean[s]) * values.statistics.rstd[s],
+        };
         let x_hat = rounded_normalized(plan, normalized[i]);
-        let weight = factor(plan, values.weight.as_deref(), p);
-        let y = x_hat * weight + values.bias.as_ref().map_or(0.0, |b| b[p]);
+        let weight = factor(plan, weight.as_deref(), p);
+        let affine = x_hat * weight + bias.as_ref().map_or(0.0, |b| b[p]);
+        let y = tau.as_ref().map_or(affine, |tau| super::above(affine, tau[p]));
         let slope = plan.epilogue.activation.map_or(1.0, |activation| activation::slope(activation, y));
-        let of_affine = values.grad_output[i] * slope;
-        if let Some(of_weight) = &mut gradients.weight {
-            of_weight[p] += of_affine * x_hat;
+        let gradient = values.grad_output[i] * slope;
+        let passes = tau.as_ref().is_none_or(|tau| affine > tau[p]);
+        if !passes {
+            sums.clipped[p] += gradient;
         }
-        if let Some(of_bias) = &mut gradients.bias {
-            of_bias[p] += of_affine;
-        }
+        let of_affine = if passes { gradient } else { 0.0 };
+        sums.products[p] += of_affine * x_hat;
+        sums.gradients[p] += of_affine;
         of_normalized[i] = of_affine * weight;
     });
-    let (sums, products) = sums(plan, &normalized, &of_normalized);
-    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-    let count = plan.view.count() as f64;
+    let mut groups = group_sums(plan, &normalized, &of_normalized);
+    let of_small = values.through_statistics(plan, &mut groups);
     each_element(plan, |i, s, _| {
         let mut gradient = of_normalized[i];
         if plan.statistics_follow_input() {
-            let through_mean = if plan.statistic == Statistic::Centred { sums[s] / count } else { 0.0 };
-            gradient -= through_mean + normalized[i] * products[s] / count;
+            let through_mean = if plan.statistic.is_centred() { groups.gradients[s] / plan.count() } else { 0.0 };
+            gradient -= through_mean + normalized[i] * groups.products[s] / plan.divisor();
         }
-        gradients.input[i] += gradient * values.statistics.rstd[s];
+        input[i] += gradient * if plan.source == Source::Nothing { 1.0 } else { values.statistics.rstd[s] };
     });
-    Ok(gradients)
+    Ok(values.gradients(plan, &own, input, sums, of_small))
 }
 
 /// For each statistic the sums of the gradients of the normalized values, and of their products with these.
-fn sums(plan: &Plan, normalized: &[f64], of_normalized: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let mut sums = vec![0.0; plan.view.statistics()];
-    let mut products = sums.clone();
+fn group_sums(plan: &Plan, normalized: &[f64], of_normalized: &[f64]) -> GroupSums {
+    let mut sums =
+        GroupSums { products: vec![0.0; plan.view.statistics()], gradients: vec![0.0; plan.view.statistics()] };
     each_element(plan, |i, s, _| {
-        sums[s] += of_normalized[i];
-        products[s] += of_normalized[i] * normalized[i];
+        sums.gradients[s] += of_normalized[i];
+        sums.products[s] += of_normalized[i] * normalized[i];
     });
-    (sums, products)
+    sums
 }
 
 impl GradientValues {
+    /// The caller's parameters.
+    fn own(&self) -> Own {
+        let Self { weight, bias, extra, labels, .. } = self;
+        Own { weight: weight.clone(), bias: bias.clone(), extra: extra.clone(), labels: labels.clone() }
+    }
+
+    /// Replaces the sums over groups by those that the statistics' own gradients make of them. Gives the gradients of
+    /// `eps_l`, `mean_weight` and `var_weight`.
+    fn through_statistics(&self, plan: &Plan, sums: &mut GroupSums) -> [Vec<f64>; 3] {
+        let Statistics { mean, rstd, sources } = &self.statistics;
+        for (sums, inflow) in [(&mut sums.gradients, &self.grad_mean), (&mut sums.products, &self.grad_std)] {
+            for ((sum, inflow), rstd) in sums.iter_mut().zip(inflow.iter().flatten()).zip(rstd) {
+                *sum -= inflow / rstd;
+            }
+        }
+        let sign = self.extra.eps_l.as_ref().map_or(0.0, |eps| if eps[0] == 0.0 { 0.0 } else { eps[0].signum() });
+        let of_eps = rstd.iter().zip(&sums.products).map(|(rstd, product)| -0.5 * rstd * rstd * product);
+        let of_eps = sign * of_eps.sum::<f64>();
+        let mut of_shares = [[0.0; 3]; 2];
+        if let Source::Mixed(mixing) = plan.source {
+            of_shares = mixing.backward((mean, rstd), sources, &shares(&self.extra), plan.count(), sums);
+        }
+        [vec![of_eps], of_shares[0].to_vec(), of_shares[1].to_vec()]
+    }
+
+    /// The gradients of what the caller has; `of_small` are those of `eps_l`, `mean_weight` and `var_weight`.
+    fn gradients(
+        &self,
+        plan: &Plan,
+        own: &Own,
+        input: Vec<f64>,
+        sums: DerivedSums,
+        [of_eps, of_mean_weight, of_var_weight]: [Vec<f64>; 3],
+    ) -> Gradients {
+        let all = own.gradients(plan, sums);
+        let extra = Extra {
+            eps_l: Some(of_eps),
+            mean_weight: Some(of_mean_weight),
+            var_weight: Some(of_var_weight),
+            ..all.extra
+        };
+        Gradients {
+            input,
+            weight: all.weight.filter(|_| self.weight.is_some()),
+            bias: all.bias.filter(|_| self.bias.is_some()),
+            extra: extra.zip(self.extra.as_ref()).map(|(gradient, own)| gradient.filter(|_| own.is_some())),
+        }
+    }
+
     fn check(&self, plan: &Plan) -> Result<()> {
-        let (elements, parameters) = (plan.view.elements(), plan.affine.map.len);
+        let (elements, parameters) = (plan.view.elements(), plan.parameter_len());
         let of = |wanted: bool, len: usize| if wanted { len } else { 0 };
+        let len = |values: &Option<Vec<f64>>| values.as_ref().map_or(0, Vec::len);
         check_len("input", self.input.len(), elements)?;
         check_len("grad_output", self.grad_output.len(), elements)?;
         check_len("grad_sum", self.grad_sum.as_ref().map_or(elements, Vec::len), elements)?;
-        let weight = of(plan.affine.weight.is_some(), parameters);
-        let bias = of(plan.affine.bias.is_some(), parameters);
-        check_len("weight", self.weight.as_ref().map_or(0, Vec::len), weight)?;
-        check_len("bias", self.bias.as_ref().map_or(0, Vec::len), bias)?;
-        if elements == 0 {
-            return Ok(());
+        check_len("weight", len(&self.weight), of(plan.affine.weight.is_some(), parameters))?;
+        check_len("bias", len(&self.bias), of(plan.affine.bias.is_some(), parameters))?;
+        for (name, (values, (dtype, expected))) in self.extra.as_ref().zip(plan.extra.zip(plan.extra_len())).named() {
+            check_len(name, len(values), of(dtype.is_some(), expected))?;
         }
-        check_len("statistics", self.statistics.mean.len(), plan.view.statistics())?;
-        check_len("statistics", self.statistics.rstd.len(), plan.view.statistics())
+        check_len("labels", self.labels.len(), plan.labels().unwrap_or(0))?;
+        self.statistics.check(plan)
     }
 }

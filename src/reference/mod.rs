@@ -6,7 +6,9 @@ mod gradient;
 pub use gradient::{GradientValues, Gradients, backward};
 
 use crate::error::{Error, Result};
-use crate::plan::{Plan, RunningUpdate, Source, Statistic, Statistics, check_len};
+use crate::plan::{
+    Batch, Derived, Extra, Mixing, Moments, Own, Plan, RunningUpdate, Shares, Source, Statistics, check_len,
+};
 use crate::tensor::{Data, Dtype};
 
 /// A plan's tensors in f64, by their PyTorch names.
@@ -26,6 +28,10 @@ pub struct Values {
     pub num_batches_tracked: u64,
     /// What is added to the input first, where the plan has a residual.
     pub residual: Option<Vec<f64>>,
+    /// What only some normalizations learn.
+    pub extra: Extra<Option<Vec<f64>>>,
+    /// The class of each sample, where there are tables of classes.
+    pub labels: Vec<i64>,
 }
 
 /// What a plan makes of its values.
@@ -37,13 +43,6 @@ pub struct Forward {
     pub sum: Vec<f64>,
     /// What backward needs again.
     pub statistics: Statistics,
-}
-
-/// Mean and biased variance (or mean square) of one statistic.
-#[derive(Debug, Clone, Copy)]
-struct Moments {
-    mean: f64,
-    var: f64,
 }
 
 /// Executes `plan` on `values`, updating the running estimates in place, and returns the output.
@@ -74,20 +73,49 @@ pub fn forward(plan: &Plan, values: &mut Values) -> Result<Forward> {
     if output.is_empty() {
         return Ok(Forward { output, sum, statistics: Statistics::default() });
     }
-    let moments: Vec<Moments> = (0..view.statistics()).map(|s| moments_of(plan, values, &sum, s)).collect();
-    let statistics = Statistics {
-        mean: moments.iter().map(|m| m.mean).collect(),
-        rstd: moments.iter().map(|m| 1.0 / (m.var + plan.eps).sqrt()).collect(),
-    };
+    let own = values.own();
+    let Derived { weight, bias, tau } = own.derived(plan);
+    let (moments, sources) = moments(plan, values, &sum);
+    let eps = plan.eps + learned_eps(&values.extra);
+    let rstd: Vec<f64> = moments.var.iter().map(|var| 1.0 / (var + eps).sqrt()).collect();
     each_element(plan, |i, s, p| {
-        let normalized = rounded_normalized(plan, (sum[i] - moments[s].mean) / (moments[s].var + plan.eps).sqrt());
-        let y = normalized * factor(plan, values.weight.as_deref(), p) + values.bias.as_ref().map_or(0.0, |b| b[p]);
+        let normalized = match plan.source {
+            Source::Nothing => sum[i],
+            _ => (sum[i] - moments.mean[s]) / (moments.var[s] + eps).sqrt(),
+        };
+        let normalized = rounded_normalized(plan, normalized);
+        let affine = normalized * factor(plan, weight.as_deref(), p) + bias.as_ref().map_or(0.0, |b| b[p]);
+        let y = tau.as_ref().map_or(affine, |tau| above(affine, tau[p]));
         output[i] = plan.epilogue.activation.map_or(y, |activation| activation::value(activation, y));
     });
     if let Some(update) = plan.running_update() {
-        update_running(plan, update, values, &moments);
+        match plan.source {
+            Source::Mixed(mixing) => update_running(plan, update, values, &batch_of(mixing, &sources)),
+            _ => update_running(plan, update, values, &moments),
+        }
     }
-    Ok(Forward { output, sum, statistics })
+    Ok(Forward { output, sum, statistics: Statistics { mean: moments.mean, rstd, sources } })
+}
+
+/// The greater of two numbers; a NaN is greater than all.
+fn above(y: f64, tau: f64) -> f64 {
+    if y <= tau || tau.is_nan() { tau } else { y }
+}
+
+/// What is added to eps.
+fn learned_eps(extra: &Extra<Option<Vec<f64>>>) -> f64 {
+    extra.eps_l.as_ref().map_or(0.0, |eps| eps[0].abs())
+}
+
+/// How statistics are mixed.
+fn shares(extra: &Extra<Option<Vec<f64>>>) -> Shares {
+    Shares::new(extra.mean_weight.as_deref().unwrap_or_default(), extra.var_weight.as_deref().unwrap_or_default())
+}
+
+/// The batch's own moments among those that are mixed.
+fn batch_of(mixing: Mixing, sources: &Moments) -> Moments {
+    let first = mixing.sources() - mixing.channels;
+    Moments { mean: sources.mean[first..].to_vec(), var: sources.var[first..].to_vec() }
 }
 
 /// Calls `f` with each element's index, statistic and parameter.
@@ -122,9 +150,14 @@ fn rounded(dtype: Dtype, values: &[f64]) -> Vec<f64> {
 }
 
 impl Values {
+    /// The caller's parameters.
+    fn own(&self) -> Own {
+        let Self { weight, bias, extra, labels, .. } = self;
+        Own { weight: weight.clone(), bias: bias.clone(), extra: extra.clone(), labels: labels.clone() }
+    }
+
     fn check(&self, plan: &Plan) -> Result<()> {
-        let affine = plan.affine;
-        let parameters = affine.map.len;
+        let parameters = plan.parameter_len();
         let running = plan.running_len().unwrap_or(self.running_mean.len());
         check_len("input", self.input.len(), plan.view.elements())?;
         match (&self.residual, plan.residual) {
@@ -139,45 +172,67 @@ impl Values {
         }
         check_len("weight", self.weight.as_ref().map_or(parameters, Vec::len), parameters)?;
         check_len("bias", self.bias.as_ref().map_or(parameters, Vec::len), parameters)?;
+        for (name, (values, len)) in self.extra.as_ref().zip(plan.extra_len()).named() {
+            check_len(name, values.as_ref().map_or(len, Vec::len), len)?;
+        }
+        check_len("labels", self.labels.len(), plan.labels().unwrap_or(0))?;
         check_len("running_mean", self.running_mean.len(), running)?;
         check_len("running_var", self.running_var.len(), running)
     }
 }
 
-fn moments_of(plan: &Plan, values: &Values, input: &[f64], statistic: usize) -> Moments {
-    if let Source::Running { channels } = plan.source {
-        let channel = statistic % channels;
-        return Moments { mean: values.running_mean[channel], var: values.running_var[channel] };
+/// What each group is normalized by, and what that is a mixture of.
+fn moments(plan: &Plan, values: &Values, input: &[f64]) -> (Moments, Moments) {
+    let groups = 0..plan.view.statistics();
+    let running = || Moments { mean: values.running_mean.clone(), var: values.running_var.clone() };
+    let none = Moments::default();
+    match plan.source {
+        Source::Input { .. } => (measured(plan, input), none),
+        Source::Nothing => {
+            (Moments { mean: groups.clone().map(|_| 0.0).collect(), var: groups.map(|_| 1.0).collect() }, none)
+        }
+        Source::Running { channels } => {
+            let Moments { mean, var } = running();
+            let of_group = |estimates: Vec<f64>| groups.clone().map(|s| estimates[s % channels]).collect();
+            (Moments { mean: of_group(mean), var: of_group(var) }, none)
+        }
+        Source::Mixed(mixing) => {
+            let running = (mixing.batch == Batch::Running).then(running);
+            let sources = mixing.of_instances(measured(plan, input), running);
+            (mixing.mixed(&sources, &shares(&values.extra)), sources)
+        }
     }
+}
+
+/// The groups' own moments.
+fn measured(plan: &Plan, input: &[f64]) -> Moments {
     let view = plan.view;
-    let (a, c) = (statistic / view.c, statistic % view.c);
-    let elements = || {
-        (0..view.b).flat_map(move |b| {
-            let row = ((a * view.b + b) * view.c + c) * view.d;
-            input[row..row + view.d].iter()
-        })
-    };
-    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-    let count = view.count() as f64;
-    let mean = match plan.statistic {
-        Statistic::Centred => elements().sum::<f64>() / count,
-        Statistic::Uncentred => 0.0,
-    };
-    Moments { mean, var: elements().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count }
+    let mut moments = Moments::default();
+    for statistic in 0..view.statistics() {
+        let (a, c) = (statistic / view.c, statistic % view.c);
+        let elements = || {
+            (0..view.b).flat_map(move |b| {
+                let row = ((a * view.b + b) * view.c + c) * view.d;
+                input[row..row + view.d].iter()
+            })
+        };
+        let mean = if plan.statistic.is_centred() { elements().sum::<f64>() / plan.count() } else { 0.0 };
+        moments.mean.push(mean);
+        moments.var.push(elements().map(|x| (x - mean) * (x - mean)).sum::<f64>() / plan.divisor());
+    }
+    moments
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-fn update_running(plan: &Plan, update: RunningUpdate, values: &mut Values, moments: &[Moments]) {
+fn update_running(plan: &Plan, update: RunningUpdate, values: &mut Values, moments: &Moments) {
     if update.counter {
         values.num_batches_tracked = values.num_batches_tracked.saturating_add(1);
     }
     let share = update.momentum.share(values.num_batches_tracked);
-    let count = plan.view.count() as f64;
-    let samples = (moments.len() / update.channels) as f64;
+    let samples = (moments.mean.len() / update.channels) as f64;
     for channel in 0..update.channels {
-        let own = || moments.iter().skip(channel).step_by(update.channels);
-        let mean = own().map(|m| m.mean).sum::<f64>() / samples;
-        let var = own().map(|m| m.var).sum::<f64>() / samples * update.variance.correction(count);
+        let average = |of: &[f64]| of.iter().skip(channel).step_by(update.channels).sum::<f64>() / samples;
+        let (mean, var) = (average(&moments.mean), average(&moments.var) * update.variance.correction(plan.count()));
         values.running_mean[channel] += share * (mean - values.running_mean[channel]);
         values.running_var[channel] += share * (var - values.running_var[channel]);
     }

@@ -7,6 +7,7 @@ mod shape;
 
 pub use dtype::Dtype;
 pub use host::{Data, Tensor};
+pub(crate) use layout::Axes;
 pub use layout::Layout;
 pub use shape::Spec;
 pub(crate) use shape::{count, product};

@@ -2,15 +2,31 @@
 
 use serde_json::{Map, Value};
 use wgpu_norm::Layout;
-use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, RmsNorm};
+use wgpu_norm::norm::{
+    BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm,
+    MomentShortcut, Norm, PositionalNorm, RmsNorm, SandwichBatchNorm, SwitchableNorm,
+};
 use wgpu_norm::plan::{Momentum, RunningVariance};
 
 type Attributes = Map<String, Value>;
 
 /// The operations that the library has.
-pub(crate) const IMPLEMENTED: [&str; 5] = ["layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"];
+pub(crate) const IMPLEMENTED: [&str; 12] = [
+    "layer_norm",
+    "rms_norm",
+    "group_norm",
+    "instance_norm",
+    "batch_norm",
+    "batch_group_norm",
+    "conditional_batch_norm",
+    "sandwich_batch_norm",
+    "switchable_norm",
+    "positional_norm",
+    "moment_shortcut",
+    "filter_response_norm",
+];
 
-/// The norm of a case of the five operations; the defaults are those of the cases' README.
+/// The norm of a case; the defaults are those of the cases' README.
 pub(crate) fn norm(op: &str, attributes: &Attributes) -> Result<Box<dyn Norm>, String> {
     only_known(op, attributes)?;
     Ok(match op {
@@ -25,13 +41,33 @@ pub(crate) fn norm(op: &str, attributes: &Attributes) -> Result<Box<dyn Norm>, S
             batched: flag(attributes, "batched", true)?,
             layout: Layout::ChannelsFirst,
         }),
-        _ => Box::new(BatchNorm {
+        "batch_group_norm" => Box::new(BatchGroupNorm::new(num_groups(attributes)?).batch(batch_norm(attributes)?)),
+        "conditional_batch_norm" => Box::new(ConditionalBatchNorm::new(batch_norm(attributes)?)),
+        "sandwich_batch_norm" => Box::new(SandwichBatchNorm::new(batch_norm(attributes)?)),
+        "switchable_norm" => Box::new(SwitchableNorm {
             training: required_flag(attributes, "training")?,
-            momentum: momentum(attributes)?,
-            running_variance: RunningVariance::default(),
+            momentum: number(attributes, "momentum")?.unwrap_or(0.1),
             eps: eps(attributes, 1e-5)?,
             layout: Layout::ChannelsFirst,
         }),
+        "positional_norm" => Box::new(positional_norm(attributes)?),
+        "moment_shortcut" => Box::new(MomentShortcut::new()),
+        "filter_response_norm" => Box::new(FilterResponseNorm::new().eps(eps(attributes, 1e-6)?)),
+        _ => Box::new(batch_norm(attributes)?),
+    })
+}
+
+pub(crate) fn positional_norm(attributes: &Attributes) -> Result<PositionalNorm, String> {
+    Ok(PositionalNorm::new().eps(eps(attributes, 1e-5)?))
+}
+
+fn batch_norm(attributes: &Attributes) -> Result<BatchNorm, String> {
+    Ok(BatchNorm {
+        training: required_flag(attributes, "training")?,
+        momentum: momentum(attributes)?,
+        running_variance: RunningVariance::default(),
+        eps: eps(attributes, 1e-5)?,
+        layout: Layout::ChannelsFirst,
     })
 }
 
@@ -41,7 +77,13 @@ fn only_known(op: &str, attributes: &Attributes) -> Result<(), String> {
         "layer_norm" | "rms_norm" => &["normalized_shape", "eps"],
         "group_norm" => &["num_groups", "eps"],
         "instance_norm" => &["use_input_stats", "momentum", "eps", "batched"],
-        "batch_norm" => &["training", "momentum", "eps", "track_running_stats"],
+        "batch_norm" | "conditional_batch_norm" | "sandwich_batch_norm" => {
+            &["training", "momentum", "eps", "track_running_stats"]
+        }
+        "batch_group_norm" => &["training", "momentum", "eps", "track_running_stats", "num_groups"],
+        "switchable_norm" => &["training", "momentum", "eps"],
+        "positional_norm" | "filter_response_norm" => &["eps"],
+        "moment_shortcut" => &[],
         _ => return Err(format!("operation {op}: not implemented")),
     };
     match attributes.keys().find(|key| !known.contains(&key.as_str())) {

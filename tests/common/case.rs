@@ -6,20 +6,36 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use wgpu_norm::{Data, Engine, Gradients, Parameters, RunningStatistics, Tensor};
+use wgpu_norm::plan::Extra;
+use wgpu_norm::{Data, Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstream};
 
-/// What a case of the five operations may store.
-const INPUTS: [&str; 7] =
-    ["input", "weight", "bias", "running_mean", "running_var", "num_batches_tracked", "grad_output"];
-const OUTPUTS: [&str; 4] =
-    ["expected.output", "expected.running_mean", "expected.running_var", "expected.num_batches_tracked"];
-const GRADIENTS: [&str; 3] = ["expected.grad_input", "expected.grad_weight", "expected.grad_bias"];
+/// What a case may store, beside what the operation learns and the gradients of that.
+const INPUTS: [&str; 8] =
+    ["input", "labels", "running_mean", "running_var", "num_batches_tracked", "grad_output", "grad_mean", "grad_std"];
+const OUTPUTS: [&str; 6] = [
+    "expected.output",
+    "expected.mean",
+    "expected.std",
+    "expected.running_mean",
+    "expected.running_var",
+    "expected.num_batches_tracked",
+];
 
-/// A stored tensor: integers are counters, everything else is floating-point.
+/// A stored tensor: integers are counters and labels, everything else is floating-point.
 #[derive(Debug, Clone)]
 enum Stored {
     Float(Tensor),
-    Counter(u64),
+    Integers(Vec<i64>),
+}
+
+/// What an operation calls weight and bias.
+fn parameter_names(op: &str) -> [&'static str; 2] {
+    if op == "moment_shortcut" { ["gamma", "beta"] } else { ["weight", "bias"] }
+}
+
+/// Everything that an operation may learn.
+fn learned(op: &str) -> impl Iterator<Item = &'static str> {
+    parameter_names(op).into_iter().chain(Extra::<()>::NAMES)
 }
 
 /// One file of `tests/cases`.
@@ -77,9 +93,20 @@ impl Case {
 
     fn counter(&self, name: &str) -> Option<u64> {
         match self.tensors.get(name) {
-            Some(Stored::Counter(count)) => Some(*count),
+            Some(Stored::Integers(values)) => values.first().and_then(|&count| u64::try_from(count).ok()),
             _ => None,
         }
+    }
+
+    fn labels(&self) -> Option<&[i64]> {
+        match self.tensors.get("labels") {
+            Some(Stored::Integers(values)) => Some(values),
+            _ => None,
+        }
+    }
+
+    fn extra(&self) -> Extra<Option<&Tensor>> {
+        Extra::from(Extra::<()>::NAMES.map(|name| self.float(name)))
     }
 
     /// The running estimates that the case hands in.
@@ -94,8 +121,12 @@ impl Case {
     }
 
     fn is_well_formed(&self) -> Result<(), String> {
-        let outputs: &[&str] = if self.asks_for_gradients() { &GRADIENTS } else { &OUTPUTS };
-        let unknown = |name: &&String| !INPUTS.contains(&name.as_str()) && !outputs.contains(&name.as_str());
+        let is_learned = |name: &str| learned(&self.op).any(|own| own == name);
+        let is_gradient =
+            |name: &str| name.strip_prefix("expected.grad_").is_some_and(|of| of == "input" || is_learned(of));
+        let is_output =
+            |name: &str| if self.asks_for_gradients() { is_gradient(name) } else { OUTPUTS.contains(&name) };
+        let unknown = |name: &&String| !INPUTS.contains(&name.as_str()) && !is_learned(name) && !is_output(name);
         if let Some(name) = self.names.iter().find(unknown) {
             return Err(format!("{name}: no tensor of {}", self.op));
         }
@@ -111,12 +142,15 @@ pub(crate) fn run_case(engine: &Engine, case: &Case) -> Result<f64, String> {
     let input = case.float("input").ok_or("input: missing")?;
     let mut running = case.running();
     let mut parameters = Parameters {
-        weight: case.float("weight"),
-        bias: case.float("bias"),
+        weight: case.float(parameter_names(&case.op)[0]),
+        bias: case.float(parameter_names(&case.op)[1]),
         running: running.as_mut(),
+        extra: case.extra(),
+        labels: case.labels(),
         ..Parameters::default()
     };
-    if let Some(upstream) = case.float("grad_output") {
+    if let Some(output) = case.float("grad_output") {
+        let upstream = Upstream { output, sum: None, mean: case.float("grad_mean"), std: case.float("grad_std") };
         let forward = engine.forward_saving(&*norm, input, &mut parameters).map_err(|error| error.to_string())?;
         let gradients = engine
             .backward(&*norm, input, upstream, &forward.statistics, &parameters, None)
@@ -129,14 +163,33 @@ pub(crate) fn run_case(engine: &Engine, case: &Case) -> Result<f64, String> {
         return Err(format!("output: {:?} instead of {:?}", output.spec(), want.spec()));
     }
     let worst = worst(case, "output", &output.data().to_f64(), &want.data().to_f64())?;
-    Ok(worst.max(state_error(case, running.as_ref())?))
+    Ok(worst.max(state_error(case, running.as_ref())?).max(moments_error(engine, case)?))
+}
+
+/// The worst error of mean and deviation, where the case expects them.
+fn moments_error(engine: &Engine, case: &Case) -> Result<f64, String> {
+    let (Some(mean), Some(std)) = (case.float("expected.mean"), case.float("expected.std")) else { return Ok(0.0) };
+    let input = case.float("input").ok_or("input: missing")?;
+    let norm = attributes::positional_norm(&case.attrs)?;
+    let forward = engine.forward_saving(&norm, input, &mut Parameters::default()).map_err(|e| e.to_string())?;
+    let got = norm.moments(input, &forward.statistics).map_err(|error| error.to_string())?;
+    let mut largest = 0f64;
+    for (name, got, want) in [("mean", got.0, mean), ("std", got.1, std)] {
+        if (got.shape(), got.dtype()) != (want.shape(), want.dtype()) {
+            return Err(format!("{name}: {:?} instead of {:?}", got.spec(), want.spec()));
+        }
+        largest = largest.max(worst(case, name, &got.data().to_f64(), &want.data().to_f64())?);
+    }
+    Ok(largest)
 }
 
 /// The worst error of the gradients that the case expects.
 fn gradients_error(case: &Case, gradients: &Gradients) -> Result<f64, String> {
     let mut largest = 0f64;
-    let got = [&gradients.input, &gradients.weight, &gradients.bias];
-    for (name, got) in GRADIENTS.into_iter().zip(got) {
+    let of_parameters = parameter_names(&case.op).into_iter().zip([&gradients.weight, &gradients.bias]);
+    let all = std::iter::once(("input", &gradients.input)).chain(of_parameters);
+    for (name, got) in all.chain(gradients.extra.as_ref().named()) {
+        let name = &format!("expected.grad_{name}");
         let Some(want) = case.float(name) else { continue };
         let got = got.as_ref().ok_or_else(|| format!("{name}: expected, but there is none"))?;
         if (got.shape(), got.dtype()) != (want.shape(), want.dtype()) {
@@ -205,17 +258,10 @@ fn stored(view: &TensorView<'_>) -> Result<Stored, String> {
         Dtype::F32 => Data::F32(little_endian(view.data(), f32::from_le_bytes)),
         Dtype::F16 => Data::F16(little_endian(view.data(), f16::from_le_bytes)),
         Dtype::BF16 => Data::Bf16(little_endian(view.data(), bf16::from_le_bytes)),
-        Dtype::I64 => return counter(view),
+        Dtype::I64 => return Ok(Stored::Integers(little_endian(view.data(), i64::from_le_bytes))),
         other => return Err(format!("a type that no case has, {other:?}")),
     };
     Tensor::new(view.shape(), data).map(Stored::Float).map_err(|error| error.to_string())
-}
-
-fn counter(view: &TensorView<'_>) -> Result<Stored, String> {
-    match little_endian(view.data(), i64::from_le_bytes)[..] {
-        [count] => u64::try_from(count).map(Stored::Counter).map_err(|error| error.to_string()),
-        _ => Err(format!("a counter of shape {:?}", view.shape())),
-    }
 }
 
 fn little_endian<T, const N: usize>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {

@@ -1,0 +1,96 @@
+use super::{InstanceNorm, Norm, Operands};
+use crate::error::{Error, Result};
+use crate::plan::{Derivation, Extra, Plan, Source, Statistic};
+use crate::tensor::{Axes, Layout};
+
+/// Filter response normalization with its thresholded linear unit (Singh & Krishnan,
+/// [arXiv 1911.09737](https://arxiv.org/abs/1911.09737)).
+///
+/// ```text
+/// y = max(x / sqrt(mean(x²) + |eps| + |eps_l|) * weight[c] + bias[c], tau[c])
+/// ```
+///
+/// The mean is over the positions of a sample's channel. Published implementations take a constant eps, or learn one
+/// on top of it: the sum covers both (`eps` 0 for a single learned one). Without `tau` there is no threshold. The
+/// gradient of an element goes to `tau` where it is not beyond it.
+///
+/// # Shapes
+///
+/// `input` `[N, C, *]`, or `[N, *, C]` with [`Layout::ChannelsLast`]; `weight`, `bias`, `tau` `[C]`, `eps_l` `[1]`, each
+/// optional.
+///
+/// ```
+/// use wgpu_norm::norm::FilterResponseNorm;
+/// use wgpu_norm::plan::Extra;
+/// use wgpu_norm::{Engine, Parameters, Tensor};
+///
+/// let (x, tau) = (Tensor::from_f32([1, 1, 2], vec![3.0, -4.0])?, Tensor::from_f32([1], vec![0.5])?);
+/// let extra = Extra { tau: Some(&tau), ..Extra::default() };
+/// let mut parameters = Parameters { extra, ..Parameters::default() };
+/// let y = Engine::new()?.forward(&FilterResponseNorm::new(), &x, &mut parameters)?.data().to_f32();
+/// assert!((y[0] - 3.0 / 12.5_f32.sqrt()).abs() < 1e-6 && y[1] == 0.5);
+/// # Ok::<(), wgpu_norm::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterResponseNorm {
+    /// Added to the mean square, by its magnitude; the authors' default is 1e-6.
+    pub eps: f64,
+    /// Where the channels lie.
+    pub layout: Layout,
+}
+
+impl FilterResponseNorm {
+    /// The authors' defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { eps: 1e-6, layout: Layout::ChannelsFirst }
+    }
+
+    /// With another eps.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// With channels elsewhere.
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+}
+
+impl Default for FilterResponseNorm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Norm for FilterResponseNorm {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        operands.check_input()?;
+        operands.no_running()?;
+        let shape = &operands.input.shape;
+        if shape.len() < 2 {
+            let expected = "at least the axes N and C".into();
+            return Err(Error::Shape { argument: "input", got: shape.clone(), expected });
+        }
+        if operands.labels.is_some() {
+            return Err(Error::Unexpected {
+                argument: "labels",
+                reason: "this normalization has no tables of classes",
+            });
+        }
+        let axes = self.layout.axes(shape, true)?;
+        let Axes { channels, .. } = axes;
+        let wanted = Extra { tau: Some(vec![channels]), eps_l: Some(vec![1]), ..Extra::default() };
+        let extra = operands.extra_types(wanted)?;
+        let (view, map, cells) = InstanceNorm::parts(self.layout, axes, false);
+        let affine = operands.affine(&[channels], None, map, cells)?;
+        let source = Source::Input { running: None };
+        let plan = operands.unchecked_plan(view, Statistic::Uncentred, source, affine, self.eps.abs())?;
+        let derivation = Derivation { rows: 1, width: channels, repeat: 1, tables: None };
+        Ok(Plan { derivation: extra.any().then_some(derivation), extra, ..plan })
+    }
+}
