@@ -3,7 +3,7 @@
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use std::path::Path;
-use wgpu_norm::gpu::{Linked, Target, Task, Variant, link};
+use wgpu_norm::gpu::{Linked, Registers, Target, Task, Variant, link};
 
 /// What a variant says that it requires, and nothing else.
 fn declared(variant: &Variant) -> Capabilities {
@@ -26,9 +26,15 @@ fn validate(module: &naga::Module, capabilities: Capabilities) -> Result<naga::v
     validator.validate(module).map_err(|error| format!("{error:?}"))
 }
 
+/// All but those that differ from others in the number of registers alone, a literal in an array's length.
+fn distinct_in_more_than_registers() -> Vec<Variant> {
+    let ends = [Some(Registers::R1), Some(Registers::R128), None];
+    Variant::reachable().into_iter().filter(|variant| ends.contains(&variant.registers)).collect()
+}
+
 #[test]
 fn every_reachable_variant_is_valid_with_what_it_declares() {
-    let variants = Variant::reachable();
+    let variants = distinct_in_more_than_registers();
     let distinct: BTreeSet<String> = variants.iter().map(Variant::name).collect();
     assert_eq!(distinct.len(), variants.len(), "each variant has a name of its own");
     let chunk = variants.len().div_ceil(std::thread::available_parallelism().map_or(1, usize::from));

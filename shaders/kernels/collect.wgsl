@@ -6,15 +6,13 @@
 @group(0) @binding(6) var<storage, read> partials: array<vec2<f32>>; // (products, gradients)
 
 fn total_of(j: u32, lane: u32, is_item: bool) -> vec2<f32> {
-    let begin = j / task.sums_inner * task.sums_outer + j % task.sums_inner;
+    let begin = j / task.sums_inner * task.sums_outer + j % task.sums_inner + task.terms_origin;
     let count = select(0u, task.sums_count, is_item);
     var total = vec2<f32>();
     for (var k = lane; k < count; k += LANES) {
-        let term = begin + k * task.sums_stride;
-        let parameter = (term + task.sums_origin) % task.sums_len;
-        total += weighted(vec4<f32>(partials[term], 0.0, 0.0), parameter, 0u).xy;
+        total += term_at(begin + k * task.sums_stride, j, k);
     }
-    return gather_sums(total);
+    return finished(gather_sums(total), j);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -26,15 +26,25 @@ fn sum_columns(lanes: LaneInput) {
     let o3 = statistic_offset(last / d, last % d);
     var products = vec4<f32>();
     var gradients = vec4<f32>();
+    var clipped = vec4<f32>();
+    var eps = vec4<f32>();
     for (var i = 0u; i < columns.rows; i++) {
         let s = statistic_base(columns.i_a, columns.row + i);
         let four = each_of(statistics[s + o0], statistics[s + o1], statistics[s + o2], statistics[s + o3]);
         let base = parameter_base(columns.i_a, columns.row + i, 0u);
-        let both = summed(terms_at(first + i * row_step, four, base, place), base, place);
+        let terms = terms_at(first + i * row_step, four, base, place);
+        let both = summed(terms, base, place);
         products += both.products;
         gradients += both.gradients;
+        if SECOND {
+            clipped += terms.clipped;
+            eps += of_eps(terms, four, base, place);
+        }
     }
     for (var i = 0u; i < columns.valid; i++) {
         partials[column_index(columns, i)] = vec2<f32>(products[i], gradients[i]);
+        if SECOND {
+            partials[column_index(columns, i) + task.second_origin] = vec2<f32>(clipped[i], eps[i]);
+        }
     }
 }

@@ -54,7 +54,7 @@ fn resident(lanes: LaneInput) {
     if CENTRED {
         tail = left.x / task.count;
     }
-    let variance = (left.y - tail * left.x) / task.count;
+    let variance = (left.y - tail * left.x) / task.divisor;
     let rstd = rstd_of(variance);
 
     walk = start;

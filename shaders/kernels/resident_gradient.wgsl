@@ -9,6 +9,8 @@
 // What is left for the parameters' gradients. 0: nothing; 1: a sum for each place of a group, which has the same
 // parameter in every group; 2: a sum for each group, which has one parameter.
 override PARAMETER_SUMS: u32 = 0u;
+// Whether what reaches a threshold and eps is summed as well, where there is one parameter a group and no mean.
+override SECOND: bool = false;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn resident_gradient(lanes: LaneInput) {
@@ -55,7 +57,11 @@ fn resident_gradient(lanes: LaneInput) {
             let of_affine = masked(terms.of_affine, valid);
             normalized[k] = masked(terms.normalized, valid);
             gradient[k] = masked(weighted(of_affine, base, place), valid);
-            sum += gradient[k];
+            if SECOND {
+                sum += masked(terms.clipped, valid);
+            } else {
+                sum += gradient[k];
+            }
             product += gradient[k] * normalized[k];
             if PARAMETER_SUMS == 1u {
                 of_weight[k] += of_affine * meeting_weight(normalized[k]);
@@ -83,6 +89,10 @@ fn resident_gradient(lanes: LaneInput) {
         }
         if PARAMETER_SUMS == 2u && is_group && here.lane == 0u {
             partials[entry_index(i_a, i_c)] = total.zw;
+            if SECOND {
+                let of_eps = (-0.5 * sign_of_eps()) * four.rstd.x * four.rstd.x * total.x;
+                partials[entry_index(i_a, i_c) + task.second_origin] = vec2<f32>(total.y, of_eps);
+            }
         }
     }
     if PARAMETER_SUMS == 1u && is_item {

@@ -38,6 +38,8 @@ fn sum_rows(lanes: LaneInput) {
     var walk = walk_from(here.lane, row_packs);
     var products = vec4<f32>();
     var gradients = vec4<f32>();
+    var clipped = vec4<f32>();
+    var eps = vec4<f32>();
     for (var pack = here.lane; pack < packs; pack += LANES) {
         let i_b = row + walk.row;
         let place = begin + 4u * walk.pack;
@@ -48,10 +50,20 @@ fn sum_rows(lanes: LaneInput) {
         let both = summed(terms, base, place);
         products += masked(both.products, valid);
         gradients += masked(both.gradients, valid);
+        if SECOND {
+            clipped += masked(terms.clipped, valid);
+            eps += masked(of_eps(terms, four, base, place), valid);
+        }
         walk = walk_on(walk, step, row_packs);
     }
     let total = gather_sums(vec2<f32>(sums(products), sums(gradients)));
     if is_item && here.lane == 0u {
         partials[partial_index(p)] = total;
+    }
+    if SECOND {
+        let second = gather_sums(vec2<f32>(sums(clipped), sums(eps)));
+        if is_item && here.lane == 0u {
+            partials[partial_index(p) + task.second_origin] = second;
+        }
     }
 }

@@ -5,6 +5,8 @@ struct Terms {
     normalized: vec4<f32>,
     // The gradient of the affine map's result.
     of_affine: vec4<f32>,
+    // What a threshold keeps from it.
+    clipped: vec4<f32>,
 }
 
 // The statistics of four elements.
@@ -28,10 +30,12 @@ fn each_of(s0: vec4<f32>, s1: vec4<f32>, s2: vec4<f32>, s3: vec4<f32>) -> Four {
 
 fn terms_of(value: vec4<f32>, gradient: vec4<f32>, four: Four, base: u32, place: u32) -> Terms {
     let normalized = ((value - four.mean) - four.tail) * four.rstd;
-    if ACTIVATION == 0u {
-        return Terms(normalized, gradient);
+    if ACTIVATION == 0u && !THRESHOLDED {
+        return Terms(normalized, gradient, vec4<f32>());
     }
-    return Terms(normalized, gradient * slope(affine(normalized, base, place)));
+    let reaching = gradient * slope(affine(normalized, base, place));
+    let passing = passes(normalized, base, place);
+    return Terms(normalized, select(vec4<f32>(), reaching, passing), select(reaching, vec4<f32>(), passing));
 }
 
 // Of the four elements from `index` of the whole tensor on.

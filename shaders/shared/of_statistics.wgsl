@@ -3,5 +3,5 @@
 // From a group's sums of gradients times normalized values, and of gradients: what is subtracted, and what is
 // subtracted for each unit of the normalized value.
 fn of_statistics(products: f32, gradients: f32) -> vec2<f32> {
-    return vec2<f32>(select(0.0, gradients, CENTRED), products) / task.count;
+    return vec2<f32>(select(0.0, gradients, CENTRED) / task.count, products / task.divisor);
 }

@@ -2,7 +2,7 @@
 
 // inverseSqrt may be 2 units off; one step of Newton's method mends it, except where it is 0 or infinite.
 fn rstd_of(variance: f32) -> f32 {
-    let v = variance + task.eps;
+    let v = variance + epsilon();
     let r = inverseSqrt(v);
     let better = r * (1.5 - 0.5 * (v * r) * r);
     // Not `better > 0`: a NaN has to stay one.
@@ -19,6 +19,6 @@ fn centre(head: f32, tail: f32) -> vec2<f32> {
 }
 
 fn statistics_of(moments: Moments) -> vec4<f32> {
-    let variance = moments.squares / task.count;
+    let variance = moments.squares / task.divisor;
     return vec4<f32>(centre(moments.head, moments.tail), rstd_of(variance), variance);
 }

@@ -2,10 +2,18 @@
 
 // Whether gradients are those of the normalized values; else those of the affine map's result.
 override WEIGHTED: bool = false;
+// Whether what reaches a threshold and eps is summed as well.
+override SECOND: bool = false;
 
 struct Summed {
     products: vec4<f32>,
     gradients: vec4<f32>,
+}
+
+// What reaches eps by way of the variance.
+fn of_eps(terms: Terms, four: Four, base: u32, place: u32) -> vec4<f32> {
+    let products = weighted(terms.of_affine, base, place) * terms.normalized;
+    return (-0.5 * sign_of_eps()) * four.rstd * four.rstd * products;
 }
 
 fn summed(terms: Terms, base: u32, place: u32) -> Summed {

@@ -20,6 +20,7 @@ struct Task {
     added_shift: u32,
     sum_shift: u32,
     statistics_shift: u32,        // likewise for an index of a statistic
+    extra_shift: vec2<u32>,       // and for two more tensors
     rows: u32,                    // rows of b a partial
     segment: u32,                 // elements of a row that go to one partial, or to one affine item
     segments: u32,                // partials a row
@@ -51,11 +52,20 @@ struct Task {
     sums_count: u32,
     sums_origin: u32,             // what leads from a term to its parameter
     sums_len: u32,                // parameters
+    terms_origin: u32,            // where terms, or statistics, begin
+    second_origin: u32,           // from the sums of a group or cell to its second ones
+    prepared_len: u32,            // parameters of the affine map that the prepare kernel makes
+    prepared_width: u32,          // of these a row
+    repeat: u32,                  // neighbours in a row that share one of the caller's
+    classes: u32,                 // rows of the caller's tables
+    present: u32,                 // which of a kernel's tensors are there, bit by bit
     zero: u32,                    // 0
     eps: f32,
     count: f32,                   // elements a statistic, b * d
+    divisor: f32,                 // what a sum of squares is divided by: the count, or one less
     unbiased: f32,                // count / (count - 1), or 1 where the running variance is biased
     momentum: f32,                // share of the new value; 0 where it is 1 / num_batches_tracked
+    unused: vec2<u32>,            // the block is as long as a multiple of its alignment
 }
 
 @group(0) @binding(2) var<uniform> task: Task;

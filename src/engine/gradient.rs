@@ -166,7 +166,8 @@ impl Engine {
             Backend::Reference => reference::backward(plan, arguments, &mut gradients)?,
             Backend::Cpu => cpu::backward(plan, arguments, &mut gradients),
             Backend::Gpu { gpu, queue } => {
-                let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some());
+                let moments = arguments.grad_mean.is_some() || arguments.grad_std.is_some();
+                let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some()).moments(moments);
                 let prepared = gpu.prepare_backward(plan, wanted, &options)?;
                 gpu::readback::backward(&prepared, queue, arguments, held, &mut gradients).await?;
             }

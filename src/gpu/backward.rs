@@ -12,7 +12,7 @@ use super::boxes::{Box4, levels};
 use super::planner::{
     Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, check_levels, low,
 };
-use super::slots::{AffineSlot, Collected, Kernel, Parameter, Registers};
+use super::slots::{AffineSlot, Collected, Kernel, Parameter, Registers, Terms};
 use super::strategy::{Capabilities, Strategy, packs};
 use super::variant::Variant;
 use crate::error::{Error, Result};
@@ -47,11 +47,12 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
     check_levels(plan.affine.cells.view)?;
     let mut planner = Planner::new(plan, device, wishes)?;
     if plan.view.elements() == 0 {
-        if wanted.parameters() && plan.affine.map.len > 0 {
+        if wanted.parameters() {
             planner.zero_parameters(wanted);
         }
         return Ok(planner.out);
     }
+    planner.prepare()?;
     match wishes.strategy {
         Strategy::Resident => planner.whole_groups_backward(wanted)?,
         Strategy::Affine => {
@@ -66,7 +67,10 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
             planner.parameters_alone(wanted)?;
             for chunk in planner.backward_chunks(1)? {
                 planner.sum(planner.ground(), own_statistics(plan.view), true, &chunk, Pool::Groups)?;
-                planner.gradient(&chunk, false)?;
+                planner.through_statistics(&chunk, wanted)?;
+                if wanted.input {
+                    planner.gradient(&chunk, false)?;
+                }
             }
         }
         _ => planner.by_cells(wanted)?,
@@ -125,18 +129,21 @@ impl Planner<'_> {
             task.extent[2] = low(blocks[1]);
             task.items = low(blocks[0] * blocks[1]);
             let step = self.parameter_step(d, false);
+            let second = sums == ParameterSums::EachGroup && self.has_second_sums();
             let pushed = self.push(self.ground(), variant, team, task, piece, piece, step);
             pushed.constants.parameter_sums = (sums != ParameterSums::Nothing).then_some(sums as u32);
+            pushed.constants.second = second.then_some(true);
+            pushed.task.second_origin = low(partials(piece));
             pushed.partials = Pool::Cells;
-            self.out.reserve(Pool::Cells, partials(piece) * PAIR);
+            self.out.reserve(Pool::Cells, partials(piece) * if second { 2 * PAIR } else { PAIR });
             match sums {
                 ParameterSums::Nothing => {}
                 ParameterSums::EachGroup => self.parameters_of_cells(piece, self.plan.view, wanted, several),
                 ParameterSums::EachPlace => self.parameters_of_blocks(piece, blocks, wanted, several),
             }
         }
-        if several && sums != ParameterSums::Nothing {
-            self.parameters_of_carry(wanted);
+        if sums != ParameterSums::Nothing {
+            self.parameters_of_carry(wanted, several);
         }
         Ok(())
     }
@@ -194,11 +201,12 @@ impl Planner<'_> {
                 }
             };
             self.collect_weighted(&part, of_groups);
-            self.gradient(&chunk, false)?;
+            self.through_statistics(&chunk, wanted)?;
+            if wanted.input {
+                self.gradient(&chunk, false)?;
+            }
         }
-        if several {
-            self.parameters_of_carry(wanted);
-        }
+        self.parameters_of_carry(wanted, several);
         Ok(())
     }
 
@@ -218,9 +226,7 @@ impl Planner<'_> {
             self.sum(ground, cells.statistics(), false, piece, Pool::Cells)?;
             self.parameters_of_cells(piece, cells.view, wanted, several);
         }
-        if several {
-            self.parameters_of_carry(wanted);
-        }
+        self.parameters_of_carry(wanted, several);
         Ok(())
     }
 
@@ -244,6 +250,12 @@ impl Planner<'_> {
         let strided = Strided { items, inner: items, outer: 0, stride: items, count: here / items };
         let is_first = part.from[0] * c / len == 0 || items < len;
         self.parameters(strided, wanted, several.then_some((first, is_first)));
+        if self.has_second_sums() {
+            self.parameters(strided, wanted, Some((len + first, is_first)));
+            if let Some(step) = self.out.steps.last_mut() {
+                step.task.terms_origin = low(here);
+            }
+        }
     }
 
     /// From blocks of groups, each with a sum for every place of a group.
@@ -265,56 +277,61 @@ impl Planner<'_> {
 
     /// Collects from the pool of cells: to the gradients, or, where more is to come, to the carry.
     fn parameters(&mut self, strided: Strided, wanted: Wanted, carry: Option<(u64, bool)>) {
+        let carry = carry.or(self.plan.derivation.map(|_| (0, true)));
         let Some((origin, is_first)) = carry else {
-            let step = self.collect(self.collected(wanted), strided);
-            step.partials = Pool::Cells;
+            if wanted.weight || wanted.bias {
+                let step = self.collect(self.collected(wanted), strided);
+                step.partials = Pool::Cells;
+            }
             return;
         };
-        self.out.reserve(Pool::Carry, self.plan.affine.map.len as u64 * PAIR);
+        let halves = if self.has_second_sums() { 2 } else { 1 };
+        self.out.reserve(Pool::Carry, halves * self.plan.affine.map.len as u64 * PAIR);
         let step = self.collect(Collected::Sums, strided);
         (step.partials, step.sums) = (Pool::Cells, Pool::Carry);
         step.task.channel_origin = low(origin);
         step.task.is_first_chunk = u32::from(is_first);
     }
 
-    fn parameters_of_carry(&mut self, wanted: Wanted) {
+    /// What was collected in the carry, where there was more than one part, or where the caller's parameters are not
+    /// those of the affine map.
+    fn parameters_of_carry(&mut self, wanted: Wanted, several: bool) {
+        if let Some(derivation) = self.plan.derivation {
+            return self.derived_parameters(derivation, wanted);
+        }
+        if !several || !(wanted.weight || wanted.bias) {
+            return;
+        }
         let len = self.plan.affine.map.len as u64;
         let strided = Strided { items: len, inner: len, outer: 0, stride: len, count: 1 };
         let step = self.collect(self.collected(wanted), strided);
         step.partials = Pool::Carry;
     }
 
-    fn zero_parameters(&mut self, wanted: Wanted) {
-        let len = self.plan.affine.map.len as u64;
-        self.out.reserve(Pool::Cells, PAIR);
-        let strided = Strided { items: len, inner: len, outer: 0, stride: len, count: 0 };
-        let step = self.collect(self.collected(wanted), strided);
-        step.partials = Pool::Cells;
-    }
-
     fn collected(&self, wanted: Wanted) -> Collected {
-        let affine = self.plan.affine;
-        let dtype = affine.weight.or(affine.bias).unwrap_or(self.plan.dtype);
-        Collected::of(wanted.weight, wanted.bias, dtype)
+        Collected::of(wanted.weight, wanted.bias, self.plan.parameter_dtype())
     }
 
     /// Sums of groups from those of cells, each times its weight.
     fn collect_weighted(&mut self, part: &Box4, strided: Strided) {
         self.out.reserve(Pool::Groups, strided.items * PAIR);
         let len = self.plan.affine.map.len as u64;
-        let weight = self.plan.affine.weight;
+        let weight = self.plan.has_weight();
+        let derived = self.plan.derivation.is_some();
         let origin = part.statistics(self.plan.affine.cells.view).start % len.max(1);
-        let parameter = weight.map(|_| self.parameter(1));
+        let parameter = self.parameter(1);
         let step = self.collect(Collected::Sums, strided);
         (step.partials, step.sums) = (Pool::Cells, Pool::Groups);
         (step.task.sums_origin, step.task.sums_len) = (low(origin), low(len.max(1)));
-        if weight.is_some() {
-            step.variant.affine = Some(AffineSlot::Scale);
-            step.variant.parameter = parameter.map(|p| if p == Parameter::F32x4 { Parameter::F32x1 } else { p });
+        if weight {
             step.constants.parameter_step = Some(0);
+            step.variant.affine = Some(if derived { AffineSlot::Prepared } else { AffineSlot::Scale });
+        }
+        if weight && !derived {
+            step.variant.parameter = Some(if parameter == Parameter::F32x4 { Parameter::F32x1 } else { parameter });
             step.parameters = 0..len;
         }
-        let zero_centred = self.plan.epilogue.zero_centred_weight && weight.is_some();
+        let zero_centred = self.plan.epilogue.zero_centred_weight && weight;
         if let Some(step) = self.out.steps.last_mut() {
             step.constants.zero_centred = zero_centred.then_some(true);
         }
@@ -331,6 +348,7 @@ impl Planner<'_> {
         task.sums_count = low(strided.count);
         let mut variant = Variant::new(Kernel::Collect);
         variant.collected = Some(collected);
+        variant.terms = Some(Terms::All);
         variant.affine = Some(AffineSlot::None);
         let team = self.device.team_to_average(strided.count);
         self.push(ground, variant, team, task, &point, &point, None)
@@ -366,6 +384,10 @@ impl Planner<'_> {
     fn backward_chunks(&self, granule: u64) -> Result<Vec<Chunk>> {
         let [_, b, c, d] = levels(self.plan.view);
         let cells = self.plan.affine.cells.view;
+        if self.plan.source.mixing().is_some() {
+            // What reaches one group's statistics reaches all of them.
+            return Ok(vec![Box4::whole(self.plan.view)]);
+        }
         let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
         let limit = SCRATCH.min(self.device.max_binding);
         let fits =

@@ -2,10 +2,13 @@ use super::buffers::{Argument, Buffers, Expectation, arguments, check_aliasing};
 use super::device::scoped;
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
-use super::slots::{AffineSlot, Collected, Inflow, Kernel, MomentumSlot, Placement, Residual, Saved};
+use super::slots::{
+    AffineSlot, Collected, Epsilon, Inflow, Kernel, MomentumSlot, Picking, Placement, Residual, Saved, Terms,
+};
 use super::uniforms::Task;
 use super::variant::Variant;
 use crate::error::{Error, Result};
+use crate::plan::{Plan, Tables};
 use crate::tensor::Dtype;
 use std::ops::Range;
 use wgpu::{BufferSlice, BufferUsages};
@@ -26,7 +29,7 @@ pub(super) struct BoundStep {
 /// Memory that the kernels use between them.
 struct Scratch {
     statistics: Option<wgpu::Buffer>,
-    pools: [Option<wgpu::Buffer>; 4],
+    pools: [Option<wgpu::Buffer>; 8],
     tasks: Option<wgpu::Buffer>,
 }
 
@@ -63,17 +66,31 @@ impl Prepared {
             expected.push(Expectation { role, bytes, alignment, written, optional });
         };
         let (tensor, any) = (plan.tensor_bytes(), self.options.offset_alignment);
-        let parameter = |dtype: Option<Dtype>| (plan.affine.map.len * dtype.map_or(0, Dtype::size)) as u64;
+        let parameter = |role| {
+            let (len, dtype) = plan.parameter(role);
+            (len * dtype.map_or(0, Dtype::size)) as u64
+        };
         // An empty tensor has none, however many groups its other axes make.
-        let statistics = if tensor == 0 { 0 } else { 16 * plan.view.statistics() as u64 };
+        let statistics = 16 * plan.kept_statistics() as u64;
+        let a_group = if tensor == 0 { 0 } else { (plan.view.statistics() * plan.dtype.size()) as u64 };
         add(Role::Input, tensor, any, false, false);
         if plan.affine.weight.is_some() {
-            add(Role::Weight, parameter(plan.affine.weight), any, false, false);
+            add(Role::Weight, parameter(Role::Weight), any, false, false);
         }
         if plan.affine.bias.is_some() {
             // Backward needs it for the slope of an activation alone.
-            let optional = self.pass != Pass::Forward && plan.epilogue.activation.is_none();
-            add(Role::Bias, parameter(plan.affine.bias), any, false, optional);
+            let needed = plan.epilogue.activation.is_some() || plan.derivation.is_some();
+            add(Role::Bias, parameter(Role::Bias), any, false, self.pass != Pass::Forward && !needed);
+        }
+        for (role, dtype) in Role::EXTRA.zip(plan.extra).into_array() {
+            if dtype.is_some() {
+                add(role, parameter(role), any, false, false);
+            }
+        }
+        if let Some(samples) = plan.labels() {
+            let storage = u64::from(self.gpu.capabilities.storage_alignment);
+            add(Role::Labels, 8 * samples as u64, storage, false, false);
+            add(Role::ErrorFlag, 4, storage, true, true);
         }
         let wanted = match self.pass {
             Pass::Forward => {
@@ -85,6 +102,10 @@ impl Prepared {
                 if self.options.save_statistics {
                     add(Role::Statistics, statistics, 16, true, false);
                 }
+                if self.options.moments {
+                    add(Role::Mean, a_group, any, true, false);
+                    add(Role::Std, a_group, any, true, false);
+                }
                 self.expect_state(&mut add);
                 return expected;
             }
@@ -95,12 +116,21 @@ impl Prepared {
         if self.options.grad_sum {
             add(Role::GradSum, tensor, any, false, false);
         }
+        if self.options.moments {
+            add(Role::GradMean, a_group, any, false, true);
+            add(Role::GradStd, a_group, any, false, true);
+        }
         let gradients = [
             (Role::GradInput, wanted.input, tensor),
-            (Role::GradWeight, wanted.weight, parameter(plan.affine.weight)),
-            (Role::GradBias, wanted.bias, parameter(plan.affine.bias)),
+            (Role::GradWeight, wanted.weight, parameter(Role::Weight)),
+            (Role::GradBias, wanted.bias, parameter(Role::Bias)),
         ];
-        gradients.into_iter().filter(|g| g.1).for_each(|(role, _, bytes)| add(role, bytes, any, true, false));
+        let of_extra = Role::GRAD_EXTRA.zip(Role::EXTRA).zip(plan.extra).into_array();
+        let of_extra =
+            of_extra.into_iter().map(|((role, of), dtype)| (role, wanted.extra && dtype.is_some(), parameter(of)));
+        for (role, _, bytes) in gradients.into_iter().chain(of_extra).filter(|gradient| gradient.1) {
+            add(role, bytes, any, true, false);
+        }
         expected
     }
 
@@ -187,12 +217,19 @@ impl Prepared {
             x_shift: tensor(Role::Input),
             added_shift: tensor(self.added()),
             sum_shift: tensor(Role::Sum),
-            statistics_shift: self.statistics_shift(step, buffers),
+            statistics_shift: self.statistics_shift(step, buffers).wrapping_add(step.task.statistics_shift),
+            extra_shift: self.extra_shift(step, buffers),
             ..step.task
         };
+        match step.variant.kernel {
+            Kernel::Prepare => task.present = self.present_to_prepare(buffers),
+            Kernel::MomentsInflow => task.present = present(&[Role::GradMean, Role::GradStd], buffers),
+            _ => {}
+        }
         if step.variant.collected.is_some_and(|c| c != Collected::Sums) {
             // Their gradients are counted in words.
-            (task.weight_shift, task.bias_shift) = (shift(Role::GradWeight, 0, 4), shift(Role::GradBias, 0, 4));
+            let [one, other] = step.gradients;
+            (task.weight_shift, task.bias_shift) = (shift(one, 0, 4), shift(other, 0, 4));
         } else {
             let parameter =
                 |role, dtype: Option<Dtype>| shift(role, step.parameters.start, dtype.map_or(1, Dtype::size));
@@ -203,6 +240,37 @@ impl Prepared {
             task.added_shift = task.sum_shift;
         }
         task
+    }
+
+    /// The shifts of two more tensors, which kernels other than those of whole tensors read or write.
+    fn extra_shift(&self, step: &Step, buffers: &Buffers<'_>) -> [u32; 2] {
+        let shift = |role, first, size: u64| {
+            buffers.get(role).map_or(0, |slice| self.window(slice, first, first, size).shift(0, size))
+        };
+        let first = step.statistics.start;
+        let stored = |role| self.plan.parameter(role).1.map_or(1, |dtype| dtype.size() as u64);
+        let size = self.plan.dtype.size() as u64;
+        match step.variant.kernel {
+            Kernel::Prepare => {
+                let [one, other] = self.picked_roles();
+                [shift(one, 0, stored(one)), shift(other, 0, stored(other))]
+            }
+            Kernel::Mix | Kernel::Unmix => [Role::MeanWeight, Role::VarWeight].map(|role| shift(role, 0, stored(role))),
+            // Counted in words, of which the first belongs to an even statistic.
+            Kernel::Publish => [Role::Mean, Role::Std]
+                .map(|role| buffers.get(role).map_or(0, |slice| self.window(slice, first, first, size).shift(0, 4))),
+            Kernel::MomentsInflow => [Role::GradMean, Role::GradStd].map(|role| shift(role, first, size)),
+            _ => [0; 2],
+        }
+    }
+
+    /// What the prepare kernel reads beside weight and bias.
+    fn picked_roles(&self) -> [Role; 2] {
+        match self.plan.derivation.and_then(|derivation| derivation.tables) {
+            None => [Role::Tau, Role::EpsL],
+            Some(Tables { are_parameters: false, .. }) => [Role::ClassWeight, Role::ClassBias],
+            Some(Tables { are_parameters: true, .. }) => [Role::Weight, Role::Bias],
+        }
     }
 
     /// What leads to the index of a statistic in the bound window: from its place in the step's chunk, or, where
@@ -271,9 +339,14 @@ impl Prepared {
         let tensor = |role| Some(self.part(buffers.get(role)?, &step.window, self.plan.dtype.size()));
         let parameter =
             |role, dtype: Option<Dtype>| Some(self.part(buffers.get(role)?, &step.parameters, dtype?.size()));
-        let whole = |role, dtype: Option<Dtype>| {
-            Some(self.part(buffers.get(role)?, &(0..affine.map.len as u64), dtype?.size()))
+        let whole = |role: Role| {
+            let (len, dtype) = self.plan.parameter(role.of_what());
+            Some(self.part(buffers.get(role)?, &(0..len as u64), dtype?.size()))
         };
+        // Where one of the tensors that a kernel knows is absent, another stands in its place and is not looked at.
+        let prepared_from = |role| whole(role).or_else(|| PREPARED_FROM.into_iter().find_map(whole));
+        let picked = self.picked_roles();
+        let of_groups = |role| Some(self.part(buffers.get(role)?, &step.statistics, self.plan.dtype.size()));
         let pool = |pool: Pool| Some(scratch.pools[pool as usize].as_ref()?.as_entire_buffer_binding());
         match binding {
             SOURCE => tensor(step.source),
@@ -283,6 +356,8 @@ impl Prepared {
                 let buffer = scratch.tasks.as_ref()?;
                 Some(wgpu::BufferBinding { buffer, offset: index as u64 * self.task_stride(), size })
             }
+            WEIGHT if step.variant.kernel == Kernel::Prepare => prepared_from(Role::Weight),
+            BIAS if step.variant.kernel == Kernel::Prepare => prepared_from(Role::Bias),
             WEIGHT => parameter(Role::Weight, affine.weight),
             BIAS => parameter(Role::Bias, affine.bias),
             STATISTICS => match buffers.get(Role::Statistics) {
@@ -300,8 +375,27 @@ impl Prepared {
             ADDED => tensor(self.added()),
             SUM => tensor(Role::Sum),
             SUMS => pool(step.sums),
-            GRAD_WEIGHT => whole(Role::GradWeight, affine.weight),
-            GRAD_BIAS => whole(Role::GradBias, affine.bias),
+            GRAD_WEIGHT => whole(step.gradients[0]),
+            GRAD_BIAS => whole(step.gradients[1]),
+            PREPARED => pool(Pool::Prepared),
+            CLASS_WEIGHT | TAU => prepared_from(picked[0]),
+            CLASS_BIAS | EPS_L => prepared_from(picked[1]),
+            LABELS => {
+                let bytes = 8 * self.plan.labels().unwrap_or(0) as u64;
+                let slice = buffers.get(Role::Labels)?;
+                Some(Window { offset: slice.offset(), bytes, lead: 0 }.of(slice))
+            }
+            FLAG => match buffers.get(Role::ErrorFlag) {
+                Some(slice) => Some(Window { offset: slice.offset(), bytes: 4, lead: 0 }.of(slice)),
+                None => pool(Pool::Flag),
+            },
+            MEAN_WEIGHT => whole(Role::MeanWeight),
+            VAR_WEIGHT => whole(Role::VarWeight),
+            MEAN => of_groups(Role::Mean),
+            STD => of_groups(Role::Std),
+            GRAD_MEAN => of_groups(Role::GradMean).or_else(|| of_groups(Role::GradStd)),
+            GRAD_STD => of_groups(Role::GradStd).or_else(|| of_groups(Role::GradMean)),
+            OF_SHARES => pool(Pool::Shares),
             _ => None,
         }
     }
@@ -365,32 +459,101 @@ const SUM: u32 = 12;
 const SUMS: u32 = 13;
 const GRAD_WEIGHT: u32 = 14;
 const GRAD_BIAS: u32 = 15;
+const PREPARED: u32 = 16;
+const CLASS_WEIGHT: u32 = 17;
+const CLASS_BIAS: u32 = 18;
+const TAU: u32 = 19;
+const EPS_L: u32 = 20;
+const LABELS: u32 = 21;
+const FLAG: u32 = 22;
+const MEAN_WEIGHT: u32 = 23;
+const VAR_WEIGHT: u32 = 24;
+const MEAN: u32 = 25;
+const STD: u32 = 26;
+const GRAD_MEAN: u32 = 27;
+const GRAD_STD: u32 = 28;
+const OF_SHARES: u32 = 29;
+
+/// What the prepare kernel may read, in the order of the bits that say whether it is there.
+const PREPARED_FROM: [Role; 6] = [Role::Weight, Role::Bias, Role::ClassWeight, Role::ClassBias, Role::Tau, Role::EpsL];
+
+impl Prepared {
+    /// Which of the tensors that the prepare kernel knows are there, bit by bit.
+    fn present_to_prepare(&self, buffers: &Buffers<'_>) -> u32 {
+        let present = present(&PREPARED_FROM, buffers);
+        // Where weight and bias are the tables themselves, nothing is shared.
+        let are_tables = self.plan.derivation.and_then(|d| d.tables).is_some_and(|tables| tables.are_parameters);
+        if are_tables { (present & 3) << 2 } else { present }
+    }
+}
+
+/// Which of these are there, bit by bit.
+fn present(roles: &[Role], buffers: &Buffers<'_>) -> u32 {
+    let bits = roles.iter().enumerate().map(|(i, role)| u32::from(buffers.get(*role).is_some()) << i);
+    bits.sum()
+}
+
+impl Plan {
+    /// Length and storage type of something that is learned.
+    fn parameter(&self, role: Role) -> (usize, Option<Dtype>) {
+        let len = self.parameter_len();
+        let extra = Role::EXTRA.zip(self.extra_len().zip(self.extra)).into_array();
+        match role {
+            Role::Weight => (len, self.affine.weight),
+            Role::Bias => (len, self.affine.bias),
+            _ => extra.into_iter().find(|(own, _)| *own == role).map_or((0, None), |(_, parameter)| parameter),
+        }
+    }
+}
+
+impl Role {
+    /// What a gradient is the gradient of; anything else is itself.
+    fn of_what(self) -> Self {
+        let extra = Self::GRAD_EXTRA.zip(Self::EXTRA).into_array();
+        match self {
+            Self::GradWeight => Self::Weight,
+            Self::GradBias => Self::Bias,
+            _ => extra.into_iter().find(|(gradient, _)| *gradient == self).map_or(self, |(_, of)| of),
+        }
+    }
+}
 
 impl Variant {
     /// The bindings that the entry point uses, by number. A test holds them against the shaders.
     pub fn bindings(&self) -> impl Iterator<Item = u32> + use<> {
         use Kernel::{
-            Affine, AffineFlat, Collect, Column, ColumnSums, Counter, Given, Gradient, GradientFlat, Merge, Resident,
-            ResidentGradient, Running, Split, Streaming, Sums,
+            Affine, AffineFlat, Average, Collect, Column, ColumnSums, Counter, Given, Gradient, GradientFlat, Merge,
+            Mix, MomentsInflow, Nothing, Prepare, Publish, Resident, ResidentGradient, Running, Split, Streaming, Sums,
+            Unmix, UnmixSums,
         };
         let v = *self;
         let reads_x = matches!(v.kernel, ResidentGradient | Sums | ColumnSums | Gradient | GradientFlat);
         let writes =
             matches!(v.kernel, Resident | Streaming | Affine | AffineFlat | ResidentGradient | Gradient | GradientFlat);
-        let partials = matches!(v.kernel, Split | Column | Merge | ResidentGradient | Sums | ColumnSums | Collect);
+        let partials =
+            matches!(v.kernel, Split | Column | Merge | ResidentGradient | Sums | ColumnSums | Collect | Unmix);
+        let of_statistics = matches!(v.kernel, Average | Mix | Nothing | Publish | Unmix | UnmixSums | MomentsInflow);
         let statistics = matches!(v.kernel, Merge | Affine | AffineFlat | Given | Running)
+            || of_statistics
             || v.saved == Some(Saved::Statistics)
             || reads_x;
         let running = matches!(v.kernel, Given | Running);
         let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
-        let sums = matches!(v.kernel, Gradient | GradientFlat) || v.collected == Some(Collected::Sums);
+        let sums = matches!(v.kernel, Gradient | GradientFlat | Unmix | UnmixSums | MomentsInflow)
+            || v.collected == Some(Collected::Sums);
+        let by_label = v.terms == Some(Terms::Classes) || v.picking == Some(Picking::Labelled);
+        let prepared = v.kernel == Prepare
+            || v.affine == Some(AffineSlot::Prepared)
+            || v.epsilon == Some(Epsilon::Learned)
+            || matches!(v.terms, Some(Terms::Classes | Terms::Shared));
+        let mixes = matches!(v.kernel, Mix | Unmix);
         let (of_weight, of_bias) = v.collected.map_or((false, false), Collected::parameters);
         let used = [
             (SOURCE, v.placement == Some(Placement::Apart)),
             (RESULT, writes),
             (TASK, v.kernel != Counter),
-            (WEIGHT, matches!(v.affine, Some(AffineSlot::Scale | AffineSlot::ScaleShift))),
-            (BIAS, matches!(v.affine, Some(AffineSlot::Shift | AffineSlot::ScaleShift))),
+            (WEIGHT, v.kernel == Prepare || matches!(v.affine, Some(AffineSlot::Scale | AffineSlot::ScaleShift))),
+            (BIAS, v.kernel == Prepare || matches!(v.affine, Some(AffineSlot::Shift | AffineSlot::ScaleShift))),
             (STATISTICS, statistics),
             (PARTIALS, partials),
             (RUNNING_MEAN, running),
@@ -402,6 +565,20 @@ impl Variant {
             (SUMS, sums),
             (GRAD_WEIGHT, of_weight),
             (GRAD_BIAS, of_bias),
+            (PREPARED, prepared),
+            (CLASS_WEIGHT, v.picking == Some(Picking::Labelled)),
+            (CLASS_BIAS, v.picking == Some(Picking::Labelled)),
+            (TAU, v.picking == Some(Picking::Own)),
+            (EPS_L, v.picking == Some(Picking::Own)),
+            (LABELS, by_label),
+            (FLAG, v.picking == Some(Picking::Labelled)),
+            (MEAN_WEIGHT, mixes),
+            (VAR_WEIGHT, mixes),
+            (MEAN, v.kernel == Publish),
+            (STD, v.kernel == Publish),
+            (GRAD_MEAN, v.kernel == MomentsInflow),
+            (GRAD_STD, v.kernel == MomentsInflow),
+            (OF_SHARES, v.kernel == Unmix),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(binding, _)| binding)
     }

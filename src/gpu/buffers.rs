@@ -2,6 +2,7 @@
 
 use super::planner::Role;
 use crate::error::{Error, Result};
+use crate::plan::Extra;
 use wgpu::{BufferSlice, BufferUsages};
 
 /// The buffers of one call, each with its offset and length.
@@ -11,7 +12,7 @@ pub struct Buffers<'a> {
 }
 
 /// As many as [`Role`] has.
-const ROLES: usize = 15;
+const ROLES: usize = 33;
 
 impl<'a> Buffers<'a> {
     /// Input and output of a forward pass. They are different buffers, or the same slice of one where the plan
@@ -53,6 +54,57 @@ impl<'a> Buffers<'a> {
     #[must_use]
     pub fn num_batches_tracked(self, counter: BufferSlice<'a>) -> Self {
         self.with(Role::NumBatchesTracked, counter)
+    }
+
+    /// With what only some normalizations learn, stored as the plan was lowered with.
+    #[must_use]
+    pub fn extra(mut self, extra: Extra<Option<BufferSlice<'a>>>) -> Self {
+        for (role, slice) in Role::EXTRA.zip(extra).into_array() {
+            self.slices[role as usize] = slice;
+        }
+        self
+    }
+
+    /// With the class of each sample, little-endian I64.
+    #[must_use]
+    pub fn labels(self, labels: BufferSlice<'a>) -> Self {
+        self.with(Role::Labels, labels)
+    }
+
+    /// With a place for one u32 that becomes 1 where a label has no row in the tables, and stays as it is otherwise.
+    /// Such a label is taken for the last class.
+    #[must_use]
+    pub fn error_flag(self, flag: BufferSlice<'a>) -> Self {
+        self.with(Role::ErrorFlag, flag)
+    }
+
+    /// With places for the mean and the deviation `sqrt(var + eps)` of each group, in the tensor's type, where the plan
+    /// was prepared with [`moments`](super::Options::moments).
+    #[must_use]
+    pub fn moments(self, mean: BufferSlice<'a>, std: BufferSlice<'a>) -> Self {
+        self.with(Role::Mean, mean).with(Role::Std, std)
+    }
+
+    /// With the gradients that flow into the mean and the deviation of each group, in the tensor's type, where the
+    /// backward pass was prepared with [`moments`](super::Options::moments). Either may be left out.
+    #[must_use]
+    pub fn grad_moments(
+        mut self,
+        mean: impl Into<Option<BufferSlice<'a>>>,
+        std: impl Into<Option<BufferSlice<'a>>>,
+    ) -> Self {
+        self.slices[Role::GradMean as usize] = mean.into();
+        self.slices[Role::GradStd as usize] = std.into();
+        self
+    }
+
+    /// With places for the gradients of what only some normalizations learn, each in its type.
+    #[must_use]
+    pub fn grad_extra(mut self, extra: Extra<Option<BufferSlice<'a>>>) -> Self {
+        for (role, slice) in Role::GRAD_EXTRA.zip(extra).into_array() {
+            self.slices[role as usize] = slice;
+        }
+        self
     }
 
     /// With a residual, and the place of its sum with the input: another buffer, or the same slice where the plan
@@ -214,15 +266,19 @@ pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) 
 /// Whether some dispatch binds both, one of them to be written: then they have to be different buffers, since
 /// wgpu binds no buffer for reading and writing at once.
 fn share_a_dispatch(written: Role, read: Role) -> bool {
-    use Role::{NumBatchesTracked, RunningMean, RunningVar};
+    use Role::{
+        GradBias, GradClassBias, GradClassWeight, GradEpsL, GradMeanWeight, GradTau, GradVarWeight, GradWeight, Labels,
+        NumBatchesTracked, RunningMean, RunningVar,
+    };
     let is_state = |role| matches!(role, RunningMean | RunningVar | NumBatchesTracked);
     match written {
         RunningMean | RunningVar => read == NumBatchesTracked,
         NumBatchesTracked => is_state(read),
         // Statistics are written from running estimates in evaluation, and beside the tensors in training.
         Role::Statistics => true,
-        // Gradients of parameters are collected from scratch.
-        Role::GradWeight | Role::GradBias => false,
+        // Gradients of parameters are collected from scratch, by labels.
+        GradWeight | GradBias | GradClassWeight | GradClassBias | GradTau | GradEpsL | GradMeanWeight
+        | GradVarWeight => read == Labels,
         _ => !is_state(read),
     }
 }
@@ -244,7 +300,45 @@ impl Role {
         Self::GradInput,
         Self::GradWeight,
         Self::GradBias,
+        Self::ClassWeight,
+        Self::ClassBias,
+        Self::Tau,
+        Self::EpsL,
+        Self::MeanWeight,
+        Self::VarWeight,
+        Self::GradClassWeight,
+        Self::GradClassBias,
+        Self::GradTau,
+        Self::GradEpsL,
+        Self::GradMeanWeight,
+        Self::GradVarWeight,
+        Self::Labels,
+        Self::ErrorFlag,
+        Self::Mean,
+        Self::Std,
+        Self::GradMean,
+        Self::GradStd,
     ];
+
+    /// What only some normalizations learn.
+    pub(super) const EXTRA: Extra<Self> = Extra {
+        class_weight: Self::ClassWeight,
+        class_bias: Self::ClassBias,
+        tau: Self::Tau,
+        eps_l: Self::EpsL,
+        mean_weight: Self::MeanWeight,
+        var_weight: Self::VarWeight,
+    };
+
+    /// The gradients of these.
+    pub(super) const GRAD_EXTRA: Extra<Self> = Extra {
+        class_weight: Self::GradClassWeight,
+        class_bias: Self::GradClassBias,
+        tau: Self::GradTau,
+        eps_l: Self::GradEpsL,
+        mean_weight: Self::GradMeanWeight,
+        var_weight: Self::GradVarWeight,
+    };
 
     /// The argument's name in errors.
     pub(super) const fn name(self) -> &'static str {
@@ -264,6 +358,24 @@ impl Role {
             Self::GradInput => "grad_input",
             Self::GradWeight => "grad_weight",
             Self::GradBias => "grad_bias",
+            Self::ClassWeight => "class_weight",
+            Self::ClassBias => "class_bias",
+            Self::Tau => "tau",
+            Self::EpsL => "eps_l",
+            Self::MeanWeight => "mean_weight",
+            Self::VarWeight => "var_weight",
+            Self::GradClassWeight => "grad_class_weight",
+            Self::GradClassBias => "grad_class_bias",
+            Self::GradTau => "grad_tau",
+            Self::GradEpsL => "grad_eps_l",
+            Self::GradMeanWeight => "grad_mean_weight",
+            Self::GradVarWeight => "grad_var_weight",
+            Self::Labels => "labels",
+            Self::ErrorFlag => "error_flag",
+            Self::Mean => "mean",
+            Self::Std => "std",
+            Self::GradMean => "grad_mean",
+            Self::GradStd => "grad_std",
         }
     }
 }

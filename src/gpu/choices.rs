@@ -1,7 +1,7 @@
 //! What fills the slots of the kernels that a plan needs.
 
 use super::planner::Planner;
-use super::slots::{AffineSlot, Element, Inflow, Lanes, Moment, Parameter, Placement};
+use super::slots::{AffineSlot, Element, Epsilon, Inflow, Lanes, Moment, Parameter, Placement};
 use super::strategy::{SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::plan::Statistic;
@@ -49,14 +49,28 @@ impl Planner<'_> {
         let affine = self.plan.affine;
         variant.element = Some(self.element(row));
         variant.placement = Some(self.placement());
-        variant.affine = Some(match (affine.weight, affine.bias) {
+        self.with_affine(&mut variant, affine.weight, affine.bias, row);
+        variant
+    }
+
+    /// What is added to the variance.
+    pub(super) fn epsilon(&self) -> Epsilon {
+        if self.plan.extra.eps_l.is_some() { Epsilon::Learned } else { Epsilon::Fixed }
+    }
+
+    /// Fills the slots of the affine map.
+    fn with_affine(&self, variant: &mut Variant, weight: Option<Dtype>, bias: Option<Dtype>, row: u64) {
+        if self.plan.derivation.is_some() {
+            variant.affine = Some(AffineSlot::Prepared);
+            return;
+        }
+        variant.affine = Some(match (weight, bias) {
             (None, None) => AffineSlot::None,
             (Some(_), None) => AffineSlot::Scale,
             (None, Some(_)) => AffineSlot::Shift,
             (Some(_), Some(_)) => AffineSlot::ScaleShift,
         });
-        variant.parameter = affine.weight.or(affine.bias).map(|_| self.parameter(row));
-        variant
+        variant.parameter = weight.or(bias).map(|_| self.parameter(row));
     }
 
     /// Fills the slots of a kernel that reads gradients. The bias plays a part in an activation's slope alone, and
@@ -67,13 +81,7 @@ impl Planner<'_> {
         let (weight, bias) = (affine.weight.filter(|_| active || weighted), affine.bias.filter(|_| active));
         variant.element = Some(self.element(row));
         variant.placement = Some(Placement::Apart);
-        variant.affine = Some(match (weight, bias) {
-            (None, None) => AffineSlot::None,
-            (Some(_), None) => AffineSlot::Scale,
-            (None, Some(_)) => AffineSlot::Shift,
-            (Some(_), Some(_)) => AffineSlot::ScaleShift,
-        });
-        variant.parameter = weight.or(bias).map(|_| self.parameter(row));
+        self.with_affine(&mut variant, weight, bias, row);
         variant
     }
 

@@ -3,7 +3,7 @@
 use super::pipelines::Gpu;
 use super::readback::{Reads, upload};
 use crate::error::Result;
-use crate::plan::RunningStatistics;
+use crate::plan::{Extra, RunningStatistics};
 use crate::tensor::{Data, Dtype};
 use std::sync::Arc;
 use wgpu::BufferUsages;
@@ -15,6 +15,7 @@ pub(crate) struct Held {
     queue: wgpu::Queue,
     weight: Option<Arc<HeldData>>,
     bias: Option<Arc<HeldData>>,
+    extra: Extra<Option<Arc<HeldData>>>,
     running: Option<Arc<HeldRunning>>,
 }
 
@@ -41,7 +42,14 @@ const USAGE: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST)
 impl Held {
     /// Nothing yet.
     pub(crate) fn new(gpu: &Gpu, queue: &wgpu::Queue) -> Self {
-        Self { gpu: gpu.clone(), queue: queue.clone(), weight: None, bias: None, running: None }
+        Self {
+            gpu: gpu.clone(),
+            queue: queue.clone(),
+            weight: None,
+            bias: None,
+            extra: Extra::default(),
+            running: None,
+        }
     }
 
     /// Replaces the weight.
@@ -61,6 +69,22 @@ impl Held {
     /// As [`set_weight`](Self::set_weight).
     pub(crate) fn set_bias(&mut self, data: &Data) -> Result<()> {
         self.bias = Some(self.data("bias", data)?);
+        Ok(())
+    }
+
+    /// Replaces what is there of what only some normalizations learn.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_weight`](Self::set_weight).
+    pub(crate) fn set_extra(&mut self, extra: Extra<Option<&Data>>) -> Result<()> {
+        let mut uploaded = Extra::default();
+        for (name, (held, data)) in uploaded.as_mut().zip(extra).named() {
+            *held = data.map(|data| self.data(name, data)).transpose()?;
+        }
+        for (held, new) in self.extra.as_mut().zip(uploaded).into_array() {
+            *held = new.or(held.take());
+        }
         Ok(())
     }
 
@@ -97,6 +121,19 @@ impl Held {
     /// When the device fails.
     pub(crate) async fn bias(&self) -> Result<Option<Data>> {
         self.fetch(self.bias.as_deref()).await
+    }
+
+    /// Copies of what only some normalizations learn.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub(crate) async fn extra(&self) -> Result<Extra<Option<Data>>> {
+        let mut copies = Extra::default();
+        for (copy, held) in copies.as_mut().zip(self.extra.as_ref()).into_array() {
+            *copy = self.fetch(held.as_deref()).await?;
+        }
+        Ok(copies)
     }
 
     /// A copy of the running estimates.
@@ -159,6 +196,10 @@ impl Held {
 
     pub(super) fn bias_buffer(&self) -> Option<wgpu::Buffer> {
         self.bias.as_ref().map(|held| held.buffer.clone())
+    }
+
+    pub(super) fn extra_buffers(&self) -> Extra<Option<wgpu::Buffer>> {
+        self.extra.as_ref().map(|held| held.as_ref().map(|held| held.buffer.clone()))
     }
 
     pub(super) fn running_buffers(&self) -> Option<&HeldRunning> {

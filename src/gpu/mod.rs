@@ -6,8 +6,8 @@
 //! 2. [`Prepared::bind`] once a set of buffers: checks them before wgpu can, makes the bind groups.
 //! 3. [`Bound::record`] any number of times: needs no queue, allocates nothing, cannot fail.
 //!
-//! `slots`, `variant`, `link`, `strategy`, `boxes`, `planner`, `schedule`, `backward`, `sums`, `choices` and `uniforms` are
-//! pure and know no device.
+//! `slots`, `variant`, `link`, `strategy`, `boxes`, `planner`, `schedule`, `backward`, `sums`, `small_steps`, `choices` and
+//! `uniforms` are pure and know no device.
 
 mod backward;
 mod bind;
@@ -24,6 +24,7 @@ pub(crate) mod readback;
 mod record;
 mod schedule;
 mod slots;
+mod small_steps;
 mod strategy;
 mod sums;
 mod uniforms;
@@ -37,8 +38,8 @@ pub use link::{Linked, Target, link};
 pub use pipelines::Gpu;
 pub use prepare::{Options, Prepared};
 pub use slots::{
-    AffineSlot, Collected, Element, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, Parameter, Placement, Registers,
-    Residual, Saved,
+    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, Parameter, Picking,
+    Placement, Published, Registers, Residual, Saved, Terms,
 };
 pub use strategy::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, choose_backward, packs};
 pub use uniforms::Task;

@@ -129,6 +129,8 @@ impl Constants {
             ("WEIGHTED", flag(self.weighted)),
             ("EACH", flag(self.each)),
             ("GIVEN", flag(self.given)),
+            ("THRESHOLDED", flag(self.thresholded)),
+            ("SECOND", flag(self.second)),
         ];
         named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

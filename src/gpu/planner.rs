@@ -25,6 +25,8 @@ pub(crate) struct Constants {
     pub(crate) weighted: Option<bool>,
     pub(crate) each: Option<bool>,
     pub(crate) given: Option<bool>,
+    pub(crate) thresholded: Option<bool>,
+    pub(crate) second: Option<bool>,
 }
 
 /// A tensor of a call, by what it is to the plan.
@@ -45,6 +47,24 @@ pub(crate) enum Role {
     GradInput,
     GradWeight,
     GradBias,
+    ClassWeight,
+    ClassBias,
+    Tau,
+    EpsL,
+    MeanWeight,
+    VarWeight,
+    GradClassWeight,
+    GradClassBias,
+    GradTau,
+    GradEpsL,
+    GradMeanWeight,
+    GradVarWeight,
+    Labels,
+    ErrorFlag,
+    Mean,
+    Std,
+    GradMean,
+    GradStd,
 }
 
 /// Memory that dispatches hand on to later ones.
@@ -58,10 +78,27 @@ pub(crate) enum Pool {
     Groups,
     /// Sums of parameters, from chunk to chunk.
     Carry,
+    /// Parameters of the affine map that are not the caller's.
+    Prepared,
+    /// Whether a label had no row, where the application does not ask.
+    Flag,
+    /// Sums of layers, then of the batch.
+    Layers,
+    /// What reaches the shares of a mixture.
+    Shares,
 }
 
 impl Pool {
-    pub(crate) const ALL: [Self; 4] = [Self::Partials, Self::Cells, Self::Groups, Self::Carry];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Partials,
+        Self::Cells,
+        Self::Groups,
+        Self::Carry,
+        Self::Prepared,
+        Self::Flag,
+        Self::Layers,
+        Self::Shares,
+    ];
 }
 
 /// One dispatch.
@@ -86,6 +123,8 @@ pub(crate) struct Step {
     pub(crate) partials: Pool,
     /// What binding 13 stands for.
     pub(crate) sums: Pool,
+    /// What bindings 14 and 15 stand for.
+    pub(crate) gradients: [Role; 2],
 }
 
 /// The dispatches of a plan, and the memory they need between them.
@@ -96,7 +135,7 @@ pub(crate) struct Schedule {
     /// Bytes of scratch for statistics that the application does not own.
     pub(crate) statistics_bytes: u64,
     /// Bytes of each pool.
-    pub(crate) pools: [u64; 4],
+    pub(crate) pools: [u64; 8],
 }
 
 impl Schedule {
@@ -121,6 +160,8 @@ pub(crate) struct Wishes {
     pub(crate) sum_in_place: bool,
     /// Whether a gradient reaches the sum of input and residual by other ways.
     pub(crate) inflow: bool,
+    /// Whether means and deviations are written forward, or have gradients backward.
+    pub(crate) moments: bool,
 }
 
 /// Bytes of one statistic or one partial moment.
@@ -155,7 +196,7 @@ pub(super) struct Writers {
 impl<'a> Planner<'a> {
     pub(super) fn new(plan: &'a Plan, device: &'a Capabilities, wishes: Wishes) -> Result<Self> {
         check_levels(plan.view)?;
-        let out = Schedule { strategy: wishes.strategy, steps: Vec::new(), statistics_bytes: 0, pools: [0; 4] };
+        let out = Schedule { strategy: wishes.strategy, steps: Vec::new(), statistics_bytes: 0, pools: [0; 8] };
         Ok(Self { plan, device, wishes, out })
     }
 
@@ -246,6 +287,10 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn parameters_fit(&self, piece: &Box4) -> bool {
+        // What is prepared lies in one binding.
+        if self.plan.derivation.is_some() {
+            return true;
+        }
         let size = self.plan.affine.weight.or(self.plan.affine.bias).map_or(0, Dtype::size) as u64;
         let span = self.ground().parameters(piece);
         let slack = u64::from(self.device.storage_alignment.max(16)) + 16;
@@ -273,8 +318,13 @@ impl<'a> Planner<'a> {
             sums_inner: 1,
             sums_len: 1,
             is_first_chunk: 1,
+            prepared_len: low(plan.affine.map.len as u64),
+            prepared_width: low(plan.derivation.map_or(1, |d| d.width.max(1)) as u64),
+            repeat: low(plan.derivation.map_or(1, |d| d.repeat) as u64),
+            classes: low(plan.derivation.and_then(|d| d.tables).map_or(1, |t| t.classes) as u64),
             eps: single(plan.eps),
             count: single(count),
+            divisor: single(plan.divisor()),
             unbiased: single(update.map_or(1.0, |u| u.variance.correction(count))),
             momentum: match update.map(|u| u.momentum) {
                 Some(Momentum::Fixed(share)) => single(share),
@@ -305,8 +355,7 @@ impl<'a> Planner<'a> {
         }
         let lanes = match variant.kernel {
             Kernel::AffineFlat | Kernel::GradientFlat => u64::from(task.items) / 4 + 2,
-            Kernel::Collect => u64::from(task.items).div_ceil(variant.a_word()) * u64::from(team),
-            Kernel::ResidentGradient => u64::from(task.items) * u64::from(team),
+            Kernel::Collect | Kernel::Publish => u64::from(task.items).div_ceil(variant.a_word()) * u64::from(team),
             _ => u64::from(task.items) * u64::from(team),
         };
         let step = Step {
@@ -320,6 +369,7 @@ impl<'a> Planner<'a> {
             source: Role::Input,
             partials: Pool::Partials,
             sums: Pool::Groups,
+            gradients: [Role::GradWeight, Role::GradBias],
             variant,
         };
         self.out.steps.push(step);
@@ -330,16 +380,19 @@ impl<'a> Planner<'a> {
     fn constants(&self, variant: &Variant, workgroup_size: u32, team: u32, step: Option<u32>) -> Constants {
         let epilogue = self.plan.epilogue;
         let has_epilogue = variant.affine.is_some() && variant.kernel != Kernel::Collect;
-        let has_weight = matches!(variant.affine, Some(AffineSlot::Scale | AffineSlot::ScaleShift));
+        let prepared = variant.affine == Some(AffineSlot::Prepared);
+        let has_weight = matches!(variant.affine, Some(AffineSlot::Scale | AffineSlot::ScaleShift))
+            || (prepared && self.plan.has_weight());
         let subgroup = variant.lanes == Some(Lanes::Subgroup);
         Constants {
             workgroup_size,
             lanes: team,
             subgroup_size: self.device.subgroups.filter(|_| subgroup).map(|(least, _)| least),
-            parameter_step: step.filter(|_| variant.parameter.is_some()),
+            parameter_step: step.filter(|_| variant.parameter.is_some() || prepared),
             activation: epilogue.activation.map(activation_number).filter(|_| has_epilogue),
             rounds_normalized: (has_epilogue && self.plan.rounds_normalized()).then_some(true),
             zero_centred: (has_weight && epilogue.zero_centred_weight).then_some(true),
+            thresholded: (prepared && self.plan.extra.tau.is_some()).then_some(true),
             ..Constants::default()
         }
     }

@@ -5,7 +5,7 @@ use super::schedule::schedule;
 use super::slots::{Inflow, Kernel, Residual};
 use super::strategy::{Capabilities, Strategy, choose, choose_backward};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Wanted};
+use crate::plan::{Plan, Wanted, obstacle_to_inflow};
 
 /// What an application can choose when it prepares a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct Options {
     pub sum_in_place: bool,
     /// Whether a backward pass is handed a gradient that reaches the sum of input and residual by other ways.
     pub grad_sum: bool,
+    /// Whether a forward pass writes mean and deviation of each group, in the tensor's type; in backward, whether
+    /// gradients flow into them.
+    pub moments: bool,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             save_statistics: false,
             sum_in_place: false,
             grad_sum: false,
+            moments: false,
         }
     }
 }
@@ -97,6 +101,13 @@ impl Options {
         self
     }
 
+    /// With or without mean and deviation as outputs; in backward, with gradients that flow into them.
+    #[must_use]
+    pub fn moments(mut self, moments: bool) -> Self {
+        self.moments = moments;
+        self
+    }
+
     /// With or without a gradient of the sum from elsewhere.
     #[must_use]
     pub fn grad_sum(mut self, grad_sum: bool) -> Self {
@@ -110,6 +121,21 @@ impl Options {
 pub(super) enum Pass {
     Forward,
     Backward(Wanted),
+}
+
+/// The strategy where gradients flow into means and deviations, which the resident kernel does not know.
+fn with_moments(plan: &Plan, strategy: Strategy, forced: Option<Strategy>) -> Result<Strategy> {
+    if let Some(reason) = obstacle_to_inflow(plan, false) {
+        return Err(Error::Unexpected { argument: "moments", reason });
+    }
+    match (strategy, forced) {
+        (Strategy::Resident, Some(_)) => {
+            let reason = "gradients flow into means and deviations, which come in between".into();
+            Err(Error::Strategy { strategy: strategy.name(), reason })
+        }
+        (Strategy::Resident, None) => Ok(Strategy::Split),
+        _ => Ok(strategy),
+    }
 }
 
 /// A plan made ready for a device: [`bind`](Self::bind) gives it buffers.
@@ -143,6 +169,10 @@ impl Gpu {
         if options.sum_in_place && !plan.residual {
             let reason = "the plan was lowered without a residual";
             return Err(Error::Unexpected { argument: "sum_in_place", reason });
+        }
+        if options.moments && !options.save_statistics {
+            let reason = "mean and deviation are made of the statistics, and the plan is prepared without those";
+            return Err(Error::Unexpected { argument: "moments", reason });
         }
         let schedule = schedule(plan, &capabilities, options.wishes(strategy)?)?;
         self.compiled(plan, Pass::Forward, options, schedule)
@@ -178,6 +208,7 @@ impl Gpu {
             Some(forced) => forced.supports_backward(plan, wanted, &capabilities).map(|()| forced)?,
             None => choose_backward(plan, wanted, &capabilities),
         };
+        let strategy = if options.moments { with_moments(plan, strategy, options.strategy)? } else { strategy };
         if options.grad_sum && !plan.residual {
             let reason = "the plan was lowered without a residual";
             return Err(Error::Unexpected { argument: "grad_sum", reason });
@@ -216,6 +247,7 @@ impl Options {
             saves: self.save_statistics,
             sum_in_place: self.sum_in_place,
             inflow: self.grad_sum,
+            moments: self.moments,
         })
     }
 }
@@ -278,7 +310,19 @@ impl Step {
             Kernel::ResidentGradient => 3 + inflow,
             Kernel::Sums | Kernel::ColumnSums => 2,
             Kernel::Gradient | Kernel::GradientFlat => 2 + x + inflow,
-            Kernel::Merge | Kernel::Given | Kernel::Running | Kernel::Counter | Kernel::Collect => 0,
+            Kernel::Merge
+            | Kernel::Given
+            | Kernel::Running
+            | Kernel::Counter
+            | Kernel::Collect
+            | Kernel::Nothing
+            | Kernel::Average
+            | Kernel::Mix
+            | Kernel::Prepare
+            | Kernel::Publish
+            | Kernel::UnmixSums
+            | Kernel::Unmix
+            | Kernel::MomentsInflow => 0,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::held::Held;
 use super::pipelines::Gpu;
 use super::prepare::Prepared;
 use crate::error::{Error, Result};
-use crate::plan::{Arguments, GradientArguments, Gradients, Statistics};
+use crate::plan::{Arguments, Extra, GradientArguments, Gradients, Moments, Statistics};
 use crate::tensor::Data;
 use wgpu::BufferUsages;
 
@@ -34,9 +34,13 @@ pub(crate) async fn execute(
     let (weight, bias) = parameters(gpu, (arguments.weight, arguments.bias), held.as_deref())?;
     let residual = upload_some(gpu, "residual", arguments.residual)?;
     let sum = residual.as_ref().map(|_| allocate(gpu, "sum", bytes, kept)).transpose()?;
-    let saved = 16 * plan.view().statistics();
+    let saved = 16 * plan.kept_statistics();
     let statistics =
         arguments.statistics.as_ref().map(|_| allocate(gpu, "statistics", saved as u64, kept)).transpose()?;
+    let extra = uploaded_extra(gpu, arguments.extra, held.as_deref())?;
+    let labels =
+        arguments.labels.map(|labels| upload(gpu, "labels", bytemuck::cast_slice(labels), BufferUsages::empty()));
+    let labels = labels.transpose()?;
     let mut own = None;
     if let (Some(running), Some(_)) = (&arguments.running, plan.running_len()) {
         let mut uploaded = Held::new(gpu, queue);
@@ -60,6 +64,10 @@ pub(crate) async fn execute(
     }
     if let Some(statistics) = &statistics {
         buffers = buffers.statistics(statistics.slice(..));
+    }
+    buffers = buffers.extra(extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(..))));
+    if let Some(labels) = &labels {
+        buffers = buffers.labels(labels.slice(..));
     }
     if let Some(running) = estimates {
         buffers = buffers.running(running.mean.slice(..), running.var.slice(..));
@@ -90,7 +98,7 @@ pub(crate) async fn execute(
         copy(&next(), sum.bytes_mut());
     }
     if let Some(statistics) = &mut arguments.statistics {
-        **statistics = statistics_from(&next());
+        **statistics = statistics_from(&next(), plan.view().statistics());
     }
     if let (Some(running), Some(update)) = (&mut arguments.running, update) {
         copy(&next(), bytemuck::cast_slice_mut(&mut running.mean));
@@ -121,7 +129,12 @@ pub(crate) async fn backward(
     let grad_output = upload(gpu, "grad_output", arguments.grad_output.bytes(), none)?;
     let statistics = upload(gpu, "statistics", bytemuck::cast_slice(&entries_of(arguments.statistics)), none)?;
     let (weight, bias) = parameters(gpu, (arguments.weight, arguments.bias), held)?;
+    let extra = uploaded_extra(gpu, arguments.extra, held)?;
+    let labels =
+        arguments.labels.map(|labels| upload(gpu, "labels", bytemuck::cast_slice(labels), none)).transpose()?;
     let grad_sum = upload_some(gpu, "grad_sum", arguments.grad_sum)?;
+    let grad_mean = upload_some(gpu, "grad_mean", arguments.grad_mean)?;
+    let grad_std = upload_some(gpu, "grad_std", arguments.grad_std)?;
     let mut buffers = Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..));
     if let Some(weight) = &weight {
         buffers = buffers.weight(weight.slice(..));
@@ -132,6 +145,14 @@ pub(crate) async fn backward(
     if let Some(grad_sum) = &grad_sum {
         buffers = buffers.grad_sum(grad_sum.slice(..));
     }
+    buffers = buffers.extra(extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(..))));
+    if let Some(labels) = &labels {
+        buffers = buffers.labels(labels.slice(..));
+    }
+    if grad_mean.is_some() || grad_std.is_some() {
+        let of_mean = grad_mean.as_ref().map(|buffer| buffer.slice(..));
+        buffers = buffers.grad_moments(of_mean, grad_std.as_ref().map(|buffer| buffer.slice(..)));
+    }
     let place = |name, data: &Option<Data>| {
         let bytes = data.as_ref().map(|data| data.bytes().len() as u64);
         bytes.map(|bytes| allocate(gpu, name, bytes, BufferUsages::COPY_SRC)).transpose()
@@ -139,9 +160,13 @@ pub(crate) async fn backward(
     let of_input = place("grad_input", &gradients.input)?;
     let of_weight = place("grad_weight", &gradients.weight)?;
     let of_bias = place("grad_bias", &gradients.bias)?;
+    let mut of_extra = Extra::default();
+    for (name, (buffer, data)) in of_extra.as_mut().zip(gradients.extra.as_ref()).named() {
+        *buffer = place(name, data)?;
+    }
     let mut reads = Reads::new(gpu);
-    for (buffer, data) in [(&of_input, &gradients.input), (&of_weight, &gradients.weight), (&of_bias, &gradients.bias)]
-    {
+    let all = [(&of_input, &gradients.input), (&of_weight, &gradients.weight), (&of_bias, &gradients.bias)];
+    for (buffer, data) in all.into_iter().chain(of_extra.as_ref().zip(gradients.extra.as_ref()).into_array()) {
         if let (Some(buffer), Some(data)) = (buffer, data) {
             reads.add(buffer, data.bytes().len())?;
         }
@@ -155,29 +180,39 @@ pub(crate) async fn backward(
     if let Some(buffer) = &of_bias {
         buffers = buffers.grad_bias(buffer.slice(..));
     }
+    buffers = buffers.grad_extra(of_extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(..))));
     let bound = prepared.bind(&buffers)?;
     let mut mapped = reads.after(queue, &bound).await?.into_iter();
-    for gradient in [&mut gradients.input, &mut gradients.weight, &mut gradients.bias].into_iter().flatten() {
+    let Gradients { input, weight, bias, extra } = gradients;
+    for gradient in [input, weight, bias].into_iter().chain(extra.as_mut().into_array()).flatten() {
         copy(&mapped.next().unwrap_or_default(), gradient.bytes_mut());
     }
     Ok(())
 }
 
 /// The statistics that kernels keep: of each the mean, what f32 left of it, rstd, and the variance.
-fn statistics_from(bytes: &[u8]) -> Statistics {
+fn statistics_from(bytes: &[u8], groups: usize) -> Statistics {
     let entries: Vec<[f32; 4]> = bytemuck::pod_collect_to_vec(bytes);
+    let (own, sources) = entries.split_at(groups.min(entries.len()));
+    let means = |entries: &[[f32; 4]]| entries.iter().map(|e| f64::from(e[0]) + f64::from(e[1])).collect();
     Statistics {
-        mean: entries.iter().map(|e| f64::from(e[0]) + f64::from(e[1])).collect(),
-        rstd: entries.iter().map(|e| f64::from(e[2])).collect(),
-        sources: Default::default(),
+        mean: means(own),
+        rstd: own.iter().map(|e| f64::from(e[2])).collect(),
+        sources: Moments { mean: means(sources), var: sources.iter().map(|e| f64::from(e[3])).collect() },
     }
 }
 
-/// The same the other way; backward has no use for the variance.
+/// The same the other way; of the variances backward has a use for those that are mixed alone.
 #[expect(clippy::cast_possible_truncation, reason = "the tail holds what rounding the mean leaves")]
 fn entries_of(statistics: &Statistics) -> Vec<[f32; 4]> {
-    let entry = |(&mean, &rstd): (&f64, &f64)| [mean as f32, (mean - f64::from(mean as f32)) as f32, rstd as f32, 0.0];
-    statistics.mean.iter().zip(&statistics.rstd).map(entry).collect()
+    let parts = |mean: f64| [mean as f32, (mean - f64::from(mean as f32)) as f32];
+    let entry = |mean, rstd, var| {
+        let [head, tail] = parts(mean);
+        [head, tail, rstd as f32, var as f32]
+    };
+    let own = statistics.mean.iter().zip(&statistics.rstd).map(|(&mean, &rstd): (&f64, &f64)| entry(mean, rstd, 0.0));
+    let sources = statistics.sources.mean.iter().zip(&statistics.sources.var);
+    own.chain(sources.map(|(&mean, &var): (&f64, &f64)| entry(mean, 0.0, var))).collect()
 }
 
 fn copy(from: &[u8], into: &mut [u8]) {
@@ -243,6 +278,18 @@ fn parameters(
         Some(held) => Ok((held.weight_buffer(), held.bias_buffer())),
         None => Ok((upload_some(gpu, "weight", weight)?, upload_some(gpu, "bias", bias)?)),
     }
+}
+
+/// What only some normalizations learn, each where it is there: what is held on the device, or uploaded.
+fn uploaded_extra(gpu: &Gpu, extra: Extra<Option<&Data>>, held: Option<&Held>) -> Result<Extra<Option<wgpu::Buffer>>> {
+    if let Some(held) = held {
+        return Ok(held.extra_buffers());
+    }
+    let mut uploaded = Extra::default();
+    for (name, (buffer, data)) in uploaded.as_mut().zip(extra).named() {
+        *buffer = upload_some(gpu, name, data)?;
+    }
+    Ok(uploaded)
 }
 
 fn upload_some(gpu: &Gpu, argument: &'static str, data: Option<&Data>) -> Result<Option<wgpu::Buffer>> {

@@ -2,13 +2,13 @@
 
 use super::boxes::{Box4, levels};
 use super::planner::{
-    Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Wishes, Writers, low, real, set_partials, single,
+    Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, low, real, set_partials, single,
 };
-use super::slots::{Kernel, MomentumSlot, Placement, Registers, Residual, Saved};
+use super::slots::{Epsilon, Kernel, MomentumSlot, Placement, Registers, Residual, Saved};
 use super::strategy::{Capabilities, Partials, Strategy, packs};
 use super::variant::Variant;
 use crate::error::{Error, Result};
-use crate::plan::{Momentum, Plan};
+use crate::plan::{Momentum, Plan, RunningUpdate, Source};
 
 /// The schedule of a plan.
 pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Result<Schedule> {
@@ -22,10 +22,15 @@ pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Re
     if planner.normalized() == Role::Sum {
         planner.add()?;
     }
-    match wishes.strategy {
-        Strategy::Resident => planner.whole_groups(Kernel::Resident)?,
-        Strategy::Streaming => planner.whole_groups(Kernel::Streaming)?,
-        Strategy::Split | Strategy::Column | Strategy::Affine => planner.by_chunks()?,
+    planner.prepare()?;
+    match (plan.source.mixing(), wishes.strategy) {
+        (Some(mixing), _) => planner.mixed(mixing)?,
+        (None, Strategy::Resident) => planner.whole_groups(Kernel::Resident)?,
+        (None, Strategy::Streaming) => planner.whole_groups(Kernel::Streaming)?,
+        (None, Strategy::Split | Strategy::Column | Strategy::Affine) => planner.by_chunks()?,
+    }
+    if wishes.moments {
+        planner.publish()?;
     }
     let source = planner.normalized();
     planner
@@ -59,6 +64,7 @@ impl Planner<'_> {
         let row = d;
         let mut variant = self.applying(Variant::new(kernel), row);
         variant.moment = Some(self.moment());
+        variant.epsilon = Some(self.epsilon());
         variant.registers = registers;
         variant.saved = Some(if keeps { Saved::Statistics } else { Saved::None });
         variant.residual = (kernel == Kernel::Resident).then(|| self.residual());
@@ -119,10 +125,14 @@ impl Planner<'_> {
 
     // The steps of a chunk.
 
-    fn statistics(&mut self, chunk: &Chunk) -> Result<()> {
+    pub(super) fn statistics(&mut self, chunk: &Chunk) -> Result<()> {
         match self.wishes.strategy {
             Strategy::Affine => {
-                self.given(chunk);
+                if self.plan.source == Source::Nothing {
+                    self.nothing(chunk);
+                } else {
+                    self.given(chunk);
+                }
                 Ok(())
             }
             Strategy::Column => {
@@ -187,13 +197,16 @@ impl Planner<'_> {
         task.items = low(chunk.extent(0) * chunk.extent(2));
         let mut variant = Variant::new(Kernel::Merge);
         variant.lanes = Some(self.lanes(partials.team));
+        variant.epsilon = Some(self.epsilon());
         self.push(self.ground(), variant, partials.team, task, chunk, chunk, None);
     }
 
     fn given(&mut self, chunk: &Chunk) {
         let mut task = self.task(self.ground(), chunk, chunk);
         task.items = low(chunk.extent(0) * chunk.extent(2));
-        self.push(self.ground(), Variant::new(Kernel::Given), 1, task, chunk, chunk, None);
+        let mut variant = Variant::new(Kernel::Given);
+        variant.epsilon = Some(Epsilon::Fixed);
+        self.push(self.ground(), variant, 1, task, chunk, chunk, None);
     }
 
     fn counter(&mut self) {
@@ -211,12 +224,23 @@ impl Planner<'_> {
         let (channels, samples) =
             if all_samples == 1 { (here, 1) } else { (update.channels as u64, here / update.channels as u64) };
         let first_channel = chunk.from[0] * self.plan.view.c as u64 + chunk.from[2];
-        let mut task = self.task(self.ground(), chunk, chunk);
-        task.items = low(channels);
-        task.samples = low(samples);
+        let task = &mut self.running_step(chunk, update, channels, samples).task;
         task.channel_origin = low(if all_samples == 1 { first_channel } else { 0 });
         task.is_first_chunk = u32::from(all_samples == 1 || first_channel == 0);
         task.samples_share = single(real(samples) / real(all_samples));
+    }
+
+    /// Estimates of so many channels, each from the statistics of so many samples.
+    pub(super) fn running_step(
+        &mut self,
+        chunk: &Chunk,
+        update: RunningUpdate,
+        channels: u64,
+        samples: u64,
+    ) -> &mut Step {
+        let mut task = self.task(self.ground(), chunk, chunk);
+        task.items = low(channels);
+        task.samples = low(samples);
         let team = self.device.team_to_average(samples);
         let mut variant = Variant::new(Kernel::Running);
         variant.lanes = Some(self.lanes(team));
@@ -224,10 +248,10 @@ impl Planner<'_> {
             Momentum::Fixed(_) => MomentumSlot::Fixed,
             Momentum::Cumulative => MomentumSlot::Cumulative,
         });
-        self.push(self.ground(), variant, team, task, chunk, chunk, None);
+        self.push(self.ground(), variant, team, task, chunk, chunk, None)
     }
 
-    fn apply(&mut self, chunk: &Chunk) -> Result<()> {
+    pub(super) fn apply(&mut self, chunk: &Chunk) -> Result<()> {
         let writers = Writers { rows: Kernel::Affine, flat: Kernel::AffineFlat };
         self.write(chunk, writers, &|planner, variant, row| planner.applying(variant, row), &|_| ())
     }

@@ -64,6 +64,16 @@ slot! {
         AffineFlat = "affine_flat" ["task", "place", "normalized", "epilogue", "flat", "store_within"],
         /// Takes running estimates as statistics.
         Given = "given" ["task", "place", "moments", "statistics"],
+        /// Takes values for normalized ones as they are.
+        Nothing = "nothing" ["task", "place"],
+        /// Averages the statistics of instances.
+        Average = "average" ["task", "place", "moments", "gather", "statistics"],
+        /// Mixes the statistics of instances, layers and the batch.
+        Mix = "mix" ["task", "place", "moments", "statistics", "shares"],
+        /// Makes the parameters of the affine map from the caller's.
+        Prepare = "prepare" ["task", "place"],
+        /// Writes mean and deviation of each group.
+        Publish = "publish" ["task", "place"],
         /// Updates running estimates.
         Running = "running" ["task", "place", "moments", "gather"],
         /// Counts a batch.
@@ -82,6 +92,12 @@ slot! {
         Gradient = "gradient" ["row_item", "task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through"],
         /// The input's gradient in packed rows of odd length.
         GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through", "flat", "store_within"],
+        /// Sums over groups become gradients of mixed statistics.
+        UnmixSums = "unmix_sums" ["task", "place"],
+        /// What reaches mixed statistics goes on to those of the instances.
+        Unmix = "unmix" ["task", "place", "shares"],
+        /// Gradients that flow into means and deviations join the sums over groups.
+        MomentsInflow = "moments_inflow" ["task", "place"],
     }
 }
 
@@ -155,13 +171,59 @@ slot! {
     /// Which parameters there are.
     AffineSlot in "slots/affine" {
         /// None.
-        None = "none" [],
+        None = "none" ["unclipped"],
         /// A weight.
-        Scale = "scale" ["parameter_steps", "weight"],
+        Scale = "scale" ["parameter_steps", "weight", "unclipped"],
         /// A bias.
-        Shift = "shift" ["parameter_steps", "bias"],
+        Shift = "shift" ["parameter_steps", "bias", "unclipped"],
         /// Both.
-        ScaleShift = "scale_shift" ["parameter_steps", "weight", "bias"],
+        ScaleShift = "scale_shift" ["parameter_steps", "weight", "bias", "unclipped"],
+        /// Both, made ready by another kernel, and a threshold.
+        Prepared = "prepared" ["parameter_steps", "prepared"],
+    }
+}
+
+slot! {
+    /// What is added to the variance.
+    Epsilon in "slots/epsilon" {
+        /// A number.
+        Fixed = "fixed" [],
+        /// A number and what is learned.
+        Learned = "learned" ["prepared"],
+    }
+}
+
+slot! {
+    /// Where the parameters of the affine map come from.
+    Picking in "slots/picking" {
+        /// From those of the columns.
+        Own = "own" [],
+        /// From tables, a row a sample.
+        Labelled = "labelled" ["labels"],
+    }
+}
+
+slot! {
+    /// How mean and deviation are written.
+    Published in "slots/published" {
+        /// f32.
+        F32 = "f32" [],
+        /// f16, two a word.
+        F16 = "f16" ["pair", "f16"],
+        /// bf16, two a word.
+        Bf16 = "bf16" ["pair", "bf16"],
+    }
+}
+
+slot! {
+    /// Which terms are collected.
+    Terms in "slots/terms" {
+        /// All, each by its weight.
+        All = "all" [],
+        /// Those of each class, for its table.
+        Classes = "classes" ["labels", "prepared"],
+        /// All, each by the factor of its class.
+        Shared = "shared" ["prepared"],
     }
 }
 
@@ -269,6 +331,7 @@ impl Kernel {
                 | Self::ResidentGradient
                 | Self::Sums
                 | Self::Collect
+                | Self::Average
         )
     }
 }
@@ -322,6 +385,39 @@ impl Collected {
         match self {
             Self::Sums | Self::WeightF32 | Self::BiasF32 | Self::BothF32 => 1,
             _ => 2,
+        }
+    }
+}
+
+impl Published {
+    /// The choice for a storage type.
+    #[must_use]
+    pub const fn of(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+
+    /// Values that one word holds.
+    #[must_use]
+    pub const fn a_word(self) -> u64 {
+        match self {
+            Self::F32 => 1,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+impl Parameter {
+    /// The choice that reads parameters one by one.
+    #[must_use]
+    pub const fn one_by_one(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32x1,
+            Dtype::F16 => Self::F16x1,
+            Dtype::Bf16 => Self::Bf16x1,
         }
     }
 }

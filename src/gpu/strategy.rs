@@ -59,7 +59,9 @@ impl Strategy {
         if plan.view.elements() == 0 {
             return Ok(());
         }
-        let through = plan.statistics_follow_input() && wanted.input;
+        // What reaches the shares of a mixture goes through the statistics too.
+        let through =
+            plan.statistics_follow_input() && (wanted.input || (wanted.extra && plan.source.mixing().is_some()));
         let obstacle = match self {
             Self::Affine => through.then(|| "a gradient goes through the statistics".to_owned()),
             _ if !through => Some("no gradient goes through the statistics, which affine alone takes".into()),
@@ -76,7 +78,10 @@ impl Strategy {
         if plan.view.elements() == 0 {
             return None;
         }
-        let given = matches!(plan.source, Source::Running { .. });
+        let given = matches!(plan.source, Source::Running { .. } | Source::Nothing);
+        if plan.source.mixing().is_some() && matches!(self, Self::Resident | Self::Streaming) {
+            return Some("statistics are mixed before they are applied".into());
+        }
         if (self == Self::Affine) != given {
             return Some(if given {
                 "the statistics are given, which affine alone takes".into()

@@ -42,7 +42,8 @@ impl Planner<'_> {
             Partials::of_rows(ground.view, self.plan.dtype, self.device)
         };
         let groups = |piece: &Box4| piece.extent(0) * piece.extent(2);
-        self.out.reserve(into, groups(chunk) * PAIR);
+        let halves = if !weighted && self.has_second_sums() { 2 } else { 1 };
+        self.out.reserve(into, halves * groups(chunk) * PAIR);
         let add_up = |planner: &mut Self, part: &Chunk, target| {
             let pass = Pass { ground, statistics, weighted, partials, target };
             if columns { planner.sum_columns(&pass, part) } else { planner.sum_rows(&pass, part) }
@@ -52,14 +53,18 @@ impl Planner<'_> {
         }
         let limit = SCRATCH.min(self.device.max_binding);
         let (b, c, d) = (b as u64, c as u64, d as u64);
-        let fits = |part: &Box4| groups(part) * partials.count * PAIR <= limit;
+        let fits = |part: &Box4| halves * groups(part) * partials.count * PAIR <= limit;
         for part in self.cut(*chunk, [1, b, 4.min(c), d], &fits)? {
-            self.out.reserve(Pool::Partials, groups(&part) * partials.count * PAIR);
+            self.out.reserve(Pool::Partials, halves * groups(&part) * partials.count * PAIR);
             add_up(self, &part, Pool::Partials)?;
             let (items, count) = (groups(&part), partials.count);
-            let step = self.collect(Collected::Sums, Strided { items, inner: 1, outer: count, stride: 1, count });
-            (step.partials, step.sums) = (Pool::Partials, into);
-            step.task.channel_origin = low(part.statistics(ground.view).start - chunk.statistics(ground.view).start);
+            let first = part.statistics(ground.view).start - chunk.statistics(ground.view).start;
+            for half in 0..halves {
+                let step = self.collect(Collected::Sums, Strided { items, inner: 1, outer: count, stride: 1, count });
+                (step.partials, step.sums) = (Pool::Partials, into);
+                step.task.terms_origin = low(half * items * count);
+                step.task.channel_origin = low(half * groups(chunk) + first);
+            }
         }
         Ok(())
     }
@@ -68,6 +73,7 @@ impl Planner<'_> {
         let Pass { ground, partials, .. } = *pass;
         let d = ground.view.d as u64;
         let variant = self.reading_gradients(Variant::new(Kernel::Sums), d, pass.weighted);
+        let second = self.second_origin(pass, chunk);
         let fits = |piece: &Box4| self.piece_fits(pass, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 1, partials.segment], &fits)? {
             let mut task = self.task(ground, &piece, chunk);
@@ -80,7 +86,7 @@ impl Planner<'_> {
             let step = self.step_in(ground, d, false);
             let pushed = self.push(ground, variant, partials.team, task, &piece, chunk, step);
             pushed.constants.each = (pass.statistics.d_scale > 0).then_some(true);
-            pushed.sums(pass, &piece);
+            pushed.sums(pass, &piece, second);
         }
         Ok(())
     }
@@ -89,6 +95,7 @@ impl Planner<'_> {
         let Pass { ground, partials, .. } = *pass;
         let [_, _, c, d] = levels(ground.view);
         let variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, pass.weighted);
+        let second = self.second_origin(pass, chunk);
         let fits = |piece: &Box4| self.piece_fits(pass, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {
             let mut task = self.task(ground, &piece, chunk);
@@ -100,9 +107,15 @@ impl Planner<'_> {
             task.items = low(piece.extent(0) * u64::from(task.extent[1]) * u64::from(task.extent[3]));
             let step = self.step_in(ground, c * d, true);
             let pushed = self.push(ground, variant, 1, task, &piece, chunk, step);
-            pushed.sums(pass, &piece);
+            pushed.sums(pass, &piece, second);
         }
         Ok(())
+    }
+
+    /// Where second sums begin, if there are any.
+    fn second_origin(&self, pass: &Pass, chunk: &Chunk) -> Option<u64> {
+        let groups = chunk.extent(0) * chunk.extent(2);
+        (!pass.weighted && self.has_second_sums()).then_some(groups * pass.partials.count)
     }
 
     fn piece_fits(&self, pass: &Pass, piece: &Box4) -> bool {
@@ -138,8 +151,10 @@ impl StatisticMap {
 
 impl Step {
     /// Sums over the groups of the pass's view.
-    fn sums(&mut self, pass: &Pass, piece: &Box4) {
+    fn sums(&mut self, pass: &Pass, piece: &Box4, second: Option<u64>) {
         self.constants.weighted = pass.weighted.then_some(true);
+        self.constants.second = second.map(|_| true);
+        self.task.second_origin = low(second.unwrap_or(0));
         self.partials = pass.target;
         self.statistics = pass.statistics.range(piece);
         let (task, map) = (&mut self.task, pass.statistics);

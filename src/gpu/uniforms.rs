@@ -19,6 +19,7 @@ pub struct Task {
     pub added_shift: u32,
     pub sum_shift: u32,
     pub statistics_shift: u32,
+    pub extra_shift: [u32; 2],
     pub rows: u32,
     pub segment: u32,
     pub segments: u32,
@@ -50,11 +51,20 @@ pub struct Task {
     pub sums_count: u32,
     pub sums_origin: u32,
     pub sums_len: u32,
+    pub terms_origin: u32,
+    pub second_origin: u32,
+    pub prepared_len: u32,
+    pub prepared_width: u32,
+    pub repeat: u32,
+    pub classes: u32,
+    pub present: u32,
     pub zero: u32,
     pub eps: f32,
     pub count: f32,
+    pub divisor: f32,
     pub unbiased: f32,
     pub momentum: f32,
+    pub unused: [u32; 2],
 }
 
 impl Task {
@@ -65,7 +75,7 @@ impl Task {
             ($($field:ident)*) => { vec![$((stringify!($field), std::mem::offset_of!(Self, $field))),*] };
         }
         offsets!(
-            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift x_shift added_shift sum_shift statistics_shift rows segment segments partials a_modulus a_scale b_divisor b_scale c_scale d_divisor channels samples channel_origin place_end is_first_chunk samples_share statistic_a_divisor statistic_a_modulus statistic_a_scale statistic_b_scale statistic_c_divisor statistic_c_scale statistic_d_scale block_a block_c sums_inner sums_outer sums_stride sums_count sums_origin sums_len zero eps count unbiased momentum
+            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift x_shift added_shift sum_shift statistics_shift extra_shift rows segment segments partials a_modulus a_scale b_divisor b_scale c_scale d_divisor channels samples channel_origin place_end is_first_chunk samples_share statistic_a_divisor statistic_a_modulus statistic_a_scale statistic_b_scale statistic_c_divisor statistic_c_scale statistic_d_scale block_a block_c sums_inner sums_outer sums_stride sums_count sums_origin sums_len terms_origin second_origin prepared_len prepared_width repeat classes present zero eps count divisor unbiased momentum unused
         )
     }
 }

@@ -1,8 +1,8 @@
 //! Which choices go together: every shader that the engine can ask for.
 
 use super::slots::{
-    AffineSlot, Collected, Element, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED, Parameter,
-    Placement, Registers, Residual, Saved,
+    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED,
+    Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms,
 };
 
 /// A kernel and the choice in each of its slots: the only input of the linker, and the pipeline's key.
@@ -34,6 +34,14 @@ pub struct Variant {
     pub inflow: Option<Inflow>,
     /// Where collected sums go.
     pub collected: Option<Collected>,
+    /// Which terms are collected.
+    pub terms: Option<Terms>,
+    /// What is added to the variance.
+    pub epsilon: Option<Epsilon>,
+    /// Where the parameters of the affine map come from.
+    pub picking: Option<Picking>,
+    /// How mean and deviation are written.
+    pub published: Option<Published>,
 }
 
 impl Variant {
@@ -54,12 +62,16 @@ impl Variant {
             residual: None,
             inflow: None,
             collected: None,
+            terms: None,
+            epsilon: None,
+            picking: None,
+            published: None,
         }
     }
 
     /// The files that make up the shader, the kernel's own first; shared ones may recur.
     pub fn files(&self) -> impl Iterator<Item = &'static File> + '_ {
-        let slots: [&'static [File]; 14] = [
+        let slots: [&'static [File]; 18] = [
             self.kernel.files(),
             self.element.map_or(&[], Element::files),
             self.placement.map_or(&[], Placement::files),
@@ -73,6 +85,10 @@ impl Variant {
             self.residual.map_or(&[], Residual::files),
             self.inflow.map_or(&[], Inflow::files),
             self.collected.map_or(&[], Collected::files),
+            self.terms.map_or(&[], Terms::files),
+            self.epsilon.map_or(&[], Epsilon::files),
+            self.picking.map_or(&[], Picking::files),
+            self.published.map_or(&[], Published::files),
             // Sums meet the weight without the epilogue, which rounds to a tensor's storage type.
             if self.kernel == Kernel::Collect { &[NOTHING_ROUNDED] } else { &[] },
         ];
@@ -91,10 +107,10 @@ impl Variant {
         self.lanes == Some(Lanes::Subgroup)
     }
 
-    /// Results that one word holds, of the kernel that collects sums.
+    /// Results that one word holds.
     #[must_use]
     pub(super) fn a_word(&self) -> u64 {
-        self.collected.map_or(1, Collected::a_word)
+        self.collected.map(Collected::a_word).or(self.published.map(Published::a_word)).unwrap_or(1)
     }
 
     /// The name in labels and messages: the kernel, then each choice.
@@ -115,6 +131,10 @@ impl Variant {
                 .map(|r| if r == Residual::Apart { "residual" } else { "residual_in_place" }),
             self.inflow.filter(|i| *i != Inflow::None).map(|_| "inflow"),
             self.collected.map(Collected::name),
+            self.terms.filter(|t| *t != Terms::All).map(Terms::name),
+            self.epsilon.filter(|e| *e != Epsilon::Fixed).map(Epsilon::name),
+            self.picking.map(Picking::name),
+            self.published.map(Published::name),
         ];
         choices
             .into_iter()
@@ -147,23 +167,43 @@ impl Variant {
         let one_by_one =
             |v: Vec<Self>| -> Vec<Self> { v.into_iter().filter(|v| v.parameter != Some(Parameter::F32x4)).collect() };
         let applying = |v: Vec<Self>| -> Vec<Self> {
-            let without = fill(v.clone(), &[AffineSlot::None], |v, affine| v.affine = Some(affine));
-            let with = fill(v, &AffineSlot::ALL[1..], |v, affine| v.affine = Some(affine));
+            let bare = [AffineSlot::None, AffineSlot::Prepared];
+            let without = fill(v.clone(), &bare, |v, affine| v.affine = Some(affine));
+            let own = [AffineSlot::Scale, AffineSlot::Shift, AffineSlot::ScaleShift];
+            let with = fill(v, &own, |v, affine| v.affine = Some(affine));
             let with = fill(with, Parameter::ALL, |v, parameter| v.parameter = Some(parameter));
             without.into_iter().chain(with).collect()
         };
+        let fixed = |v| fill(v, &[Epsilon::Fixed], |v: &mut Self, epsilon| v.epsilon = Some(epsilon));
+        // What is learned of eps is prepared with the other parameters, and belongs to a mean square.
+        let with_epsilon = |v: Vec<Self>| -> Vec<Self> {
+            let all = fill(v, Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon));
+            let fits = |v: &Self| v.affine == Some(AffineSlot::Prepared) && v.moment == Some(Moment::Uncentred);
+            all.into_iter().filter(|v| v.epsilon == Some(Epsilon::Fixed) || fits(v)).collect()
+        };
+        let short = [Parameter::F32x1, Parameter::F16x1, Parameter::Bf16x1];
+        let with_words = |v| fill(v, &short, |v: &mut Self, parameter| v.parameter = Some(parameter));
         match kernel {
             Kernel::Resident => {
-                let all = saving(applying(measuring(with_lanes(writing(with_elements(bare))))));
+                let all = saving(with_epsilon(applying(measuring(with_lanes(writing(with_elements(bare)))))));
                 with_registers(fill(all, Residual::ALL, |v, residual| v.residual = Some(residual)))
             }
-            Kernel::Streaming => saving(applying(measuring(with_lanes(writing(with_elements(bare)))))),
+            Kernel::Streaming => saving(with_epsilon(applying(measuring(with_lanes(writing(with_elements(bare))))))),
             Kernel::Split => measuring(with_lanes(reading(with_elements(bare)))),
             Kernel::Column => measuring(on_one_lane(reading(with_elements(bare)))),
-            Kernel::Merge => with_lanes(bare),
+            Kernel::Merge => fill(with_lanes(bare), Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon)),
+            Kernel::Average => fixed(with_lanes(bare)),
+            Kernel::Mix => with_words(fixed(on_one_lane(bare))),
+            Kernel::Unmix => with_words(on_one_lane(bare)),
+            Kernel::Prepare => {
+                with_words(fill(on_one_lane(bare), Picking::ALL, |v, picking| v.picking = Some(picking)))
+            }
+            Kernel::Publish => fill(on_one_lane(bare), Published::ALL, |v, published| v.published = Some(published)),
+            Kernel::MomentsInflow => with_words(on_one_lane(bare)),
+            Kernel::Nothing | Kernel::UnmixSums => on_one_lane(bare),
             Kernel::Affine => applying(on_one_lane(writing(with_elements(bare)))),
             Kernel::AffineFlat => one_by_one(applying(on_one_lane(writing(odd(bare))))),
-            Kernel::Given => on_one_lane(bare),
+            Kernel::Given => fixed(on_one_lane(bare)),
             Kernel::Running => fill(with_lanes(bare), MomentumSlot::ALL, |v, momentum| v.momentum = Some(momentum)),
             Kernel::Counter => bare,
             Kernel::Add => fill(on_one_lane(reading(with_elements(bare))), &Residual::ALL[1..], |v, residual| {
@@ -176,10 +216,19 @@ impl Variant {
             Kernel::ColumnSums => applying(on_one_lane(reading(with_elements(bare)))),
             Kernel::Collect => {
                 let kept = |v, choices| fill(v, choices, |v: &mut Self, collected| v.collected = Some(collected));
+                let of_terms = |v, terms: &[Terms]| fill(v, terms, |v: &mut Self, terms| v.terms = Some(terms));
                 let plain = fill(with_lanes(bare), &[AffineSlot::None], |v, affine| v.affine = Some(affine));
                 let scaled = fill(plain.clone(), &[AffineSlot::Scale], |v, affine| v.affine = Some(affine));
                 let scaled = fill(scaled, Parameter::ALL, |v, parameter| v.parameter = Some(parameter));
-                kept(plain, Collected::ALL).into_iter().chain(kept(one_by_one(scaled), &[Collected::Sums])).collect()
+                let prepared = fill(with_lanes(vec![Self::new(kernel)]), &[AffineSlot::Prepared], |v, affine| {
+                    v.affine = Some(affine);
+                });
+                let weighted = kept(one_by_one(scaled).into_iter().chain(prepared).collect(), &[Collected::Sums]);
+                let classes = kept(plain.clone(), &Collected::ALL[1..]);
+                of_terms(kept(plain, Collected::ALL).into_iter().chain(weighted).collect(), &[Terms::All])
+                    .into_iter()
+                    .chain(of_terms(classes, &[Terms::Classes, Terms::Shared]))
+                    .collect()
             }
             Kernel::Gradient => with_inflow(measuring(applying(on_one_lane(writing(with_elements(bare)))))),
             Kernel::GradientFlat => with_inflow(measuring(one_by_one(applying(on_one_lane(writing(odd(bare))))))),

@@ -21,6 +21,7 @@ pub use derivation::{Derivation, Tables};
 pub(crate) use derivation::{Derived, DerivedSums, Own};
 pub use epilogue::{Activation, Epilogue};
 pub use extra::Extra;
+pub(crate) use gradient::obstacle_to_inflow;
 pub use gradient::{GradientArguments, Gradients, Statistics, Wanted};
 pub use mixing::{Batch, Mixing, Moments};
 pub(crate) use mixing::{GroupSums, Shares};
@@ -130,6 +131,19 @@ impl Plan {
         let columns = self.derivation.map_or(0, |derivation| derivation.columns());
         let table = self.derivation.and_then(|d| d.tables).map_or(0, |tables| tables.classes * columns);
         Extra { class_weight: table, class_bias: table, tau: columns, eps_l: 1, mean_weight: 3, var_weight: 3 }
+    }
+
+    /// How parameters are stored, all alike; as the input, where there are none.
+    pub(crate) fn parameter_dtype(&self) -> Dtype {
+        let extra = self.extra.into_array().into_iter().flatten().next();
+        self.affine.weight.or(self.affine.bias).or(extra).unwrap_or(self.dtype)
+    }
+
+    /// Statistics that a forward pass keeps: one a group, and those that are mixed.
+    #[must_use]
+    pub fn kept_statistics(&self) -> usize {
+        let mixed = self.source.mixing().map_or(0, |mixing| mixing.sources());
+        if self.view.elements() == 0 { 0 } else { self.view.statistics() + mixed }
     }
 
     /// Samples that have a label, if any have.

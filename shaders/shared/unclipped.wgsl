@@ -1,0 +1,10 @@
+// An affine map without a threshold: every gradient passes.
+override THRESHOLDED: bool = false;
+
+fn passes(value: vec4<f32>, base: u32, place: u32) -> vec4<bool> {
+    return vec4<bool>(true);
+}
+
+fn sign_of_eps() -> f32 {
+    return 0.0;
+}
