@@ -1,7 +1,10 @@
 //! The backward pass of the f64 reference is the derivative of its forward pass, by finite differences.
 
-use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
-use wgpu_norm::plan::{Activation, Epilogue, Plan};
+use wgpu_norm::norm::{
+    BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, Fused, GroupNorm, InstanceNorm, LayerNorm,
+    MomentShortcut, Norm, Operands, PositionalNorm, RmsNorm, SandwichBatchNorm, SwitchableNorm,
+};
+use wgpu_norm::plan::{Activation, Epilogue, Extra, Plan};
 use wgpu_norm::reference::{self, GradientValues, Values};
 use wgpu_norm::{Dtype, Layout, Spec};
 
@@ -16,7 +19,10 @@ fn loss(plan: &Plan, values: &Values, upstream: &GradientValues) -> f64 {
     let forward = reference::forward(plan, &mut values.clone()).expect("fits");
     let of_sum = upstream.grad_sum.as_deref().unwrap_or_default().iter().zip(&forward.sum);
     let of_output = upstream.grad_output.iter().zip(&forward.output);
-    of_output.chain(of_sum).map(|(g, y)| g * y).sum()
+    let of_mean = upstream.grad_mean.as_deref().unwrap_or_default().iter().zip(&forward.statistics.mean);
+    let of_std = upstream.grad_std.as_deref().unwrap_or_default().iter().zip(&forward.statistics.rstd);
+    let of_std: f64 = of_std.map(|(g, rstd)| g / rstd).sum();
+    of_std + of_output.chain(of_sum).chain(of_mean).map(|(g, y)| g * y).sum::<f64>()
 }
 
 /// The derivative with respect to element `i` of what `pick` picks, to the fourth order.
@@ -46,9 +52,14 @@ fn assert_close(name: &str, got: &[f64], want: impl Fn(usize) -> f64) {
 
 /// Checks every gradient of a plan; returns how many numbers that were.
 fn check(name: &str, norm: &dyn Norm, operands: &Operands) -> usize {
+    check_with(name, norm, operands, false)
+}
+
+/// The same, with gradients that flow into means and deviations, or without.
+fn check_with(name: &str, norm: &dyn Norm, operands: &Operands, of_moments: bool) -> usize {
     let plan = norm.lower(operands).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let elements = plan.view().elements();
-    let parameters = plan.affine().map.len;
+    let (elements, groups) = (plan.view().elements(), plan.view().statistics());
+    let parameters = plan.parameter_len();
     let channels = plan.running_len().unwrap_or(0);
     let values = Values {
         input: values(1, elements),
@@ -58,6 +69,8 @@ fn check(name: &str, norm: &dyn Norm, operands: &Operands) -> usize {
         running_mean: values(5, channels),
         running_var: values(6, channels).iter().map(|v| v.abs() + 0.5).collect(),
         num_batches_tracked: 3,
+        extra: extra_values(operands),
+        labels: (0..plan.labels().unwrap_or(0)).map(|n| [1, 0, 1, 2][n % 4]).collect(),
     };
     let forward = reference::forward(&plan, &mut values.clone()).expect("fits");
     let upstream = GradientValues {
@@ -67,6 +80,10 @@ fn check(name: &str, norm: &dyn Norm, operands: &Operands) -> usize {
         statistics: forward.statistics,
         weight: values.weight.clone(),
         bias: values.bias.clone(),
+        extra: values.extra.clone(),
+        labels: values.labels.clone(),
+        grad_mean: of_moments.then(|| self::values(9, groups)),
+        grad_std: of_moments.then(|| self::values(10, groups)),
     };
     let got = reference::backward(&plan, &upstream).expect("fits");
     let measured = |pick: fn(&mut Values) -> &mut Vec<f64>, i| measured(&plan, &values, &upstream, pick, i);
@@ -84,7 +101,30 @@ fn check(name: &str, norm: &dyn Norm, operands: &Operands) -> usize {
         numbers += bias.len();
         assert_close(&format!("{name} bias"), bias, |i| measured(|v| v.bias.as_mut().expect("has one"), i));
     }
+    let picks: [fn(&mut Values) -> &mut Vec<f64>; 6] = [
+        |v| v.extra.class_weight.as_mut().expect("has one"),
+        |v| v.extra.class_bias.as_mut().expect("has one"),
+        |v| v.extra.tau.as_mut().expect("has one"),
+        |v| v.extra.eps_l.as_mut().expect("has one"),
+        |v| v.extra.mean_weight.as_mut().expect("has one"),
+        |v| v.extra.var_weight.as_mut().expect("has one"),
+    ];
+    for ((own, gradient), pick) in got.extra.named().zip(picks) {
+        if let Some(gradient) = &gradient {
+            numbers += gradient.len();
+            assert_close(&format!("{name} {own}"), gradient, |i| measured(pick, i));
+        }
+    }
     numbers
+}
+
+/// Thresholds so far off that no step crosses one, every other of them above all values.
+fn extra_values(operands: &Operands) -> Extra<Option<Vec<f64>>> {
+    let len = |spec: &Spec| spec.shape.iter().product();
+    let mut extra = operands.extra.as_ref().map(|spec| spec.as_ref().map(|spec| values(11, len(spec))));
+    extra.tau = extra.tau.map(|tau| (0..tau.len()).map(|i| if i % 2 == 0 { -50.0 } else { 50.0 }).collect());
+    extra.eps_l = extra.eps_l.map(|_| vec![-0.5]);
+    extra
 }
 
 /// A norm, the shapes of its input and parameters, and whether running estimates belong to it.
@@ -122,6 +162,79 @@ fn norms() -> Vec<Row> {
         }
     }
     all
+}
+
+/// The normalizations that learn more, or whose statistics are more than a group's own.
+fn family() -> Vec<(String, Box<dyn Norm>, Operands)> {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let mut all: Vec<(String, Box<dyn Norm>, Operands)> = Vec::new();
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let image = |n, c, s| Operands::new(spec(&if layout == Layout::ChannelsFirst { [n, c, s] } else { [n, s, c] }));
+        let affine = |operands: Operands, c| operands.weight(spec(&[c])).bias(spec(&[c]));
+        let mut add = |name: &str, norm: Box<dyn Norm>, operands| all.push((format!("{name} {layout:?}"), norm, operands));
+        let (tau, eps_l) = (Some(spec(&[4])), Some(spec(&[1])));
+        let frn = || Box::new(FilterResponseNorm::new().eps(1e-3).layout(layout));
+        let thresholds = Extra { tau, eps_l: eps_l.clone(), ..Extra::default() };
+        add("filter response", frn(), affine(image(2, 4, 5), 4).extra(thresholds.clone()));
+        add("filter response of one position", frn(), affine(image(3, 4, 1), 4).extra(thresholds));
+        add("filter response, eps alone", frn(), image(2, 4, 5).extra(Extra { eps_l, ..Extra::default() }));
+        add("positional", Box::new(PositionalNorm::new().eps(1e-3).layout(layout)), image(2, 4, 3));
+        let moments = spec(&if layout == Layout::ChannelsFirst { [2, 1, 3] } else { [2, 3, 1] });
+        let shortcut = image(2, 4, 3).weight(moments.clone()).bias(moments);
+        add("shortcut", Box::new(MomentShortcut::new().layout(layout)), shortcut);
+        let table = Some(spec(&[3, 4]));
+        let tables = Extra { class_weight: table.clone(), class_bias: table.clone(), ..Extra::default() };
+        let shares = Some(spec(&[3]));
+        let shares = Extra { mean_weight: shares.clone(), var_weight: shares, ..Extra::default() };
+        for training in [true, false] {
+            let batch = || BatchNorm::new().training(training).eps(1e-3).layout(layout);
+            let with_state = |operands: Operands, len| operands.running(len, true);
+            let mut of_classes = with_state(image(4, 4, 2), 4).labels(4);
+            (of_classes.weight, of_classes.bias) = (table.clone(), table.clone());
+            add("conditional", Box::new(ConditionalBatchNorm::new(batch())), of_classes);
+            let sandwich = affine(with_state(image(4, 4, 2), 4), 4).labels(4).extra(tables.clone());
+            add("sandwich", Box::new(SandwichBatchNorm::new(batch())), sandwich);
+            let switchable = SwitchableNorm::new().training(training).eps(1e-3).layout(layout);
+            add("switchable", Box::new(switchable), affine(with_state(image(3, 4, 5), 4), 4).extra(shares.clone()));
+            for groups in if layout == Layout::ChannelsFirst { vec![1, 2, 8] } else { vec![1, 2] } {
+                let norm = BatchGroupNorm::new(groups).batch(batch());
+                add("batch group", Box::new(norm), affine(with_state(image(3, 4, 6), groups), 4));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn gradients_are_derivatives_for_the_whole_family() {
+    let mut numbers = 0;
+    for (name, norm, operands) in family() {
+        for activation in [None, Some(Activation::GeluTanh)] {
+            for (zero_centred_weight, residual) in [(false, false), (true, true)] {
+                let epilogue = Epilogue { activation, zero_centred_weight, rounds_normalized: true };
+                let mut operands = operands.clone();
+                operands.residual = residual.then(|| operands.input.clone());
+                let name = format!("{name} {activation:?} {residual}");
+                numbers += check(&name, &Fused { norm: &*norm, epilogue }, &operands);
+            }
+        }
+    }
+    println!("{numbers} derivatives");
+    assert!(numbers > 3000, "only {numbers} derivatives were compared");
+}
+
+/// Means and deviations are outputs too, of any norm that measures its input.
+#[test]
+fn gradients_of_means_and_deviations_are_derivatives() {
+    let operands = Operands::new(Spec::new([2, 4, 3], Dtype::F32));
+    let norms: [(&str, Box<dyn Norm>); 4] = [
+        ("positional", Box::new(PositionalNorm::new().eps(1e-3))),
+        ("positional, last", Box::new(PositionalNorm::new().eps(1e-3).layout(Layout::ChannelsLast))),
+        ("instance", Box::new(InstanceNorm::new().eps(1e-3))),
+        ("layer", Box::new(LayerNorm::new([4, 3]).eps(1e-3))),
+    ];
+    let numbers: usize = norms.iter().map(|(name, norm)| check_with(name, &**norm, &operands, true)).sum();
+    assert_eq!(numbers, 4 * 24, "one gradient an element");
 }
 
 #[test]

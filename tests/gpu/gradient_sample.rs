@@ -1,9 +1,11 @@
 //! Backward passes with data, what the f64 reference makes of them, and how far from it f32 arithmetic may stray.
 
-use crate::sample::{Sample, distance, noise, place, smallest_step};
+use crate::rig::BackwardCall;
+use crate::sample::{Sample, distance, entries, noise, place, smallest_step};
+use wgpu_norm::gpu::Options;
 use wgpu_norm::plan::{GradientArguments, Gradients, Plan};
 use wgpu_norm::reference::{self, GradientValues};
-use wgpu_norm::{Data, Dtype};
+use wgpu_norm::{Data, Dtype, Wanted};
 
 /// A sample with gradients that flow into it.
 pub(crate) struct GradientSample {
@@ -11,20 +13,19 @@ pub(crate) struct GradientSample {
     pub(crate) plan: Plan,
     /// What was normalized: the input, or its sum with the residual.
     pub(crate) input: Data,
-    pub(crate) weight: Option<Data>,
-    pub(crate) bias: Option<Data>,
     pub(crate) grad_output: Data,
     pub(crate) grad_sum: Option<Data>,
-    /// As a device keeps them: of each statistic the mean, its tail, rstd and 0.
+    /// What flows into mean and deviation of each group.
+    pub(crate) grad_moments: [Option<Data>; 2],
+    /// As a device keeps them: of each statistic the mean, its tail, rstd and variance, then what is mixed.
     pub(crate) statistics: Vec<[f32; 4]>,
+    forward: Sample,
     values: GradientValues,
 }
 
-/// Gradients, and the bound on the error of each of their elements.
+/// Gradients by name, each with the bound on the error of its elements.
 pub(crate) struct ExpectedGradients {
-    input: (Vec<f64>, Vec<f64>),
-    weight: Option<(Vec<f64>, Vec<f64>)>,
-    bias: Option<(Vec<f64>, Vec<f64>)>,
+    all: Vec<(&'static str, Vec<f64>, Vec<f64>)>,
 }
 
 impl GradientSample {
@@ -36,29 +37,39 @@ impl GradientSample {
         let elements = plan.view().elements();
         let grad_output = Data::from_f64(dtype, &noise(11, elements));
         let grad_sum = plan.has_residual().then(|| Data::from_f64(dtype, &noise(12, elements)));
-        #[expect(clippy::cast_possible_truncation, reason = "as a device keeps them")]
-        let kept =
-            |(mean, rstd): (&f64, &f64)| [*mean as f32, (mean - f64::from(*mean as f32)) as f32, *rstd as f32, 0.0];
-        let statistics = forward.statistics.mean.iter().zip(&forward.statistics.rstd).map(kept).collect();
+        let own = sample.values();
         let values = GradientValues {
             input: forward.sum.clone(),
             grad_output: grad_output.to_f64(),
             grad_sum: grad_sum.as_ref().map(Data::to_f64),
             statistics: forward.statistics,
-            weight: sample.weight.as_ref().map(Data::to_f64),
-            bias: sample.bias.as_ref().map(Data::to_f64),
+            weight: own.weight,
+            bias: own.bias,
+            extra: own.extra,
+            labels: own.labels,
+            grad_mean: None,
+            grad_std: None,
         };
         Self {
             name: sample.name.clone(),
             input: Data::from_f64(dtype, &forward.sum),
-            weight: sample.weight.clone(),
-            bias: sample.bias.clone(),
             grad_output,
             grad_sum,
-            statistics,
+            grad_moments: [None, None],
+            statistics: entries(&values.statistics),
+            forward: sample.clone(),
             values,
             plan,
         }
+    }
+
+    /// The same with gradients that flow into means and deviations.
+    pub(crate) fn with_moments(mut self) -> Self {
+        let groups = self.plan.view().statistics();
+        let inflow = [13, 14].map(|seed| Data::from_f64(self.plan.dtype(), &noise(seed, groups)));
+        [self.values.grad_mean, self.values.grad_std] = inflow.each_ref().map(|data| Some(data.to_f64()));
+        self.grad_moments = inflow.map(Some);
+        self
     }
 
     /// As the host executes it.
@@ -68,8 +79,31 @@ impl GradientSample {
             grad_output: &self.grad_output,
             grad_sum: self.grad_sum.as_ref(),
             statistics: &self.values.statistics,
-            weight: self.weight.as_ref(),
-            bias: self.bias.as_ref(),
+            weight: self.forward.weight.as_ref(),
+            bias: self.forward.bias.as_ref(),
+            extra: self.forward.extra.as_ref().map(Option::as_ref),
+            labels: self.forward.labels.as_deref(),
+            grad_mean: self.grad_moments[0].as_ref(),
+            grad_std: self.grad_moments[1].as_ref(),
+        }
+    }
+
+    /// As a device under test executes it.
+    pub(crate) fn call(&self, options: Options, wanted: Wanted, offset: u64) -> BackwardCall<'_> {
+        BackwardCall {
+            plan: &self.plan,
+            options: options.grad_sum(self.grad_sum.is_some()).moments(self.grad_moments[0].is_some()),
+            wanted,
+            input: self.input.clone(),
+            grad_output: self.grad_output.clone(),
+            grad_sum: self.grad_sum.clone(),
+            statistics: self.statistics.clone(),
+            weight: self.forward.weight.clone(),
+            bias: self.forward.bias.clone(),
+            extra: self.forward.extra.clone(),
+            labels: self.forward.labels.clone(),
+            grad_moments: self.grad_moments.clone(),
+            offset,
         }
     }
 
@@ -83,31 +117,37 @@ impl GradientSample {
     /// since what goes through mean and variance is at most G and G X; and that on a parameter's is
     /// `units * u` times the sum of the magnitudes of its terms. An activation adds the error of its slope, which
     /// that of its argument magnifies by 1.2 at most.
+    ///
+    /// What reaches another's parameters, a threshold, eps or the shares of a mixture is bounded likewise by sums of
+    /// magnitudes; what comes by way of a mixture's other statistics by the greatest of all groups.
     pub(crate) fn expected(&self, units: f64) -> ExpectedGradients {
         let got = reference::backward(&self.plan, &self.values).expect("fits");
         let (plan, v) = (&self.plan, &self.values);
         let (view, map, u) = (plan.view(), plan.affine().map, Dtype::F32.unit_roundoff());
         let dtype = plan.dtype();
         let active = f64::from(u8::from(plan.epilogue().activation.is_some()));
-        let offset = if plan.epilogue().zero_centred_weight { 1.0 } else { 0.0 };
         let rounding = if plan.rounds_normalized() { 2.0 * dtype.unit_roundoff() } else { 0.0 };
+        let magnitudes = self.forward.magnitudes();
         let mut largest = vec![(0f64, 0f64); view.statistics()];
-        let mut of_weight = vec![0f64; map.len];
-        let mut of_bias = vec![0f64; map.len];
+        let mut parameters = ParameterBounds::new(&self.forward);
         // Error of an affine map's gradient, as a multiple of the upstream gradient; 1.13 bounds the slope.
         for (i, x) in v.input.iter().enumerate() {
             let (a, b, c, d) = place(view, i);
             let (s, p) = (a * view.c + c, map.index(a, b, c, d));
             let x_hat = ((x - v.statistics.mean[s]) * v.statistics.rstd[s]).abs();
-            let weight = v.weight.as_ref().map_or(1.0, |w| w[p].abs() + offset);
-            let y = x_hat * weight + v.bias.as_ref().map_or(0.0, |b| b[p].abs());
+            let (weight, bias) = magnitudes[p];
+            let y = x_hat * weight + bias;
             let g = v.grad_output[i].abs() * (1.0 + 0.13 * active);
             let slope_error = active * 1.2 * (units * u * (y + 1.0) + rounding * x_hat * weight);
             let of_affine = g * (units * u + slope_error);
             let slot = &mut largest[s];
             *slot = (slot.0.max(of_affine * weight), slot.1.max(x_hat));
-            of_weight[p] += of_affine * x_hat + g * rounding * x_hat;
-            of_bias[p] += of_affine;
+            parameters.add(p, of_affine * x_hat + g * rounding * x_hat, of_affine);
+            parameters.add_group(of_affine * weight, x_hat, v.statistics.rstd[s]);
+        }
+        if plan.source().mixing().is_some() {
+            let worst = largest.iter().fold((0f64, 0f64), |m, l| (m.0.max(l.0), m.1.max(l.1)));
+            largest.fill((4.0 * worst.0, worst.1));
         }
         let bound = |got: f64, dtype: Dtype, arithmetic: f64| {
             let stored = if dtype == Dtype::F32 { 0.0 } else { dtype.unit_roundoff() };
@@ -118,19 +158,98 @@ impl GradientSample {
             let s = a * view.c + c;
             let (gradient, x_hat) = largest[s];
             let inflow = v.grad_sum.as_ref().map_or(0.0, |g| 2.0 * u * g[i].abs());
-            bound(g, dtype, v.statistics.rstd[s] * gradient * (2.0 + 2.0 * x_hat) + inflow)
+            let moments = [&v.grad_mean, &v.grad_std].map(|g| g.as_ref().map_or(0.0, |g| units * u * g[s].abs()));
+            let through = moments[0] + moments[1] * x_hat;
+            bound(g, dtype, v.statistics.rstd[s] * gradient * (2.0 + 2.0 * x_hat) + inflow + through)
         });
-        let of_input = of_input.collect();
-        let parameter = |got: Option<Vec<f64>>, data: &Option<Data>, errors: Vec<f64>| {
-            let (got, data) = (got?, data.as_ref()?);
+        let mut all = vec![("grad_input", got.input.clone(), of_input.collect::<Vec<f64>>())];
+        let bounds = parameters.all();
+        let learned = [got.weight, got.bias].into_iter().chain(got.extra.into_array());
+        for ((got, (name, data)), errors) in learned.zip(self.forward.learned()).zip(bounds) {
+            let (Some(got), Some(data)) = (got, data) else { continue };
             let bounds = got.iter().zip(errors).map(|(&g, e)| bound(g, data.dtype(), e)).collect();
-            Some((got, bounds))
-        };
-        ExpectedGradients {
-            weight: parameter(got.weight, &self.weight, of_weight),
-            bias: parameter(got.bias, &self.bias, of_bias),
-            input: (got.input, of_input),
+            all.push((name, got, bounds));
         }
+        ExpectedGradients { all }
+    }
+}
+
+/// Sums of the magnitudes of the terms of each parameter's gradient, each with its error.
+struct ParameterBounds<'a> {
+    sample: &'a Sample,
+    /// The greatest factor of a class, and the greatest shared factor and summand.
+    factors: [f64; 3],
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    class_weight: Vec<f64>,
+    class_bias: Vec<f64>,
+    tau: Vec<f64>,
+    eps: f64,
+    shares: f64,
+}
+
+impl<'a> ParameterBounds<'a> {
+    fn new(sample: &'a Sample) -> Self {
+        let plan = &sample.plan;
+        let (len, extra) = (plan.parameter_len().max(plan.affine().map.len), plan.extra_len());
+        let zeros = |len: usize| vec![0.0; len];
+        let factors = sample.factors();
+        Self {
+            sample,
+            factors,
+            weight: zeros(len),
+            bias: zeros(len),
+            class_weight: zeros(extra.class_weight),
+            class_bias: zeros(extra.class_bias),
+            tau: zeros(extra.tau),
+            eps: 0.0,
+            shares: 0.0,
+        }
+    }
+
+    /// Adds an element with this parameter of the affine map: what reaches its factor, and its summand.
+    fn add(&mut self, p: usize, product: f64, gradient: f64) {
+        let Some(derivation) = self.sample.plan.derivation() else {
+            self.weight[p] += product;
+            self.bias[p] += gradient;
+            return;
+        };
+        let (row, column) = (p / derivation.width, p % derivation.width / derivation.repeat);
+        let label = self.sample.labels.as_ref().map_or(0, |labels| labels[row]);
+        let cell = usize::try_from(label).expect("in the table") * derivation.columns() + column;
+        let [class, weight, bias] = self.factors;
+        match derivation.tables {
+            Some(tables) if tables.are_parameters => {
+                self.weight[cell] += product;
+                self.bias[cell] += gradient;
+            }
+            Some(_) => {
+                self.class_weight[cell] += weight * product + bias * gradient;
+                self.class_bias[cell] += gradient;
+                self.weight[column] += class * product;
+                self.bias[column] += class * gradient;
+            }
+            None => {
+                self.weight[column] += product;
+                self.bias[column] += gradient;
+            }
+        }
+        if let Some(tau) = self.tau.get_mut(column) {
+            *tau += gradient;
+        }
+    }
+
+    /// Adds what reaches a group's statistics from an element.
+    fn add_group(&mut self, gradient: f64, x_hat: f64, rstd: f64) {
+        self.eps += rstd * rstd * gradient * x_hat;
+        self.shares += gradient * (1.0 + x_hat) * (1.0 + x_hat);
+    }
+
+    /// In the order of the parameters: weight, bias, and what only some normalizations learn.
+    fn all(self) -> [Vec<f64>; 8] {
+        let shares = vec![self.shares; 3];
+        let of_eps = vec![self.eps];
+        [self.weight, self.bias, self.class_weight, self.class_bias, self.tau, of_eps, shares.clone(), shares]
     }
 }
 
@@ -138,14 +257,11 @@ impl ExpectedGradients {
     /// The worst error as a share of its bound, or what does not match.
     pub(crate) fn worst(&self, got: &Gradients) -> Result<f64, String> {
         let mut worst = 0f64;
-        let pairs = [
-            ("grad_input", Some(&self.input), &got.input),
-            ("grad_weight", self.weight.as_ref(), &got.weight),
-            ("grad_bias", self.bias.as_ref(), &got.bias),
-        ];
-        for (name, expected, got) in pairs {
+        let given = [("grad_input", &got.input), ("weight", &got.weight), ("bias", &got.bias)];
+        for (name, got) in given.into_iter().chain(got.extra.as_ref().named()) {
             let Some(got) = got else { continue };
-            let (want, bounds) = expected.ok_or_else(|| format!("{name} of nothing"))?;
+            let expected = self.all.iter().find(|(own, ..)| *own == name);
+            let (_, want, bounds) = expected.ok_or_else(|| format!("{name} of nothing"))?;
             let got = got.to_f64();
             if got.len() != want.len() {
                 return Err(format!("{name}: {} elements, expected {}", got.len(), want.len()));

@@ -30,16 +30,7 @@ fn executors(example: &Plan) -> Vec<(String, Executor)> {
             let name = format!("{} {strategy}", rig.name);
             let run: Executor = Box::new(move |plan, input| {
                 let options = Options::default().strategy(strategy);
-                let call = Call {
-                    plan,
-                    options,
-                    input: input.clone(),
-                    weight: None,
-                    bias: None,
-                    running: None,
-                    residual: None,
-                    offset: 0,
-                };
+                let call = Call::new(plan, options, input.clone());
                 rig.run(&call).expect("the plan runs").output
             });
             all.push((name, run));
@@ -123,17 +114,7 @@ fn streaming_and_split_give_the_same_bits() {
         let run = |strategy| {
             let options = Options::default().strategy(strategy);
             let input = input.clone();
-            rig.run(&Call {
-                plan: &plan,
-                options,
-                input,
-                weight: None,
-                bias: None,
-                running: None,
-                residual: None,
-                offset: 0,
-            })
-            .expect("runs")
+            rig.run(&Call::new(&plan, options, input)).expect("runs")
         };
         assert_eq!(run(Strategy::Streaming), run(Strategy::Split), "{}", rig.name);
     }

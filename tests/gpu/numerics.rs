@@ -1,6 +1,6 @@
 //! Offsets, constants, NaN: where one-pass kernels lose everything.
 
-use crate::rig::{Call, Rig, rigs};
+use crate::rig::{Rig, rigs};
 use crate::sample::{Sample, distance, noise};
 use wgpu_norm::gpu::{Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
@@ -26,25 +26,12 @@ fn bare(norm: &dyn Norm, shape: &[usize]) -> Operands {
     operands
 }
 
-fn call<'a>(sample: &'a Sample, strategy: Strategy) -> Call<'a> {
-    Call {
-        plan: &sample.plan,
-        options: Options::default().strategy(strategy),
-        input: sample.input.clone(),
-        weight: sample.weight.clone(),
-        bias: sample.bias.clone(),
-        running: sample.running.clone(),
-        residual: sample.residual.clone(),
-        offset: 0,
-    }
-}
-
 /// Every strategy that serves the sample.
 fn outputs(rig: &Rig, sample: &Sample) -> Vec<(String, Data)> {
     Strategy::ALL
         .into_iter()
         .filter(|s| s.supports(&sample.plan, rig.gpu.capabilities()).is_ok())
-        .map(|s| (format!("{} {s} {}", rig.name, sample.name), rig.run(&call(sample, s)).expect("runs").output))
+        .map(|s| (format!("{} {s} {}", rig.name, sample.name), rig.run(&sample.call(Options::default().strategy(s), 0)).expect("runs").output))
         .collect()
 }
 

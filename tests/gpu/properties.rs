@@ -1,14 +1,14 @@
 //! Random shapes, types, layouts, offsets and options: the CPU and every strategy against the f64 reference.
 
 use crate::gradient_sample::GradientSample;
-use crate::rig::{BackwardCall, Call, Rig, rigs};
+use crate::rig::{Rig, rigs};
 use crate::sample::Sample;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use wgpu_norm::gpu::{Options, Strategy as Way};
 use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
-use wgpu_norm::plan::{Activation, Arguments, Epilogue, Momentum};
-use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec, Wanted};
+use wgpu_norm::plan::{Activation, Epilogue, Momentum};
+use wgpu_norm::{Choice, Dtype, Engine, Layout, Spec, Wanted};
 
 /// Units of the roundoff of f32 that an element may be off; see `Sample::expected`.
 const UNITS: f64 = 16.0;
@@ -147,39 +147,18 @@ fn epilogue() -> impl Strategy<Value = Epilogue> {
 
 fn forward_agrees(sample: &Sample, options: Options, offset: u64) -> Result<(), TestCaseError> {
     let expected = sample.expected(UNITS);
-    let zeros = || Data::zeros(sample.plan.dtype(), sample.input.len());
-    let mut output = if options.in_place { sample.input.clone() } else { zeros() };
-    let (mut running, mut sum) = (sample.running.clone(), sample.residual.as_ref().map(|_| zeros()));
-    let mut arguments = Arguments {
-        weight: sample.weight.as_ref(),
-        bias: sample.bias.as_ref(),
-        running: running.as_mut(),
-        residual: sample.residual.as_ref(),
-        sum: sum.as_mut(),
-        statistics: None,
-    };
-    let input = (!options.in_place).then_some(&sample.input);
-    pollster::block_on(CPU.execute(&sample.plan, input, &mut arguments, &mut output)).expect("runs");
+    let outcome = sample.run_on(&CPU, options.in_place);
     let verdict = expected
-        .worst(&output)
-        .and_then(|_| expected.worst_running(running.as_ref()))
-        .and_then(|_| expected.check_sum(sum.as_ref()));
+        .worst(&outcome.output)
+        .and_then(|_| expected.worst_running(outcome.running.as_ref()))
+        .and_then(|_| expected.check_sum(outcome.sum.as_ref()));
     prop_assert!(verdict.is_ok(), "cpu: {:?} {verdict:?}", sample.plan);
     for rig in RIGS.iter() {
         for way in Way::ALL {
             if way.supports(&sample.plan, &rig.capabilities(&options)).is_err() {
                 continue;
             }
-            let call = Call {
-                plan: &sample.plan,
-                options: options.strategy(way),
-                input: sample.input.clone(),
-                weight: sample.weight.clone(),
-                bias: sample.bias.clone(),
-                running: sample.running.clone(),
-                residual: sample.residual.clone(),
-                offset,
-            };
+            let call = sample.call(options.strategy(way), offset);
             let outcome = rig.run(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;
             let verdict = expected
                 .worst(&outcome.output)
@@ -196,24 +175,12 @@ fn backward_agrees(sample: &GradientSample, options: Options, offset: u64) -> Re
     let gradients = pollster::block_on(CPU.execute_backward(&sample.plan, &sample.arguments(), wanted)).expect("runs");
     let verdict = expected.worst(&gradients);
     prop_assert!(verdict.is_ok(), "cpu: {:?} {verdict:?}", sample.plan);
-    let options = options.grad_sum(sample.grad_sum.is_some());
     for rig in RIGS.iter() {
         for way in Way::ALL {
             if way.supports_backward(&sample.plan, wanted, &rig.capabilities(&options)).is_err() {
                 continue;
             }
-            let call = BackwardCall {
-                plan: &sample.plan,
-                options: options.strategy(way),
-                wanted,
-                input: sample.input.clone(),
-                grad_output: sample.grad_output.clone(),
-                grad_sum: sample.grad_sum.clone(),
-                statistics: sample.statistics.clone(),
-                weight: sample.weight.clone(),
-                bias: sample.bias.clone(),
-                offset,
-            };
+            let call = sample.call(options.strategy(way), wanted, offset);
             let gradients = rig.run_backward(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;
             let verdict = expected.worst(&gradients);
             prop_assert!(verdict.is_ok(), "{} {way}: {:?} {verdict:?}", rig.name, sample.plan);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages};
 use wgpu_norm::gpu::{Bound, Buffers, Capabilities, Gpu, Options};
-use wgpu_norm::plan::{Gradients, Plan};
+use wgpu_norm::plan::{Extra, Gradients, Plan};
 use wgpu_norm::{Choice, Data, Error, RunningStatistics, Wanted};
 
 /// A byte that no kernel writes by accident: as f32, f16 and bf16 a NaN.
@@ -33,8 +33,19 @@ pub(crate) struct Call<'a> {
     pub(crate) bias: Option<Data>,
     pub(crate) running: Option<RunningStatistics>,
     pub(crate) residual: Option<Data>,
+    pub(crate) extra: Extra<Option<Data>>,
+    pub(crate) labels: Option<Vec<i64>>,
     /// Bytes before the tensor in its buffer.
     pub(crate) offset: u64,
+}
+
+impl<'a> Call<'a> {
+    /// Of an input alone.
+    pub(crate) fn new(plan: &'a Plan, options: Options, input: Data) -> Self {
+        let (weight, bias, running, residual) = (None, None, None, None);
+        let (extra, labels, offset) = (Extra::default(), None, 0);
+        Self { plan, options, input, weight, bias, running, residual, extra, labels, offset }
+    }
 }
 
 /// What came out.
@@ -45,6 +56,10 @@ pub(crate) struct Outcome {
     pub(crate) sum: Option<Data>,
     /// Where they were asked for: of each statistic the mean, its tail, rstd and variance.
     pub(crate) statistics: Vec<[f32; 4]>,
+    /// Where they were asked for: mean and deviation of each group.
+    pub(crate) moments: Option<[Data; 2]>,
+    /// Whether a label had no row.
+    pub(crate) flag: u32,
 }
 
 /// One execution of a plan's backward pass.
@@ -59,6 +74,10 @@ pub(crate) struct BackwardCall<'a> {
     pub(crate) statistics: Vec<[f32; 4]>,
     pub(crate) weight: Option<Data>,
     pub(crate) bias: Option<Data>,
+    pub(crate) extra: Extra<Option<Data>>,
+    pub(crate) labels: Option<Vec<i64>>,
+    /// What flows into mean and deviation of each group.
+    pub(crate) grad_moments: [Option<Data>; 2],
     /// Bytes before each tensor in its buffer.
     pub(crate) offset: u64,
 }
@@ -216,10 +235,23 @@ impl Rig {
         }
         let statistics = call.options.save_statistics.then(|| {
             // At an offset of its own, which is no multiple of a binding's.
-            self.guarded(48, &vec![SENTINEL; 16 * call.plan.view().statistics()])
+            self.guarded(48, &vec![SENTINEL; 16 * call.plan.kept_statistics()])
         });
         if let Some(statistics) = &statistics {
             buffers = buffers.statistics(statistics.slice(48..));
+        }
+        let extra = call.extra.as_ref().map(|data| data.as_ref().map(|data| self.guarded(offset, data.bytes())));
+        buffers = buffers.extra(extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(offset..))));
+        let labels = call.labels.as_ref().map(|labels| self.guarded(0, bytemuck::cast_slice(labels)));
+        let flag = self.guarded(0, &[0; 4]);
+        if let Some(labels) = &labels {
+            buffers = buffers.labels(labels.slice(..)).error_flag(flag.slice(..));
+        }
+        let a_group = Data::zeros(call.plan.dtype(), call.plan.view().statistics());
+        let moments =
+            call.options.moments.then(|| [0; 2].map(|_| self.guarded(offset, &vec![SENTINEL; a_group.bytes().len()])));
+        if let Some([mean, std]) = &moments {
+            buffers = buffers.moments(mean.slice(offset..), std.slice(offset..));
         }
         self.submit(&prepared.bind(&buffers)?);
 
@@ -244,13 +276,23 @@ impl Rig {
             data
         });
         let statistics = statistics.map(|buffer| {
-            let mut entries = vec![[0f32; 4]; call.plan.view().statistics()];
+            let mut entries = vec![[0f32; 4]; call.plan.kept_statistics()];
             self.fetch(&buffer, 48, bytemuck::cast_slice_mut(&mut entries));
             entries
         });
+        let moments = moments.map(|buffers| {
+            buffers.map(|buffer| {
+                let mut data = a_group.clone();
+                self.fetch(&buffer, offset, data.bytes_mut());
+                data
+            })
+        });
+        let mut raised = 0u32;
+        self.fetch(&flag, 0, bytemuck::bytes_of_mut(&mut raised));
         let complaints = self.complaints();
         assert!(complaints.is_empty(), "{}: wgpu complained: {complaints:?}", self.name);
-        Ok(Outcome { output: result, running, sum, statistics: statistics.unwrap_or_default() })
+        let statistics = statistics.unwrap_or_default();
+        Ok(Outcome { output: result, running, sum, statistics, moments, flag: raised })
     }
 
     /// Executes a plan's backward pass, and checks every guard byte.
@@ -275,6 +317,17 @@ impl Rig {
         if let Some(grad_sum) = &grad_sum {
             buffers = buffers.grad_sum(grad_sum.slice(offset..to));
         }
+        let extra = call.extra.as_ref().map(|data| data.as_ref().map(guarded));
+        buffers = buffers.extra(extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(offset..))));
+        let labels = call.labels.as_ref().map(|labels| self.guarded(0, bytemuck::cast_slice(labels)));
+        if let Some(labels) = &labels {
+            buffers = buffers.labels(labels.slice(..));
+        }
+        let [of_mean, of_std] = call.grad_moments.each_ref().map(|data| data.as_ref().map(guarded));
+        if call.options.moments {
+            let of_mean = of_mean.as_ref().map(|buffer| buffer.slice(offset..));
+            buffers = buffers.grad_moments(of_mean, of_std.as_ref().map(|buffer| buffer.slice(offset..)));
+        }
         let place =
             |data: &Option<Data>| data.as_ref().map(|data| self.guarded(offset, &vec![SENTINEL; data.bytes().len()]));
         let of_input = if call.options.in_place { Some(grad_output.clone()) } else { place(&gradients.input) };
@@ -288,10 +341,13 @@ impl Rig {
         if let Some(buffer) = &of_bias {
             buffers = buffers.grad_bias(buffer.slice(offset..));
         }
+        let of_extra = gradients.extra.as_ref().map(place);
+        buffers =
+            buffers.grad_extra(of_extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(offset..))));
         self.submit(&prepared.bind(&buffers)?);
-        for (buffer, data) in
-            [(of_input, &mut gradients.input), (of_weight, &mut gradients.weight), (of_bias, &mut gradients.bias)]
-        {
+        let Gradients { input, weight, bias, extra } = &mut gradients;
+        let all = [(of_input, input), (of_weight, weight), (of_bias, bias)];
+        for (buffer, data) in all.into_iter().chain(of_extra.zip(extra.as_mut()).into_array()) {
             if let (Some(buffer), Some(data)) = (buffer, data) {
                 self.fetch(&buffer, offset, data.bytes_mut());
             }

@@ -1,9 +1,11 @@
 //! Plans with data, what the f64 reference makes of them, and how far from it f32 arithmetic may stray.
 
+use crate::rig::{Call, Outcome};
+use wgpu_norm::gpu::Options;
 use wgpu_norm::norm::{Norm, Operands};
-use wgpu_norm::plan::{Plan, View};
+use wgpu_norm::plan::{Arguments, Extra, Plan, View};
 use wgpu_norm::reference::{self, Forward, Values};
-use wgpu_norm::{Data, Dtype, RunningStatistics, Spec, Statistics};
+use wgpu_norm::{Data, Dtype, Engine, RunningStatistics, Spec, Statistics};
 
 /// A plan and the values that it is executed on, as stored.
 #[derive(Clone)]
@@ -15,6 +17,8 @@ pub(crate) struct Sample {
     pub(crate) bias: Option<Data>,
     pub(crate) running: Option<RunningStatistics>,
     pub(crate) residual: Option<Data>,
+    pub(crate) extra: Extra<Option<Data>>,
+    pub(crate) labels: Option<Vec<i64>>,
 }
 
 /// What the reference makes of a sample, and the bound on each element's error.
@@ -67,8 +71,51 @@ impl Sample {
                 .residual
                 .as_ref()
                 .map(|spec| Data::from_f64(spec.dtype, &noise(6, plan.view().elements()))),
+            extra: Extra::from([7, 8, 9, 10, 11, 12]).zip(operands.extra.as_ref()).map(|(seed, spec)| parameter(seed, spec)),
+            labels: plan.labels().map(|samples| labels(samples, &plan)),
             plan,
         }
+    }
+
+    /// What is learned, by name.
+    pub(crate) fn learned(&self) -> impl Iterator<Item = (&'static str, Option<&Data>)> {
+        let own = [("weight", self.weight.as_ref()), ("bias", self.bias.as_ref())];
+        own.into_iter().chain(self.extra.as_ref().map(Option::as_ref).named())
+    }
+
+    /// As a device under test executes it.
+    pub(crate) fn call(&self, options: Options, offset: u64) -> Call<'_> {
+        Call {
+            weight: self.weight.clone(),
+            bias: self.bias.clone(),
+            running: self.running.clone(),
+            residual: self.residual.clone(),
+            extra: self.extra.clone(),
+            labels: self.labels.clone(),
+            offset,
+            ..Call::new(&self.plan, options, self.input.clone())
+        }
+    }
+
+    /// Executes it on an engine; what that returns in f64 is as a device keeps it.
+    pub(crate) fn run_on(&self, engine: &Engine, in_place: bool) -> Outcome {
+        let zeros = || Data::zeros(self.plan.dtype(), self.input.len());
+        let mut output = if in_place { self.input.clone() } else { zeros() };
+        let (mut running, mut statistics) = (self.running.clone(), Statistics::default());
+        let mut sum = self.residual.as_ref().map(|_| zeros());
+        let mut arguments = Arguments {
+            weight: self.weight.as_ref(),
+            bias: self.bias.as_ref(),
+            running: running.as_mut(),
+            residual: self.residual.as_ref(),
+            sum: sum.as_mut(),
+            statistics: Some(&mut statistics),
+            extra: self.extra.as_ref().map(Option::as_ref),
+            labels: self.labels.as_deref(),
+        };
+        let input = (!in_place).then_some(&self.input);
+        pollster::block_on(engine.execute(&self.plan, input, &mut arguments, &mut output)).expect("the arguments fit");
+        Outcome { output, running, sum, statistics: entries(&statistics), moments: None, flag: 0 }
     }
 
     pub(crate) fn values(&self) -> Values {
@@ -81,7 +128,29 @@ impl Sample {
             running_var: self.running.as_ref().map(|r| wide(&r.var)).unwrap_or_default(),
             num_batches_tracked: self.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
             residual: self.residual.as_ref().map(Data::to_f64),
+            extra: self.extra.as_ref().map(|data| data.as_ref().map(Data::to_f64)),
+            labels: self.labels.clone().unwrap_or_default(),
         }
+    }
+
+    /// The magnitudes of the factor and the summand of each parameter of the affine map; where these are not the
+    /// caller's own, the greatest that they can be.
+    pub(crate) fn magnitudes(&self) -> Vec<(f64, f64)> {
+        let len = self.plan.affine().map.len.max(1);
+        let offset = if self.plan.epilogue().zero_centred_weight && self.plan.has_weight() { 1.0 } else { 0.0 };
+        if self.plan.derivation().is_none() {
+            let all = |data: &Option<Data>, absent| data.as_ref().map_or_else(|| vec![absent; len], Data::to_f64);
+            let pairs = all(&self.weight, 1.0).into_iter().zip(all(&self.bias, 0.0));
+            return pairs.map(|(weight, bias)| (weight.abs() + offset, bias.abs())).collect();
+        }
+        let [class, weight, bias] = self.factors();
+        let bias = bias * class + largest(&self.extra.class_bias, 0.0) + largest(&self.extra.tau, 0.0);
+        vec![(weight * class + offset, bias); len]
+    }
+
+    /// The greatest factor of a class, and the greatest shared factor and summand.
+    pub(crate) fn factors(&self) -> [f64; 3] {
+        [largest(&self.extra.class_weight, 1.0), largest(&self.weight, 1.0), largest(&self.bias, 0.0)]
     }
 
     /// The greatest magnitude of a normalized value in each group, before weight, bias and activation.
@@ -113,7 +182,7 @@ impl Sample {
         let largest = self.largest_normalized(&forward);
         let u = Dtype::F32.unit_roundoff();
         let (dtype, map, epilogue) = (self.plan.dtype(), self.plan.affine().map, self.plan.epilogue());
-        let offset = if epilogue.zero_centred_weight { 1.0 } else { 0.0 };
+        let magnitudes = self.magnitudes();
         // Rounding a value that lies between two stored ones may go either way.
         let rounding = if self.plan.rounds_normalized() { 2.0 * dtype.unit_roundoff() } else { 0.0 };
         // No activation is steeper than 1.13, and computing it costs a few units of the result.
@@ -122,8 +191,7 @@ impl Sample {
             .map(|i| {
                 let (a, b, c, d) = place(view, i);
                 let p = map.index(a, b, c, d);
-                let weight = values.weight.as_ref().map_or(1.0, |w| w[p].abs() + offset);
-                let bias = values.bias.as_ref().map_or(0.0, |v| v[p].abs());
+                let (weight, bias) = magnitudes[p];
                 let largest = largest[a * view.c + c];
                 let arithmetic = steepness * (units * u * (largest * weight + bias) + rounding * largest * weight);
                 let stored = if dtype == Dtype::F32 { 0.0 } else { dtype.unit_roundoff() };
@@ -138,6 +206,29 @@ impl Sample {
         let Forward { output, sum, statistics } = forward;
         Expected { output, bound, sum, statistics, running }
     }
+}
+
+/// The greatest magnitude.
+fn largest(data: &Option<Data>, absent: f64) -> f64 {
+    data.as_ref().map_or(absent, |data| data.to_f64().iter().fold(0f64, |m, x| m.max(x.abs())))
+}
+
+/// Labels of which each class but the last occurs, where there are enough samples.
+fn labels(samples: usize, plan: &Plan) -> Vec<i64> {
+    let classes = plan.derivation().and_then(|d| d.tables).map_or(1, |tables| tables.classes);
+    let picked = classes.saturating_sub(1).max(1);
+    (0..samples).map(|n| i64::try_from(n * 7 % picked).expect("small")).collect()
+}
+
+/// As a device keeps them: of each statistic the mean, its tail, rstd and variance, then what is mixed.
+pub(crate) fn entries(statistics: &Statistics) -> Vec<[f32; 4]> {
+    let entry = |mean: f64, rstd: f64, var: f64| {
+        let head = single(mean);
+        [head, single(mean - f64::from(head)), single(rstd), single(var)]
+    };
+    let own = statistics.mean.iter().zip(&statistics.rstd).map(|(&mean, &rstd)| entry(mean, rstd, 0.0));
+    let sources = statistics.sources.mean.iter().zip(&statistics.sources.var);
+    own.chain(sources.map(|(&mean, &var)| entry(mean, 0.0, var))).collect()
 }
 
 /// The indices of an element of a view.
@@ -204,6 +295,7 @@ impl Expected {
     /// Mean and rstd to some units: the mean in deviations, since a group that lies far out has no smaller one.
     pub(crate) fn check_statistics(&self, got: &[[f32; 4]]) -> Result<(), String> {
         let want = self.statistics.mean.iter().zip(&self.statistics.rstd);
+        let (got, sources) = got.split_at(self.statistics.mean.len().min(got.len()));
         for (i, (entry, (mean, rstd))) in got.iter().zip(want).enumerate() {
             let [head, tail, got_rstd, _] = entry.map(f64::from);
             let of_mean = distance(head + tail, *mean) * rstd;
@@ -212,7 +304,30 @@ impl Expected {
                 return Err(format!("statistics[{i}]: got {entry:?}, expected {mean} and {rstd}"));
             }
         }
-        if got.len() == self.statistics.mean.len() { Ok(()) } else { Err(format!("{} statistics", got.len())) }
+        let want = &self.statistics.sources;
+        for (i, (entry, (mean, var))) in sources.iter().zip(want.mean.iter().zip(&want.var)).enumerate() {
+            let [head, tail, _, got_var] = entry.map(f64::from);
+            if distance(head + tail, *mean) > 2e-6 * (var.sqrt() + 1e-6) || distance(got_var, *var) > 4e-6 * var {
+                return Err(format!("what is mixed[{i}]: got {entry:?}, expected {mean} and {var}"));
+            }
+        }
+        let lengths = (self.statistics.mean.len(), want.mean.len());
+        if (got.len(), sources.len()) == lengths { Ok(()) } else { Err(format!("{} statistics", got.len())) }
+    }
+
+    /// Mean and deviation as they are stored: rounded once, of f32 values that are off by some units.
+    pub(crate) fn check_moments(&self, dtype: Dtype, got: Option<&[Data; 2]>) -> Result<(), String> {
+        let Some([mean, std]) = got else { return Ok(()) };
+        let u = 2.0 * dtype.unit_roundoff() + 4e-6;
+        let want = self.statistics.mean.iter().zip(&self.statistics.rstd);
+        for (i, ((mean, std), (want_mean, rstd))) in mean.to_f64().iter().zip(std.to_f64()).zip(want).enumerate() {
+            let of_mean = distance(*mean, *want_mean) / (want_mean.abs() + 1.0 / rstd);
+            let of_std = distance(std, 1.0 / rstd) * rstd;
+            if of_mean > u || of_std > u {
+                return Err(format!("moments[{i}]: got {mean} and {std}, expected {want_mean} and {}", 1.0 / rstd));
+            }
+        }
+        Ok(())
     }
 
     /// The worst relative error of the running estimates, or what does not match.

@@ -1,11 +1,11 @@
 //! Every strategy that supports a plan is forced on it, on every adapter, and compared with the f64 reference.
 
-use crate::rig::{Call, Rig, rigs};
+use crate::rig::{Rig, rigs};
 use crate::sample::Sample;
 use wgpu_norm::gpu::{Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
-use wgpu_norm::plan::{Activation, Arguments, Epilogue};
-use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec, Statistics};
+use wgpu_norm::plan::{Activation, Epilogue};
+use wgpu_norm::{Choice, Dtype, Engine, Layout, Spec};
 
 /// Units of the roundoff of f32 that an element may be off; see `Sample::expected`.
 const UNITS: f64 = 16.0;
@@ -59,27 +59,20 @@ fn in_every_way(rig: &Rig, sample: &Sample, worst: &mut f64) -> (usize, Vec<Stri
                 .subgroups(subgroups)
                 .native_f16(native_f16)
                 .save_statistics(subgroups)
+                .moments(subgroups)
                 .sum_in_place(in_place && sample.residual.is_some())
                 .offset_alignment(if offset == 4 { 4 } else { 16 });
             if strategy.supports(&sample.plan, &rig.capabilities(&options)).is_err() {
                 continue;
             }
-            let call = Call {
-                plan: &sample.plan,
-                options,
-                input: sample.input.clone(),
-                weight: sample.weight.clone(),
-                bias: sample.bias.clone(),
-                running: sample.running.clone(),
-                residual: sample.residual.clone(),
-                offset,
-            };
+            let call = sample.call(options, offset);
             ways += 1;
             let result = rig.run(&call).map_err(|error| error.to_string()).and_then(|outcome| {
                 expected.worst_running(outcome.running.as_ref())?;
                 expected.check_sum(outcome.sum.as_ref())?;
                 if options.save_statistics {
                     expected.check_statistics(&outcome.statistics)?;
+                    expected.check_moments(sample.plan.dtype(), outcome.moments.as_ref())?;
                 }
                 expected.worst(&outcome.output)
             });
@@ -98,35 +91,19 @@ fn assert_cpu(samples: &[Sample]) {
     let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");
     let mut worst = 0f64;
     for sample in samples {
-        let zeros = || Data::zeros(sample.plan.dtype(), sample.input.len());
-        let (mut output, mut running, mut statistics) = (zeros(), sample.running.clone(), Statistics::default());
-        let mut sum = sample.residual.as_ref().map(|_| zeros());
-        let mut arguments = Arguments {
-            weight: sample.weight.as_ref(),
-            bias: sample.bias.as_ref(),
-            running: running.as_mut(),
-            residual: sample.residual.as_ref(),
-            sum: sum.as_mut(),
-            statistics: Some(&mut statistics),
-        };
-        pollster::block_on(cpu.execute(&sample.plan, Some(&sample.input), &mut arguments, &mut output)).expect("fits");
-        let expected = sample.expected(UNITS);
-        #[expect(clippy::cast_possible_truncation, reason = "as a device keeps them")]
-        let entry =
-            |(mean, rstd): (&f64, &f64)| [*mean as f32, (mean - f64::from(*mean as f32)) as f32, *rstd as f32, 0.0];
-        let entries: Vec<[f32; 4]> = statistics.mean.iter().zip(&statistics.rstd).map(entry).collect();
+        let (expected, outcome) = (sample.expected(UNITS), sample.run_on(&cpu, false));
         let verdict = expected
-            .worst_running(running.as_ref())
-            .and_then(|_| expected.check_sum(sum.as_ref()))
-            .and_then(|()| expected.check_statistics(&entries))
-            .and_then(|()| expected.worst(&output));
+            .worst_running(outcome.running.as_ref())
+            .and_then(|_| expected.check_sum(outcome.sum.as_ref()))
+            .and_then(|()| expected.check_statistics(&outcome.statistics))
+            .and_then(|()| expected.worst(&outcome.output));
         let share = verdict.unwrap_or_else(|fault| panic!("cpu: {}: {fault}", sample.name));
         worst = if sample.plan.dtype() == Dtype::F32 { worst.max(share) } else { worst };
     }
     println!("cpu: worst f32 error {:.2} units, {UNITS} allowed", worst * UNITS);
 }
 
-fn assert_all_ways(samples: &[Sample], rigs: Vec<Rig>) {
+pub(crate) fn assert_all_ways(samples: &[Sample], rigs: Vec<Rig>) {
     assert_cpu(samples);
     for rig in rigs {
         let (mut ways, mut faults, mut worst) = (0, Vec::new(), 0.0);
