@@ -171,7 +171,8 @@ fn family() -> Vec<(String, Box<dyn Norm>, Operands)> {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
         let image = |n, c, s| Operands::new(spec(&if layout == Layout::ChannelsFirst { [n, c, s] } else { [n, s, c] }));
         let affine = |operands: Operands, c| operands.weight(spec(&[c])).bias(spec(&[c]));
-        let mut add = |name: &str, norm: Box<dyn Norm>, operands| all.push((format!("{name} {layout:?}"), norm, operands));
+        let mut add =
+            |name: &str, norm: Box<dyn Norm>, operands| all.push((format!("{name} {layout:?}"), norm, operands));
         let (tau, eps_l) = (Some(spec(&[4])), Some(spec(&[1])));
         let frn = || Box::new(FilterResponseNorm::new().eps(1e-3).layout(layout));
         let thresholds = Extra { tau, eps_l: eps_l.clone(), ..Extra::default() };

@@ -113,7 +113,7 @@ proptest! {
             running_mean: running.mean.clone(),
             running_var: running.var.clone(),
             num_batches_tracked: running.batches,
-            residual: None,
+            ..Values::default()
         };
         let with_running = operands.clone().running(c, true);
         let momentum = if cumulative { Momentum::Cumulative } else { Momentum::Fixed(0.3) };

@@ -2,6 +2,9 @@
 //!
 //! Nothing here knows of plans or views: a wrong lowering is wrong in every executor at once, so
 //! whoever checks it must not share it.
+#![allow(dead_code, reason = "not every test needs every norm")]
+
+pub(crate) mod family;
 
 /// Mean and biased variance of some values.
 fn moments(values: &[f64]) -> (f64, f64) {
@@ -11,7 +14,7 @@ fn moments(values: &[f64]) -> (f64, f64) {
 }
 
 /// A tensor of samples, channels and positions, wherever the channels lie in memory.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Ncs {
     pub(crate) n: usize,
     pub(crate) c: usize,

@@ -52,10 +52,7 @@ fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<dyn Norm>, 
             Box::new(ConditionalBatchNorm::new(batch(training))),
             conditional(on(s).weight(table.clone().expect("a table")).bias(table.clone().expect("a table"))),
         ));
-        all.push((
-            Box::new(SandwichBatchNorm::new(batch(training))),
-            conditional(affine(on(s))).extra(tables.clone()),
-        ));
+        all.push((Box::new(SandwichBatchNorm::new(batch(training))), conditional(affine(on(s))).extra(tables.clone())));
         if s > 1 {
             let norm = SwitchableNorm::new().training(training).layout(layout);
             all.push((Box::new(norm), affine(on(s)).extra(shares.clone()).running(c, false)));

@@ -31,7 +31,12 @@ fn outputs(rig: &Rig, sample: &Sample) -> Vec<(String, Data)> {
     Strategy::ALL
         .into_iter()
         .filter(|s| s.supports(&sample.plan, rig.gpu.capabilities()).is_ok())
-        .map(|s| (format!("{} {s} {}", rig.name, sample.name), rig.run(&sample.call(Options::default().strategy(s), 0)).expect("runs").output))
+        .map(|s| {
+            (
+                format!("{} {s} {}", rig.name, sample.name),
+                rig.run(&sample.call(Options::default().strategy(s), 0)).expect("runs").output,
+            )
+        })
         .collect()
 }
 

@@ -71,7 +71,9 @@ impl Sample {
                 .residual
                 .as_ref()
                 .map(|spec| Data::from_f64(spec.dtype, &noise(6, plan.view().elements()))),
-            extra: Extra::from([7, 8, 9, 10, 11, 12]).zip(operands.extra.as_ref()).map(|(seed, spec)| parameter(seed, spec)),
+            extra: Extra::from([7, 8, 9, 10, 11, 12])
+                .zip(operands.extra.as_ref())
+                .map(|(seed, spec)| parameter(seed, spec)),
             labels: plan.labels().map(|samples| labels(samples, &plan)),
             plan,
         }
