@@ -5,10 +5,10 @@ use crate::norms::Cube;
 
 // Lengths are half pixels, so that the middle of a cell's side has whole coordinates as well.
 const WIDTH: usize = 240;
-const HEIGHT: usize = 202;
+const HEIGHT: usize = 208;
 /// Odd, so that the middle of an upright line is the middle of a pixel.
 const LEFT: usize = 27;
-const TOP: usize = 5;
+const TOP: usize = 9;
 /// What a step to the next channel goes to the right, and a step to the next sample.
 const ACROSS: usize = 20;
 /// What a step to the next channel goes down, and a step to the next sample up.
@@ -17,11 +17,11 @@ const DOWN: usize = 20;
 
 /// Between GitHub's white and its dark background, to be read on both.
 const GREY: &str = "#7d8590";
-const WHITE: &str = "#ffffff";
-const CLASS: &str = "#e8912d";
+const CLASS: &str = "#f0901e";
 
 /// A colour as it looks on each face, lit from above.
 struct Shades {
+    lines: &'static str,
     front: &'static str,
     top: &'static str,
     right: &'static str,
@@ -29,9 +29,9 @@ struct Shades {
 
 /// Of the statistics of a cube, in their order.
 const SHADES: [Shades; 3] = [
-    Shades { front: "#2f7ff0", top: "#6aaaff", right: "#1f66cc" },
-    Shades { front: "#ee9a1d", top: "#ffc05a", right: "#cc7d0c" },
-    Shades { front: "#22a06b", top: "#58c793", right: "#178055" },
+    Shades { lines: "#103f88", front: "#2f7ff0", top: "#6aaaff", right: "#1f66cc" },
+    Shades { lines: "#8a5208", front: "#ee9a1d", top: "#ffc05a", right: "#cc7d0c" },
+    Shades { lines: "#0a4d32", front: "#22a06b", top: "#58c793", right: "#178055" },
 ];
 
 #[derive(Clone, Copy)]
@@ -104,9 +104,10 @@ pub(crate) fn draw(cube: &Cube) -> String {
     let unshared = Face::ALL.into_iter().filter_map(|face| unshared_sides(cube, face));
     lines.extend(lined(GREY, unshared));
     // Over the others, whose lines would else cover half of theirs.
-    let statistics = 0..cube.statistics.len();
-    let shared = statistics.flat_map(|i| Face::ALL.into_iter().filter_map(move |face| shared_sides(cube, i, face)));
-    lines.extend(lined(WHITE, shared));
+    for (i, shades) in SHADES.iter().enumerate().take(cube.statistics.len()) {
+        let shared = Face::ALL.into_iter().filter_map(|face| shared_sides(cube, i, face));
+        lines.extend(lined(shades.lines, shared));
+    }
     lines.extend(class_dots(cube));
     lines.push(axes());
     lines.extend(legend(cube));
@@ -188,12 +189,16 @@ fn axis(name: &str, x: usize, y: usize) -> String {
 
 /// What the colours say, where there is more than one.
 fn legend(cube: &Cube) -> Option<String> {
-    let mut rows: Vec<_> =
-        cube.statistics.iter().zip(SHADES).map(|(&(what, _), shades)| (what, shades.front)).collect();
-    rows.extend(cube.has_labels().then_some(("class", CLASS)));
-    let texts = rows.iter().enumerate().map(|(i, (what, colour))| {
-        let y = 14 + 16 * i;
-        format!(r#"<text x="{}" y="{y}" fill="{colour}">{what}</text>"#, WIDTH - 2)
-    });
-    (rows.len() > 1).then(|| format!(r#"<g font-size="15" text-anchor="end">{}</g>"#, texts.collect::<String>()))
+    let statistics = cube.statistics.iter().zip(SHADES).map(|(&(what, _), shades)| (what, shades.front));
+    let class = cube.has_labels().then_some(("class", CLASS));
+    let rows: Vec<_> = statistics.chain(class).collect();
+    let texts = rows.iter().enumerate().map(|(row, (what, colour))| legend_row(row, what, colour));
+    (rows.len() > 1).then(|| format!(r#"<g font-size="14" text-anchor="end">{}</g>"#, texts.collect::<String>()))
+}
+
+fn legend_row(row: usize, what: &str, colour: &str) -> String {
+    let (side, baseline) = (10, 13 + 15 * row);
+    let (left, top) = (WIDTH - side - 1, baseline - side);
+    let text = format!(r#"<text x="{}" y="{baseline}" fill="{GREY}">{what}</text>"#, left - 5);
+    format!(r#"{text}<path fill="{colour}" d="M{left} {top}h{side}v{side}h-{side}z"/>"#)
 }
