@@ -5,10 +5,10 @@ use crate::norms::Cube;
 
 // Lengths are half pixels, so that the middle of a cell's side has whole coordinates as well.
 const WIDTH: usize = 240;
-const HEIGHT: usize = 208;
+const HEIGHT: usize = 210;
 /// Odd, so that the middle of an upright line is the middle of a pixel.
 const LEFT: usize = 27;
-const TOP: usize = 9;
+const TOP: usize = 13;
 /// What a step to the next channel goes to the right, and a step to the next sample.
 const ACROSS: usize = 20;
 /// What a step to the next channel goes down, and a step to the next sample up.
@@ -132,7 +132,7 @@ fn title(cube: &Cube) -> String {
     let elements = SAMPLES * CHANNELS * POSITIONS;
     let counts = cube.statistics.iter().enumerate().map(|(i, (what, _))| {
         let count = cube.sharing(i).count();
-        format!("{count} of {elements} elements share the {what}")
+        format!("{count} of {elements} elements share the corner's {what}")
     });
     format!("<title>{}: {}</title>", cube.name, counts.collect::<Vec<_>>().join(", "))
 }
@@ -156,18 +156,17 @@ fn sides(face: Face, are_drawn: impl Fn(Element) -> bool) -> Option<String> {
 
 /// A dot on each side whose weight and bias one label picks.
 fn class_dots(cube: &Cube) -> Option<String> {
-    let dots_of = |face: Face| {
+    let middles_on = |face: Face| {
         let dotted = Element::all().filter(move |&element| face.shows(element) && cube.shares_label(element));
-        dotted.map(move |element| dot(face.middle(element)))
+        dotted.map(move |element| face.middle(element))
     };
-    let dots: String = Face::ALL.into_iter().flat_map(dots_of).collect();
-    (!dots.is_empty())
-        .then(|| format!(r#"<path fill="none" stroke="{CLASS}" stroke-width="6" stroke-linecap="round" d="{dots}"/>"#))
+    cube.has_labels().then(|| dots(Face::ALL.into_iter().flat_map(middles_on)))
 }
 
-/// A line of no length, which round ends make a dot.
-fn dot((x, y): (usize, usize)) -> String {
-    format!("M{x} {y}h0")
+/// Lines of no length, which round ends make dots.
+fn dots(middles: impl Iterator<Item = (usize, usize)>) -> String {
+    let path: String = middles.map(|(x, y)| format!("M{x} {y}h0")).collect();
+    format!(r#"<path fill="none" stroke="{CLASS}" stroke-width="6" stroke-linecap="round" d="{path}"/>"#)
 }
 
 /// Each label at the middle of an edge, outside.
@@ -189,16 +188,19 @@ fn axis(name: &str, x: usize, y: usize) -> String {
 
 /// What the colours say, where there is more than one.
 fn legend(cube: &Cube) -> Option<String> {
-    let statistics = cube.statistics.iter().zip(SHADES).map(|(&(what, _), shades)| (what, shades.front));
-    let class = cube.has_labels().then_some(("class", CLASS));
+    let statistics = cube.statistics.iter().zip(&SHADES).map(|(&(what, _), shades)| (what, square(shades.front)));
+    let class = cube.has_labels().then(|| ("class", dots([(WIDTH - 6, 8)].into_iter())));
     let rows: Vec<_> = statistics.chain(class).collect();
-    let texts = rows.iter().enumerate().map(|(row, (what, colour))| legend_row(row, what, colour));
-    (rows.len() > 1).then(|| format!(r#"<g font-size="14" text-anchor="end">{}</g>"#, texts.collect::<String>()))
+    let texts = rows.iter().enumerate().map(|(row, (what, mark))| legend_row(row, what, mark));
+    let style = format!(r#"fill="{GREY}" font-size="14" text-anchor="end""#);
+    (rows.len() > 1).then(|| format!("<g {style}>{}</g>", texts.collect::<String>()))
 }
 
-fn legend_row(row: usize, what: &str, colour: &str) -> String {
-    let (side, baseline) = (10, 13 + 15 * row);
-    let (left, top) = (WIDTH - side - 1, baseline - side);
-    let text = format!(r#"<text x="{}" y="{baseline}" fill="{GREY}">{what}</text>"#, left - 5);
-    format!(r#"{text}<path fill="{colour}" d="M{left} {top}h{side}v{side}h-{side}z"/>"#)
+fn square(colour: &str) -> String {
+    format!(r#"<path fill="{colour}" d="M{} 3h10v10h-10z"/>"#, WIDTH - 11)
+}
+
+fn legend_row(row: usize, what: &str, mark: &str) -> String {
+    let (down, x) = (15 * row, WIDTH - 16);
+    format!(r#"<g transform="translate(0 {down})"><text x="{x}" y="13">{what}</text>{mark}</g>"#)
 }
