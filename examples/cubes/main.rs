@@ -1,5 +1,5 @@
 //! Draws for each normalization which elements share a statistic, as a block of samples, channels and positions: the
-//! figure of the GroupNorm paper ([arXiv 1803.08494](https://arxiv.org/abs/1803.08494)), from the plans themselves.
+//! figure of the `GroupNorm` paper ([arXiv 1803.08494](https://arxiv.org/abs/1803.08494)), from the plans themselves.
 //!
 //! ```sh
 //! cargo run --example cubes              # draws docs/cubes/*.svg

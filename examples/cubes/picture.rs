@@ -165,8 +165,8 @@ fn class_dots(cube: &Cube) -> Option<String> {
 
 /// Lines of no length, which round ends make dots.
 fn dots(middles: impl Iterator<Item = (usize, usize)>) -> String {
-    let path: String = middles.map(|(x, y)| format!("M{x} {y}h0")).collect();
-    format!(r#"<path fill="none" stroke="{CLASS}" stroke-width="6" stroke-linecap="round" d="{path}"/>"#)
+    let path: Vec<_> = middles.map(|(x, y)| format!("M{x} {y}h0")).collect();
+    format!(r#"<path fill="none" stroke="{CLASS}" stroke-width="6" stroke-linecap="round" d="{}"/>"#, path.concat())
 }
 
 /// Each label at the middle of an edge, outside.
