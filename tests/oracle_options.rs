@@ -1,7 +1,6 @@
 //! What `tests/oracle.rs` leaves to chance or leaves out: longer axes under a bound that is derived, exactly
 //! which axes are refused, single samples, untracked evaluation, every momentum, and batch after batch.
 
-#[allow(dead_code, reason = "each test program uses a part of the definitions")]
 mod direct;
 
 use direct::{Channel, Ncs};

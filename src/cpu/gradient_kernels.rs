@@ -85,7 +85,8 @@ impl Workspace {
         if self.clips {
             let (tau, clipped) = (&self.tau[..len], &mut self.clipped[..len]);
             for j in 0..len {
-                clipped[j] = f32::from(u8::from(!(of_affine[j] > tau[j])));
+                // A NaN is not above any threshold.
+                clipped[j] = if of_affine[j] > tau[j] { 0.0 } else { 1.0 };
             }
             clip(of_affine, |j| tau[j]);
         }

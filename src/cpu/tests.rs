@@ -102,7 +102,7 @@ impl Case {
             running_mean: self.running.as_ref().map_or(vec![], |r| wide(&r.mean)),
             running_var: self.running.as_ref().map_or(vec![], |r| wide(&r.var)),
             num_batches_tracked: self.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
-            residual: None,
+            ..Values::default()
         };
         (reference::execute(&self.plan, &mut values).expect("fits"), values)
     }

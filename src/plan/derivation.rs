@@ -124,10 +124,10 @@ impl Own {
     }
 
     /// The gradients of the caller's parameters, from sums over what shares a parameter of the affine map.
-    pub(crate) fn gradients(&self, plan: &Plan, sums: DerivedSums) -> Own {
+    pub(crate) fn gradients(&self, plan: &Plan, sums: DerivedSums) -> Self {
         let Some(derivation) = &plan.derivation else {
             let (weight, bias) = (Some(sums.products), Some(sums.gradients));
-            return Own { weight, bias, ..Own::default() };
+            return Self { weight, bias, ..Self::default() };
         };
         let split = self.split(derivation);
         let columns = derivation.columns();
@@ -150,9 +150,9 @@ impl Own {
         }
         let extra = Extra { tau: Some(tau), ..Extra::default() };
         if derivation.tables.is_some_and(|tables| tables.are_parameters) {
-            return Own { weight: Some(class_weight), bias: Some(class_bias), extra, labels: Vec::new() };
+            return Self { weight: Some(class_weight), bias: Some(class_bias), extra, labels: Vec::new() };
         }
         let extra = Extra { class_weight: Some(class_weight), class_bias: Some(class_bias), ..extra };
-        Own { weight: Some(weight), bias: Some(bias), extra, labels: Vec::new() }
+        Self { weight: Some(weight), bias: Some(bias), extra, labels: Vec::new() }
     }
 }

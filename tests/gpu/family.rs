@@ -14,22 +14,21 @@ use wgpu_norm::plan::{Activation, Epilogue, Extra};
 use wgpu_norm::{Dtype, Layout, Spec};
 
 /// Samples, channels, positions.
-type Ncs = [usize; 3];
+pub(crate) type Ncs = [usize; 3];
 
 /// Every member of the family on one input, with each tensor that it can have.
-fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<dyn Norm>, Operands)> {
+pub(crate) fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<dyn Norm>, Operands)> {
     let spec = |shape: &[usize]| Spec::new(shape, dtype);
     let on = |s: usize| {
         let shape = if layout == Layout::ChannelsFirst { [n, c, s] } else { [n, s, c] };
         Operands::new(spec(&shape))
     };
     let affine = |operands: Operands| operands.weight(spec(&[c])).bias(spec(&[c]));
-    let one = |extra: Extra<Option<Spec>>| extra;
     let classes = 5;
     let table = Some(spec(&[classes, c]));
     let three = Some(spec(&[3]));
-    let tables = one(Extra { class_weight: table.clone(), class_bias: table.clone(), ..Extra::default() });
-    let shares = one(Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() });
+    let tables = Extra { class_weight: table.clone(), class_bias: table.clone(), ..Extra::default() };
+    let shares = Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() };
     let batch = |training| BatchNorm::new().training(training).layout(layout);
     let frn = || Box::new(FilterResponseNorm::new().layout(layout));
     let tau = Extra { tau: Some(spec(&[c])), ..Extra::default() };

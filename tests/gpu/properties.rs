@@ -1,5 +1,6 @@
 //! Random shapes, types, layouts, offsets and options: the CPU and every strategy against the f64 reference.
 
+use crate::family;
 use crate::gradient_sample::GradientSample;
 use crate::rig::{Rig, rigs};
 use crate::sample::Sample;
@@ -133,6 +134,33 @@ proptest! {
         forward_agrees(&sample, options, offset)?;
         // A slope jumps at 0, so the least error of its argument may change it altogether.
         if epilogue.activation != Some(Activation::Relu) {
+            backward_agrees(&GradientSample::new(&sample), options, offset)?;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_executor_agrees_on_the_whole_family(
+        ncs in [axis(), axis(), axis()].prop_map(|ncs| ncs.map(|axis| axis.max(1))),
+        layout in prop::sample::select(vec![Layout::ChannelsFirst, Layout::ChannelsLast]),
+        dtype in prop::sample::select(Dtype::ALL.to_vec()),
+        member in any::<prop::sample::Index>(),
+        residual in any::<bool>(),
+        epilogue in epilogue(),
+        (shift, deviation) in prop::sample::select(vec![(0.0, 1.0), (100.0, 1.0), (-3.0, 20.0)]),
+        (options, offset) in options(),
+    ) {
+        prop_assume!(ncs[0] * ncs[2] > 1 && ncs.iter().product::<usize>() < 40_000);
+        let mut members = family::members(ncs, layout, dtype);
+        let (norm, mut operands) = members.swap_remove(member.index(members.len()));
+        operands.residual = residual.then(|| operands.input.clone());
+        let sample = Sample::with_deviation(&Fused { norm, epilogue }, &operands, shift, deviation);
+        forward_agrees(&sample, options, offset)?;
+        // At a jump of the slope the least error of its argument changes it altogether.
+        if epilogue.activation != Some(Activation::Relu) && !sample.is_near_a_threshold() {
             backward_agrees(&GradientSample::new(&sample), options, offset)?;
         }
     }

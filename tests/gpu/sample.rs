@@ -150,6 +150,24 @@ impl Sample {
         vec![(weight * class + offset, bias); len]
     }
 
+    /// Whether some value lies so close to its threshold that f32 may see it on the other side.
+    pub(crate) fn is_near_a_threshold(&self) -> bool {
+        let Some(tau) = self.extra.tau.as_ref().map(Data::to_f64) else { return false };
+        let forward = reference::forward(&self.plan, &mut self.values()).expect("fits");
+        let (view, map) = (self.plan.view(), self.plan.affine().map);
+        let offset = if self.plan.epilogue().zero_centred_weight { 1.0 } else { 0.0 };
+        let (weight, bias) = (self.weight.as_ref().map(Data::to_f64), self.bias.as_ref().map(Data::to_f64));
+        let rounding = if self.plan.rounds_normalized() { 2.0 * self.plan.dtype().unit_roundoff() } else { 0.0 };
+        forward.sum.iter().enumerate().any(|(i, x)| {
+            let (a, b, c, d) = place(view, i);
+            let (s, p) = (a * view.c + c, map.index(a, b, c, d));
+            let normalized = (x - forward.statistics.mean[s]) * forward.statistics.rstd[s];
+            let scaled = normalized * weight.as_ref().map_or(1.0, |w| w[p] + offset);
+            let y = scaled + bias.as_ref().map_or(0.0, |b| b[p]);
+            (y - tau[p]).abs() < (1e-5 + rounding) * (scaled.abs() + 1.0)
+        })
+    }
+
     /// The greatest factor of a class, and the greatest shared factor and summand.
     pub(crate) fn factors(&self) -> [f64; 3] {
         [largest(&self.extra.class_weight, 1.0), largest(&self.weight, 1.0), largest(&self.bias, 0.0)]
