@@ -24,4 +24,6 @@ mod writer;
 pub use reader::Checkpoint;
 #[doc(hidden)]
 pub use reader::map;
+#[doc(hidden)]
+pub use writer::replace;
 pub use writer::save;

@@ -4,7 +4,7 @@ use crate::layer::{Entry, StateDict};
 use crate::tensor::Dtype;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Writes a state dict, one layer's or a whole model's, as PyTorch users load it: tensors in their storage type,
@@ -30,11 +30,23 @@ use std::path::Path;
 pub fn save(path: impl AsRef<Path>, state: &StateDict) -> Result<()> {
     let path = path.as_ref();
     let bytes = serialize(path, state)?;
+    replace(path, |file| file.write_all(&bytes).map_err(|error| error.to_string()))
+}
+
+/// Writes a file under a temporary name beside `path` and renames it, so that it is never half there.
+///
+/// # Errors
+///
+/// When it cannot be written; what was at `path` is then still there.
+pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::result::Result<(), String>) -> Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     readable_by_others(builder.prefix(".wgpu-norm-"));
     let mut file = builder.tempfile_in(folder).map_err(|error| fault(path, &error))?;
-    file.write_all(&bytes).map_err(|error| fault(path, &error))?;
+    let mut writer = BufWriter::new(file.as_file_mut());
+    write(&mut writer).map_err(|message| fault(path, &message))?;
+    writer.flush().map_err(|error| fault(path, &error))?;
+    drop(writer);
     // A rename that outlives the bytes would leave an empty file after a power cut.
     file.as_file().sync_all().map_err(|error| fault(path, &error))?;
     file.persist(path).map_err(|error| fault(path, &error.error))?;

@@ -4,7 +4,7 @@ use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
 use super::learned::{Learned, NAMES};
 use super::safetensors_file::{TensorFile, map};
-use super::write::Target;
+use super::write::{Results, Target};
 use super::{Failure, memory, npy, open, print, print_json, progress, say_error};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     bar.set_message("normalizing");
     let before = work.learned.running.clone();
     let started = Instant::now();
-    let output = work.forward(&engine)?;
+    let (output, moments) = work.forward(&engine)?;
     let seconds = started.elapsed().as_secs_f64();
     bar.inc(1);
 
@@ -85,10 +85,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let updated = work.learned.running.as_ref().filter(|_| work.updates().unwrap_or(false));
     let matches = errors.as_ref().is_none_or(Errors::within_tolerance);
     if let Some(target) = target.as_ref().filter(|_| matches) {
-        target.write(&output, updated).map_err(Failure::Unusable)?;
+        let results = Results { output: &output, running: updated, moments: moments.as_ref() };
+        target.write(&results).map_err(Failure::Unusable)?;
     }
     bar.finish_and_clear();
-    let lost = updated.is_some() && target.as_ref().is_some_and(|t| !t.holds_running());
+    let more =
+        if updated.is_some() { Some("running estimates") } else { moments.as_ref().map(|_| "mean and deviation") };
+    let lost = more.filter(|_| target.as_ref().is_some_and(|target| !target.holds_more()));
     report(arguments, &engine, &output, seconds, errors.as_ref(), updated, lost);
     if matches { Ok(()) } else { Err(Failure::Mismatch) }
 }
@@ -113,12 +116,18 @@ impl Work {
         self.attributes.norm(fallback).map_err(Failure::Unusable)
     }
 
-    fn forward(&mut self, engine: &Engine) -> Result<Tensor, Failure> {
+    /// The output, and mean and deviation where they are outputs too.
+    fn forward(&mut self, engine: &Engine) -> Result<(Tensor, Option<(Tensor, Tensor)>), Failure> {
+        if let Some(norm) = self.attributes.positional_norm().map_err(Failure::Unusable)? {
+            let forward = engine.forward_saving(&norm, &self.input, &mut self.learned.with(None))?;
+            let moments = norm.moments(&self.input, &forward.statistics)?;
+            return Ok((forward.output, Some(moments)));
+        }
         let norm = self.norm()?;
         let mut running = self.learned.running.take();
         let output = engine.forward(&*norm, &self.input, &mut self.learned.with(running.as_mut()))?;
         self.learned.running = running;
-        Ok(output)
+        Ok((output, None))
     }
 
     /// Whether the running estimates are updated rather than read.
@@ -291,7 +300,7 @@ fn report(
     seconds: f64,
     errors: Option<&Errors>,
     updated: Option<&RunningStatistics>,
-    lost: bool,
+    lost: Option<&str>,
 ) {
     let (mean, least, greatest) = summary(output);
     let matches = errors.is_none_or(Errors::within_tolerance);
@@ -326,8 +335,8 @@ fn report(
             print("FAIL: outside the tolerance, nothing was written");
         }
     }
-    if lost {
-        say_error("note: a .npy file holds no running estimates; write a .safetensors file to keep them");
+    if let Some(lost) = lost {
+        say_error(&format!("note: a .npy file holds no {lost}; write a .safetensors file to keep them"));
     }
     if let Some(path) = arguments.output.as_ref().filter(|_| matches) {
         print(&format!("wrote {}", path.display()));

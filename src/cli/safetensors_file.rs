@@ -1,12 +1,11 @@
 //! `.safetensors` files, memory-mapped so that a model's other tensors are not read.
 
-use safetensors::tensor::{Dtype as StoredType, TensorView};
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use wgpu_norm::checkpoint::{self, Checkpoint};
 use wgpu_norm::layer::Entry;
-use wgpu_norm::{Dtype, RunningStatistics, Tensor};
+use wgpu_norm::{RunningStatistics, Tensor};
 
 /// An open file.
 pub(super) struct TensorFile {
@@ -90,19 +89,4 @@ impl TensorFile {
 /// Maps a file for reading.
 pub(super) fn map(path: &Path) -> Result<impl Deref<Target = [u8]>, String> {
     checkpoint::map(path).map_err(|error| error.to_string())
-}
-
-/// A view of a tensor for the writer.
-pub(super) fn view_of(tensor: &Tensor) -> Result<TensorView<'_>, String> {
-    let stored = match tensor.dtype() {
-        Dtype::F32 => StoredType::F32,
-        Dtype::F16 => StoredType::F16,
-        Dtype::Bf16 => StoredType::BF16,
-    };
-    TensorView::new(stored, tensor.shape().to_vec(), tensor.data().bytes()).map_err(|error| error.to_string())
-}
-
-/// A view of a single I64.
-pub(super) fn view_of_integer(bytes: &[u8; 8]) -> Result<TensorView<'_>, String> {
-    TensorView::new(StoredType::I64, vec![], bytes).map_err(|error| error.to_string())
 }

@@ -1,9 +1,19 @@
 //! Output files: whole, or not there at all.
 
-use super::{npy, safetensors_file};
-use std::io::{BufWriter, Write};
+use super::npy;
 use std::path::{Path, PathBuf};
+use wgpu_norm::checkpoint;
+use wgpu_norm::layer::{Entry, StateDict};
 use wgpu_norm::{Dtype, RunningStatistics, Tensor};
+
+/// What a run gives.
+pub(super) struct Results<'a> {
+    pub(super) output: &'a Tensor,
+    /// The running estimates, where they were updated.
+    pub(super) running: Option<&'a RunningStatistics>,
+    /// Mean and deviation, where they are outputs.
+    pub(super) moments: Option<&'a (Tensor, Tensor)>,
+}
 
 /// What an output file can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +55,8 @@ impl Target {
         Err(format!("output {}: there is no folder {}", path.display(), target.folder().display()))
     }
 
-    /// Whether updated running estimates fit in.
-    pub(super) fn holds_running(&self) -> bool {
+    /// Whether more than the output fits in.
+    pub(super) fn holds_more(&self) -> bool {
         self.format == Format::Safetensors
     }
 
@@ -55,51 +65,32 @@ impl Target {
         self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    /// Writes under a temporary name beside the target and renames, so that the target is never half there.
-    pub(super) fn write(&self, output: &Tensor, running: Option<&RunningStatistics>) -> Result<(), String> {
-        let fault = |error: &dyn std::fmt::Display| format!("output {}: {error}", self.path.display());
-        let mut builder = tempfile::Builder::new();
-        readable_by_others(builder.prefix(".wgpu-norm-"));
-        let mut file = builder.tempfile_in(self.folder()).map_err(|e| fault(&e))?;
-        let mut writer = BufWriter::new(file.as_file_mut());
-        match self.format {
-            Format::Npy => npy::write(output, &mut writer).map_err(|e| fault(&e))?,
-            Format::Safetensors => write_safetensors(output, running, &mut writer).map_err(|e| fault(&e))?,
+    /// Writes all of it, or nothing.
+    pub(super) fn write(&self, results: &Results<'_>) -> Result<(), String> {
+        let written = match self.format {
+            Format::Npy => checkpoint::replace(&self.path, |file| npy::write(results.output, file)),
+            Format::Safetensors => checkpoint::save(&self.path, &results.named()?),
+        };
+        written.map_err(|error| format!("output {error}"))
+    }
+}
+
+impl Results<'_> {
+    /// Everything by its name in a file.
+    fn named(&self) -> Result<StateDict, String> {
+        let mut named = StateDict::from([("output".to_owned(), Entry::from(self.output.clone()))]);
+        let mut add = |name: &str, entry| named.insert(name.to_owned(), entry);
+        if let Some(running) = self.running {
+            for (name, values) in [("running_mean", &running.mean), ("running_var", &running.var)] {
+                let estimate = Tensor::from_f32([values.len()], values.clone()).map_err(|error| error.to_string())?;
+                add(name, Entry::from(estimate));
+            }
+            running.num_batches_tracked.map(|counter| add("num_batches_tracked", Entry::Counter(counter)));
         }
-        writer.flush().map_err(|e| fault(&e))?;
-        drop(writer);
-        file.persist(&self.path).map_err(|e| fault(&e.error))?;
-        Ok(())
+        if let Some((mean, std)) = self.moments {
+            add("mean", Entry::from(mean.clone()));
+            add("std", Entry::from(std.clone()));
+        }
+        Ok(named)
     }
-}
-
-/// Temporary files are private; a result is as readable as the user's mask lets any other file be.
-fn readable_by_others(builder: &mut tempfile::Builder<'_, '_>) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    #[cfg(not(unix))]
-    let _ = builder;
-}
-
-fn write_safetensors(
-    output: &Tensor,
-    running: Option<&RunningStatistics>,
-    writer: &mut dyn Write,
-) -> Result<(), String> {
-    let vector = |values: &[f32]| Tensor::from_f32([values.len()], values.to_vec()).map_err(|e| e.to_string());
-    let estimates = running.map(|r| Ok::<_, String>((vector(&r.mean)?, vector(&r.var)?))).transpose()?;
-    let counter = running.and_then(|r| r.num_batches_tracked).map(u64::to_le_bytes);
-    let mut tensors = vec![("output", safetensors_file::view_of(output)?)];
-    if let Some((mean, var)) = &estimates {
-        tensors.push(("running_mean", safetensors_file::view_of(mean)?));
-        tensors.push(("running_var", safetensors_file::view_of(var)?));
-    }
-    if let Some(counter) = &counter {
-        tensors.push(("num_batches_tracked", safetensors_file::view_of_integer(counter)?));
-    }
-    let bytes = safetensors::serialize(tensors, None).map_err(|e| e.to_string())?;
-    writer.write_all(&bytes).map_err(|e| e.to_string())
 }
