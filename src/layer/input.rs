@@ -39,6 +39,18 @@ impl<'a> Input<'a> {
 
     /// With the class of each sample, from 0 on, for layers that have a row of parameters for each class. A backward
     /// pass uses those of its forward pass.
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{ConditionalBatchNorm, Input, Layer};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, ConditionalBatchNorm::new(1, 10))?;
+    /// let x = Tensor::from_f32([2, 1], vec![1.0, 3.0])?;
+    /// assert!(norm.forward(Input::new(&x).labels(&[9, 0])).is_ok());
+    /// let error = norm.forward(Input::new(&x).labels(&[10, 0])).unwrap_err();
+    /// assert!(error.to_string().starts_with("labels: expected classes from 0 to 9"));
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
     #[must_use]
     pub fn labels(mut self, labels: &'a [i64]) -> Self {
         self.labels = Some(labels);

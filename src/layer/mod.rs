@@ -8,6 +8,12 @@
 //! | [`GroupNorm`] | `torch.nn.GroupNorm` | `weight`, `bias` |
 //! | [`InstanceNorm1d`], [`2d`](InstanceNorm2d), [`3d`](InstanceNorm3d) | `torch.nn.InstanceNorm1d/2d/3d` | nothing, or what BatchNorm does |
 //! | [`BatchNorm1d`], [`2d`](BatchNorm2d), [`3d`](BatchNorm3d) | `torch.nn.BatchNorm1d/2d/3d` | `weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked` |
+//! | [`BatchGroupNorm`] | – | what BatchNorm does, with running estimates of groups |
+//! | [`ConditionalBatchNorm`] | – | what BatchNorm does, with a row of `weight` and `bias` for each class |
+//! | [`SandwichBatchNorm`] | – | what BatchNorm does, and `class_weight`, `class_bias` |
+//! | [`SwitchableNorm`] | – | `weight`, `bias`, `mean_weight`, `var_weight`, `running_mean`, `running_var` |
+//! | [`FilterResponseNorm`] | – | `weight`, `bias`, `tau`, and `eps_l` where it is learned |
+//! | [`PositionalNorm`] | – | nothing |
 //!
 //! A description has the arguments of PyTorch's constructor as methods; [`Layer::new`] makes a [`Layer`] of any of them.
 //!
@@ -31,10 +37,13 @@
 //! # Ok::<(), wgpu_norm::Error>(())
 //! ```
 
+mod batch_group_norm;
 mod batch_norm;
+mod conditional_batch_norm;
 mod contents;
 mod description;
 mod entry;
+mod filter_response_norm;
 mod fold;
 mod group_norm;
 mod input;
@@ -42,20 +51,29 @@ mod instance_norm;
 mod layer_norm;
 mod options;
 mod pass;
+mod positional_norm;
 mod rms_norm;
+mod sandwich_batch_norm;
 mod state;
 mod state_dict;
+mod switchable_norm;
 
+pub use batch_group_norm::BatchGroupNorm;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d};
+pub use conditional_batch_norm::ConditionalBatchNorm;
 pub use description::Description;
 pub use entry::{Entry, IncompatibleKeys, StateDict};
+pub use filter_response_norm::FilterResponseNorm;
 pub use fold::Folded;
 pub use group_norm::GroupNorm;
 pub use input::Input;
 pub use instance_norm::{InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};
 pub use layer_norm::LayerNorm;
 pub use pass::Forward;
+pub use positional_norm::PositionalNorm;
 pub use rms_norm::RmsNorm;
+pub use sandwich_batch_norm::SandwichBatchNorm;
+pub use switchable_norm::SwitchableNorm;
 
 #[cfg(feature = "checkpoint")]
 pub(crate) use entry::{OrFault, Source, under};

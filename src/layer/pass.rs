@@ -159,6 +159,43 @@ impl Layer {
         self.state.backward(&self.engine, &*norm, normalized, upstream.into(), &forward.statistics, wanted).await
     }
 
+    /// Mean and deviation `sqrt(var + eps)` at each position of what a forward pass of [`PositionalNorm`] normalized,
+    /// in the input's type: what a later [`MomentShortcut`](crate::norm::MomentShortcut) takes as bias and weight.
+    /// Their gradients flow back through [`Upstream`].
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{Layer, PositionalNorm};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, PositionalNorm::new())?;
+    /// let forward = norm.forward_saving(&Tensor::from_f32([1, 2, 2], vec![1.0, 5.0, 3.0, 9.0])?)?;
+    /// let (mean, std) = norm.moments(&forward)?;
+    /// assert_eq!(mean.shape(), [1, 1, 2]);
+    /// assert!((mean.data().to_f32()[1] - 7.0).abs() < 1e-6 && (std.data().to_f32()[0] - 2f32.sqrt()).abs() < 1e-4);
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    ///
+    /// `[N, 1, *]`, or `[N, *, 1]` with [`Layout::ChannelsLast`](crate::Layout::ChannelsLast).
+    ///
+    /// # Errors
+    ///
+    /// When the layer is none of [`PositionalNorm`], or the forward pass was another layer's.
+    ///
+    /// [`PositionalNorm`]: super::PositionalNorm
+    pub fn moments(&self, forward: &Forward) -> Result<(Tensor, Tensor)> {
+        match &self.description.recipe {
+            // The output has the input's shape and type.
+            Recipe::Positional(norm) => norm.moments(&forward.output, &forward.statistics),
+            _ => Err(Error::Value {
+                argument: "layer",
+                got: self.class().to_owned(),
+                expected: "PositionalNorm, whose moments are those of positions".into(),
+            }),
+        }
+    }
+
     fn wanted(&self, wanted: Option<Wanted>) -> Result<Wanted> {
         let contents = self.contents();
         let Some(wanted) = wanted else {
