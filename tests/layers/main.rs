@@ -1,5 +1,6 @@
 //! Layers: PyTorch's defaults, modes, rules of input, state, and what they refuse, on every engine that is here.
 
+mod family;
 mod options;
 mod passes;
 mod rig;
