@@ -56,7 +56,7 @@ impl BatchGroupNorm {
     fn groups(&self) -> Result<usize> {
         let expected = match (self.num_groups, self.tracking.layout) {
             (0, _) => "at least 1".into(),
-            (groups, Layout::ChannelsLast) if self.num_channels % groups != 0 => {
+            (groups, Layout::ChannelsLast) if !self.num_channels.is_multiple_of(groups) => {
                 format!("a divisor of {}: groups hold whole channels where these are last", self.num_channels)
             }
             (groups, _) => return Ok(groups),

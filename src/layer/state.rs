@@ -22,7 +22,7 @@ pub(super) struct State {
 /// Where they lie.
 #[derive(Debug, Clone)]
 enum Place {
-    Host(Values),
+    Host(Box<Values>),
     /// In buffers of a GPU's, where training moves the running estimates without reading them back.
     Device(Held),
 }
@@ -140,7 +140,7 @@ impl State {
                 return engine.forward_held(norm, &operands, inputs(input), held, saved).await;
             }
         };
-        let Values { weight, bias, extra, running } = values;
+        let Values { weight, bias, extra, running } = &mut **values;
         let mut parameters = Parameters {
             weight: weight.as_ref(),
             bias: bias.as_ref(),
@@ -238,7 +238,7 @@ impl Values {
 impl Place {
     /// Values where the engine computes.
     fn of(values: Values, engine: &Engine) -> Result<Self> {
-        let Some(mut held) = engine.device_state() else { return Ok(Self::Host(values)) };
+        let Some(mut held) = engine.device_state() else { return Ok(Self::Host(Box::new(values))) };
         values.weight.iter().try_for_each(|weight| held.set_weight(weight.data()))?;
         values.bias.iter().try_for_each(|bias| held.set_bias(bias.data()))?;
         held.set_extra(values.extra.as_ref().map(|tensor| tensor.as_ref().map(Tensor::data)))?;

@@ -1,142 +1,15 @@
 //! Layers that PyTorch has not: each computes what the engine does with the same parameters, and remembers, moves,
 //! saves and refuses as the others do.
 
+use crate::members::{LABELS, Own, family, moved, upstream, x};
 use crate::rig::{assert_close, assert_says, engines, layer, ramp, reference, tensor, values};
 use wgpu_norm::layer::{
     BatchGroupNorm, ConditionalBatchNorm, Description, FilterResponseNorm, Input, Layer, LayerNorm, PositionalNorm,
     SandwichBatchNorm, StateDict, SwitchableNorm,
 };
-use wgpu_norm::norm::{self, Norm};
-use wgpu_norm::plan::{Extra, RunningStatistics};
-use wgpu_norm::{Dtype, Engine, Error, Gradients, Layout, Parameters, Tensor, Upstream, Wanted};
-
-const LABELS: [i64; 4] = [2, 0, 2, 1];
-
-/// A layer, the norm that it applies, in training or in evaluation, and what it remembers.
-struct Member {
-    make: Box<dyn Fn(&Engine) -> Layer>,
-    norm: fn(bool) -> Box<dyn Norm>,
-    names: Vec<&'static str>,
-}
-
-impl Member {
-    fn on(&self, engine: &Engine) -> Layer {
-        (self.make)(engine)
-    }
-
-    fn on_reference(&self) -> Layer {
-        self.on(&reference())
-    }
-
-    fn labels(&self) -> Option<&'static [i64]> {
-        ["ConditionalBatchNorm", "SandwichBatchNorm"].contains(&self.on_reference().class()).then_some(&LABELS)
-    }
-
-    fn input<'a>(&self, x: &'a Tensor) -> Input<'a> {
-        self.labels().map_or(Input::new(x), |labels| Input::new(x).labels(labels))
-    }
-}
-
-fn batch(training: bool) -> norm::BatchNorm {
-    norm::BatchNorm::new().training(training)
-}
-
-/// The family over three channels and three classes.
-fn family() -> Vec<Member> {
-    fn member(
-        description: impl TryInto<Description, Error = Error> + Clone + 'static,
-        norm: fn(bool) -> Box<dyn Norm>,
-        names: &[&'static str],
-    ) -> Member {
-        let make = move |engine: &Engine| Layer::new(engine, description.clone()).expect("its options make sense");
-        Member { make: Box::new(make), norm, names: names.to_vec() }
-    }
-    let tracked = ["running_mean", "running_var", "num_batches_tracked"];
-    let both = ["weight", "bias"];
-    let shares = ["mean_weight", "var_weight"];
-    let conditional = |training| Box::new(norm::ConditionalBatchNorm::new(batch(training))) as Box<dyn Norm>;
-    let sandwich = |training| Box::new(norm::SandwichBatchNorm::new(batch(training))) as Box<dyn Norm>;
-    let switchable = |training| Box::new(norm::SwitchableNorm::new().training(training)) as Box<dyn Norm>;
-    let filter_response = |_| Box::new(norm::FilterResponseNorm::new()) as Box<dyn Norm>;
-    vec![
-        member(
-            BatchGroupNorm::new(2, 3),
-            |training| Box::new(norm::BatchGroupNorm::new(2).batch(batch(training))),
-            &[&both[..], &tracked].concat(),
-        ),
-        member(ConditionalBatchNorm::new(3, 3), conditional, &[&both[..], &tracked].concat()),
-        member(ConditionalBatchNorm::new(3, 3).weight(false).track_running_stats(false), conditional, &["bias"]),
-        member(
-            SandwichBatchNorm::new(3, 3),
-            sandwich,
-            &[&both[..], &["class_weight", "class_bias"], &tracked].concat(),
-        ),
-        member(
-            SandwichBatchNorm::new(3, 3).affine(false).class_bias(false).track_running_stats(false),
-            sandwich,
-            &["class_weight"],
-        ),
-        member(SwitchableNorm::new(3), switchable, &[&both[..], &shares, &tracked[..2]].concat()),
-        member(SwitchableNorm::new(3).affine(false).track_running_stats(false), switchable, &shares),
-        member(
-            FilterResponseNorm::new(3).learnable_eps(1e-4),
-            filter_response,
-            &[&both[..], &["tau", "eps_l"]].concat(),
-        ),
-        member(FilterResponseNorm::new(3).threshold(false).bias(false), filter_response, &["weight"]),
-        member(PositionalNorm::new(), |_| Box::new(norm::PositionalNorm::new()), &[]),
-    ]
-}
-
-fn x() -> Tensor {
-    ramp(&[4, 3, 2, 2])
-}
-
-fn upstream() -> Tensor {
-    tensor(&[4, 3, 2, 2], &values(&x()).iter().map(|x| x * x - 0.5 * x).collect::<Vec<_>>())
-}
-
-/// Gives every tensor values of its own, none of them what it begins with.
-fn moved(mut layer: Layer) -> Layer {
-    for (i, name) in layer.names().enumerate() {
-        let Ok(initial) = layer.get(name) else { continue };
-        let step = |(k, v): (usize, f32)| v + 0.125 * (k % 5) as f32 + 0.25 * (i + 1) as f32;
-        let new = values(&initial).into_iter().enumerate().map(step).collect::<Vec<_>>();
-        layer.set(name, tensor(initial.shape(), &new)).expect("it fits");
-    }
-    layer
-}
-
-/// What a layer remembers, for the engine.
-struct Own {
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
-    extra: Extra<Option<Tensor>>,
-    running: Option<RunningStatistics>,
-}
-
-impl Own {
-    fn of(layer: &Layer) -> Self {
-        let get = |name| layer.get(name).ok();
-        let running = get("running_mean").zip(get("running_var")).map(|(mean, var)| RunningStatistics {
-            mean: values(&mean),
-            var: values(&var),
-            num_batches_tracked: layer.num_batches_tracked().expect("state"),
-        });
-        Self { weight: get("weight"), bias: get("bias"), extra: Extra::from(Extra::<()>::NAMES.map(get)), running }
-    }
-
-    fn parameters<'a>(&'a mut self, labels: Option<&'a [i64]>) -> Parameters<'a> {
-        Parameters {
-            weight: self.weight.as_ref(),
-            bias: self.bias.as_ref(),
-            running: self.running.as_mut(),
-            extra: self.extra.as_ref().map(Option::as_ref),
-            labels,
-            ..Parameters::default()
-        }
-    }
-}
+use wgpu_norm::norm;
+use wgpu_norm::plan::Activation;
+use wgpu_norm::{Dtype, Error, Gradients, Layout, Parameters, Tensor, Upstream, Wanted};
 
 #[test]
 fn everyone_begins_as_described() {
@@ -428,5 +301,88 @@ fn folding_says_why_it_cannot() {
     ];
     for (norm, why) in rows {
         assert_says(norm.fold(), &["running_mean", why]);
+    }
+}
+
+#[test]
+fn an_empty_batch_leaves_everything_as_it_was() {
+    let none = ramp(&[0, 3, 2, 2]);
+    for (engine, member) in engines().iter().flat_map(|engine| family().into_iter().map(move |m| (engine, m))) {
+        let mut norm = moved(member.on(engine));
+        let (before, what) = (norm.state_dict(""), format!("{} on {}", norm.class(), engine.name()));
+        let input = if member.labels().is_some() { Input::new(&none).labels(&[]) } else { Input::new(&none) };
+        let forward = norm.forward_saving(input).expect(&what);
+        assert_eq!((&forward.output, norm.state_dict("")), (&none, before), "{what}");
+        let gradients = norm.backward(&none, &none, &forward, None).expect(&what);
+        let parameters = [gradients.weight, gradients.bias].into_iter().chain(gradients.extra.into_array());
+        assert!(parameters.flatten().all(|gradient| values(&gradient).iter().all(|v| *v == 0.0)), "{what}");
+    }
+}
+
+#[test]
+fn a_residual_is_added_before_and_labels_stay() {
+    let (x, residual, upstream) = (x(), upstream(), x());
+    let sum = tensor(x.shape(), &values(&x).iter().zip(values(&residual)).map(|(x, r)| x + r).collect::<Vec<_>>());
+    for (engine, member) in engines().iter().flat_map(|engine| family().into_iter().map(move |m| (engine, m))) {
+        let mut norm = moved(member.on(engine)).clone();
+        let what = format!("{} on {}", norm.class(), engine.name());
+        let plain = norm.clone().forward_saving(member.input(&sum)).expect(&what);
+        let added = norm.forward_saving(member.input(&x).residual(&residual)).expect(&what);
+        assert_eq!(added.sum.as_ref(), Some(&sum), "{what}");
+        assert_close(&added.output, &values(&plain.output), &what);
+        let of = |input, forward| norm.backward(input, &upstream, forward, None).expect(&what);
+        let (got, want) = (of(&x, &added), of(&sum, &plain));
+        assert_close(&got.input.expect("given"), &values(&want.input.expect("given")), &what);
+    }
+}
+
+#[test]
+fn channels_lie_where_the_layout_says() {
+    let first = ramp(&[4, 2, 5]);
+    let transposed = |t: &Tensor| {
+        let v = values(t);
+        tensor(&[4, 5, 2], &(0..40).map(|i| v[i / 10 * 10 + i % 2 * 5 + i % 10 / 2]).collect::<Vec<_>>())
+    };
+    let last = Layout::ChannelsLast;
+    let pairs: [[Layer; 2]; 6] = [
+        [layer(BatchGroupNorm::new(2, 2)), layer(BatchGroupNorm::new(2, 2).layout(last))],
+        [layer(ConditionalBatchNorm::new(2, 3)), layer(ConditionalBatchNorm::new(2, 3).layout(last))],
+        [layer(SandwichBatchNorm::new(2, 3)), layer(SandwichBatchNorm::new(2, 3).layout(last))],
+        [layer(SwitchableNorm::new(2)), layer(SwitchableNorm::new(2).layout(last))],
+        [layer(FilterResponseNorm::new(2)), layer(FilterResponseNorm::new(2).layout(last))],
+        [layer(PositionalNorm::new()), layer(PositionalNorm::new().layout(last))],
+    ];
+    for [a, b] in pairs {
+        let (mut a, mut b) = (moved(a), moved(b));
+        let there = transposed(&first);
+        let labelled = a.names().any(|name| name == "class_weight") || a.class() == "ConditionalBatchNorm";
+        let with = |x| if labelled { Input::new(x).labels(&LABELS) } else { Input::new(x) };
+        let (y, z) = (a.forward_saving(with(&first)).expect("first"), b.forward_saving(with(&there)).expect("last"));
+        assert_close(&z.output, &values(&transposed(&y.output)), a.class());
+        if let (Ok((mean, _)), Ok((same, _))) = (a.moments(&y), b.moments(&z)) {
+            assert_eq!((mean.shape(), same.shape()), (&[4, 1, 5][..], &[4, 5, 1][..]));
+            assert_close(&same, &values(&mean), a.class());
+        }
+    }
+}
+
+#[test]
+fn what_is_fused_is_done() {
+    let x = x();
+    let relu = Activation::Relu;
+    let clipped = |tensor: &Tensor| values(tensor).iter().map(|y| y.max(0.0)).collect::<Vec<_>>();
+    for engine in engines() {
+        let plain = Layer::new(&engine, SandwichBatchNorm::new(3, 3)).expect("made");
+        let fused = Layer::new(&engine, SandwichBatchNorm::new(3, 3).activation(relu)).expect("made");
+        let of = |norm: Layer| moved(norm).forward(Input::new(&x).labels(&LABELS)).expect("forward");
+        assert_close(&of(fused), &clipped(&of(plain)), engine.name());
+
+        let zero_centred = ConditionalBatchNorm::new(3, 3).zero_centred_weight(true);
+        let mut gemma = Layer::new(&engine, zero_centred).expect("made");
+        assert_eq!(values(&gemma.get("weight").expect("there")), [0.0; 9], "which stands for 1");
+        let mut usual = Layer::new(&engine, ConditionalBatchNorm::new(3, 3)).expect("made");
+        let labelled = Input::new(&x).labels(&LABELS);
+        let want = usual.forward(labelled).expect("forward");
+        assert_close(&gemma.forward(labelled).expect("forward"), &values(&want), engine.name());
     }
 }
