@@ -4,8 +4,19 @@ use super::{Backend, Engine, Forward, Gradients, Upstream};
 use crate::error::Result;
 use crate::gpu::Held;
 use crate::norm::{Norm, Operands};
-use crate::plan::{Arguments, Extra, GradientArguments, Statistics, Wanted};
+use crate::plan::{Arguments, Extra, GradientArguments, Statistics, Wanted, check_labels};
 use crate::tensor::{Data, Tensor};
+
+/// The tensors of a call that are not held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// The input; of a backward pass what was normalized.
+    pub(crate) tensor: &'a Tensor,
+    /// What is added to the input first.
+    pub(crate) residual: Option<&'a Tensor>,
+    /// The class of each sample.
+    pub(crate) labels: Option<&'a [i64]>,
+}
 
 impl Engine {
     /// A place on the device for what a norm remembers; none where the engine computes in host memory.
@@ -21,11 +32,13 @@ impl Engine {
         &self,
         norm: &dyn Norm,
         operands: &Operands,
-        (input, residual): (&Tensor, Option<&Tensor>),
+        Inputs { tensor: input, residual, labels }: Inputs<'_>,
         held: &mut Held,
         saved: bool,
     ) -> Result<Forward> {
         let plan = norm.lower(operands)?;
+        // What is held fits, and lowering has checked shapes; the labels' values nobody has seen yet.
+        check_labels(&plan, labels)?;
         let zeros = || Data::zeros(input.dtype(), input.data().len());
         let (mut output, mut sum) = (zeros(), plan.residual.then(zeros));
         let mut statistics = Statistics::default();
@@ -33,6 +46,7 @@ impl Engine {
             residual: residual.map(Tensor::data),
             sum: sum.as_mut(),
             statistics: saved.then_some(&mut statistics),
+            labels,
             ..Arguments::default()
         };
         self.execute_held(&plan, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
@@ -40,12 +54,12 @@ impl Engine {
         Ok(Forward { output: shaped(output)?, sum: sum.map(shaped).transpose()?, statistics })
     }
 
-    /// The backward pass of [`forward_held`](Self::forward_held). `input` is what was normalized.
+    /// The backward pass of [`forward_held`](Self::forward_held).
     pub(crate) async fn backward_held(
         &self,
         norm: &dyn Norm,
         operands: &Operands,
-        input: &Tensor,
+        Inputs { tensor: input, labels, .. }: Inputs<'_>,
         upstream: Upstream<'_>,
         (held, statistics): (&Held, &Statistics),
         wanted: Wanted,
@@ -60,10 +74,11 @@ impl Engine {
             weight: None,
             bias: None,
             extra: Extra::default(),
-            labels: None,
+            labels,
             grad_mean: upstream.mean.map(Tensor::data),
             grad_std: upstream.std.map(Tensor::data),
         };
+        arguments.check_call(&plan)?;
         let gradients = self.execute_backward_held(&plan, &arguments, Some(held), wanted).await?;
         Gradients::shaped(gradients, operands)
     }

@@ -7,6 +7,7 @@ mod reference;
 
 pub use choice::Choice;
 pub use gradient::{Gradients, Upstream};
+pub(crate) use held::Inputs;
 
 use crate::cpu;
 use crate::error::{Error, Result};

@@ -158,11 +158,6 @@ impl Held {
         }))
     }
 
-    /// Channels of the running estimates and whether batches are counted, where there are any.
-    pub(crate) fn running_len(&self) -> Option<(usize, bool)> {
-        self.running.as_ref().map(|running| (running.channels, running.counts))
-    }
-
     /// Makes running estimates that clones share this one's own, since a kernel is about to move them.
     pub(super) fn unshare(&mut self) -> Result<()> {
         let Some(running) = &mut self.running else { return Ok(()) };

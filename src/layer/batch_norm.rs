@@ -1,8 +1,6 @@
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, parameter_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, parameter_setters, setters, table_setters, tracking_setters};
 use crate::error::{Error, Result};
-use crate::norm;
-use crate::plan::Momentum;
 
 /// [`torch.nn.BatchNorm1d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html):
 /// input `[N, C]` or `[N, C, L]`.
@@ -61,16 +59,10 @@ impl<const D: usize> TryFrom<BatchNorm<D>> for Description {
     type Error = Error;
 
     fn try_from(layer: BatchNorm<D>) -> Result<Self> {
-        let norm = norm::BatchNorm {
-            training: true,
-            momentum: layer.tracking.momentum.map_or(Momentum::Cumulative, Momentum::Fixed),
-            running_variance: layer.tracking.variance,
-            eps: layer.tracking.eps,
-            layout: layer.tracking.layout,
-        };
         let most = D.saturating_add(2);
         let ranks = if D == 1 { (2, Some(3)) } else { (most, Some(most)) };
         let class = format!("BatchNorm{D}d");
-        layer.tracking.described(class, layer.num_features, ranks, None, &layer.options, Recipe::Batch(norm))
+        let (features, recipe) = (("num_features", layer.num_features), Recipe::Batch(layer.tracking.batch_norm()));
+        layer.tracking.described(class, features, ranks, None, &layer.options, recipe)
     }
 }

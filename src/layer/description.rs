@@ -1,5 +1,5 @@
+use super::contents::Contents;
 use super::input::InputRule;
-use super::state::Contents;
 use crate::norm::{self, Fused, Norm};
 use crate::plan::Epilogue;
 
@@ -8,7 +8,7 @@ use crate::plan::Epilogue;
 /// Made from [`LayerNorm`](super::LayerNorm), [`BatchNorm2d`](super::BatchNorm2d) and the like by `try_from`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
-    /// PyTorch's name of the class.
+    /// PyTorch's name of the class, or ours where it has none.
     pub(super) class: String,
     pub(super) input: InputRule,
     pub(super) contents: Contents,
@@ -24,6 +24,12 @@ pub(super) enum Recipe {
     Group(norm::GroupNorm),
     Instance(norm::InstanceNorm),
     Batch(norm::BatchNorm),
+    BatchGroup(norm::BatchGroupNorm),
+    Conditional(norm::BatchNorm),
+    Sandwich(norm::BatchNorm),
+    Switchable(norm::SwitchableNorm),
+    Positional(norm::PositionalNorm),
+    FilterResponse(norm::FilterResponseNorm),
 }
 
 /// What distinguishes one call of a layer from another.
@@ -38,12 +44,19 @@ pub(super) struct Call {
 impl Description {
     /// The norm for one call.
     pub(super) fn norm(&self, call: Call) -> Box<dyn Norm> {
+        let in_mode = |norm: &norm::BatchNorm| norm.clone().training(call.uses_input);
         match &self.recipe {
             Recipe::Layer(norm) => self.fused(norm.clone()),
             Recipe::Rms(norm) => self.fused(norm.clone()),
             Recipe::Group(norm) => self.fused(norm.clone()),
             Recipe::Instance(norm) => self.fused(norm.clone().use_input_stats(call.uses_input).batched(call.batched)),
-            Recipe::Batch(norm) => self.fused(norm.clone().training(call.uses_input)),
+            Recipe::Batch(norm) => self.fused(in_mode(norm)),
+            Recipe::BatchGroup(norm) => self.fused(norm.clone().batch(in_mode(&norm.batch))),
+            Recipe::Conditional(norm) => self.fused(norm::ConditionalBatchNorm::new(in_mode(norm))),
+            Recipe::Sandwich(norm) => self.fused(norm::SandwichBatchNorm::new(in_mode(norm))),
+            Recipe::Switchable(norm) => self.fused(norm.clone().training(call.uses_input)),
+            Recipe::Positional(norm) => self.fused(norm.clone()),
+            Recipe::FilterResponse(norm) => self.fused(norm.clone()),
         }
     }
 
@@ -51,12 +64,16 @@ impl Description {
         Box::new(Fused { norm, epilogue: self.epilogue })
     }
 
-    /// What is added to running variances, where there can be any.
-    pub(super) fn running_eps(&self) -> Option<f64> {
+    /// What is added to running variances, where evaluation by them is a scale and a shift of each channel; otherwise
+    /// why it is not.
+    pub(super) fn folded_eps(&self) -> Result<f64, &'static str> {
         match &self.recipe {
-            Recipe::Instance(norm) => Some(norm.eps),
-            Recipe::Batch(norm) => Some(norm.eps),
-            Recipe::Layer(_) | Recipe::Rms(_) | Recipe::Group(_) => None,
+            Recipe::Conditional(_) | Recipe::Sandwich(_) => Err("scale and shift depend on the labels"),
+            Recipe::BatchGroup(_) => Err("the running estimates are those of groups, not of channels"),
+            Recipe::Instance(norm) if self.contents.running.is_some() => Ok(norm.eps),
+            Recipe::Batch(norm) if self.contents.running.is_some() => Ok(norm.eps),
+            Recipe::Switchable(_) => Err("instance and layer statistics are the input's in evaluation too"),
+            _ => Err("without running estimates scale and shift depend on the input"),
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::state::Name;
+use super::contents::Name;
 use super::{Entry, Layer};
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Dtype, Tensor};
@@ -30,14 +30,12 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When the layer keeps no running estimates: its scale and shift depend on the input.
+    /// When the layer keeps no running estimates of its channels, or scale and shift depend on something else too: on
+    /// the input or on labels.
     pub fn fold(&self) -> Result<Folded> {
-        let Some((channels, eps)) = self.contents().running.zip(self.description.running_eps()) else {
-            return Err(Error::Missing {
-                argument: "running_mean",
-                reason: "without running estimates scale and shift depend on the input",
-            });
-        };
+        let missing = |reason| Error::Missing { argument: "running_mean", reason };
+        let eps = self.description.folded_eps().map_err(missing)?;
+        let channels = self.contents().running.map_or(0, |running| running.len);
         let values = |name| match self.state.get(name)? {
             Some(Entry::Tensor(tensor)) => Ok(Some(tensor.data().to_f64())),
             _ => Ok(None),

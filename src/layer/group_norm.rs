@@ -1,6 +1,6 @@
 use super::description::{Description, Recipe};
 use super::input::{ChannelRule, InputRule};
-use super::options::{ParameterOptions, check_eps, parameter_setters, setters};
+use super::options::{ParameterOptions, check_eps, parameter_setters, setters, table_setters};
 use crate::error::{Error, Result};
 use crate::norm;
 use crate::tensor::Layout;
@@ -98,7 +98,7 @@ impl TryFrom<GroupNorm> for Description {
         Ok(Self {
             class: "GroupNorm".into(),
             input: InputRule::Channels(rule),
-            contents: layer.options.contents("num_channels", vec![layer.num_channels], None),
+            contents: layer.options.contents("num_channels", vec![layer.num_channels]),
             epilogue: layer.options.epilogue,
             recipe: Recipe::Group(norm),
         })

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::tensor::{Layout, Tensor};
 
-/// What a layer is applied to: a tensor, and what is added to it first, if anything is.
+/// What a layer is applied to: a tensor, what is added to it first, if anything is, and the class of each sample, for
+/// layers with a row of parameters for each class.
 ///
 /// ```
 /// use wgpu_norm::layer::{Input, Layer, RmsNorm};
@@ -19,19 +20,40 @@ use crate::tensor::{Layout, Tensor};
 pub struct Input<'a> {
     pub(super) tensor: &'a Tensor,
     pub(super) residual: Option<&'a Tensor>,
+    pub(super) labels: Option<&'a [i64]>,
 }
 
 impl<'a> Input<'a> {
     /// A tensor alone.
     #[must_use]
     pub fn new(tensor: &'a Tensor) -> Self {
-        Self { tensor, residual: None }
+        Self { tensor, residual: None, labels: None }
     }
 
     /// With a residual of its shape and type.
     #[must_use]
     pub fn residual(mut self, residual: &'a Tensor) -> Self {
         self.residual = Some(residual);
+        self
+    }
+
+    /// With the class of each sample, from 0 on, for layers that have a row of parameters for each class. A backward
+    /// pass uses those of its forward pass.
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{ConditionalBatchNorm, Input, Layer};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, ConditionalBatchNorm::new(1, 10))?;
+    /// let x = Tensor::from_f32([2, 1], vec![1.0, 3.0])?;
+    /// assert!(norm.forward(Input::new(&x).labels(&[9, 0])).is_ok());
+    /// let error = norm.forward(Input::new(&x).labels(&[10, 0])).unwrap_err();
+    /// assert!(error.to_string().starts_with("labels: expected classes from 0 to 9"));
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    #[must_use]
+    pub fn labels(mut self, labels: &'a [i64]) -> Self {
+        self.labels = Some(labels);
         self
     }
 }
@@ -47,6 +69,8 @@ impl<'a> From<&'a Tensor> for Input<'a> {
 pub(super) enum InputRule {
     /// What lowering takes.
     Lowering,
+    /// What lowering takes, of so many axes at least.
+    Axes(usize),
     /// So many channels, and so many axes.
     Channels(ChannelRule),
 }
@@ -73,15 +97,33 @@ pub(super) struct Reading {
     pub(super) batched: bool,
 }
 
+/// Checks that there are so many axes at least.
+pub(super) fn check_axes(least: usize, shape: &[usize]) -> Result<()> {
+    check_rank((least, None), shape)
+}
+
+fn check_rank((least, most): (usize, Option<usize>), shape: &[usize]) -> Result<()> {
+    let rank = shape.len();
+    if rank >= least && most.is_none_or(|most| rank <= most) {
+        return Ok(());
+    }
+    let expected = format!("{} input (got {rank}D input)", rank_words(least, most));
+    Err(Error::Shape { argument: "input", got: shape.to_vec(), expected })
+}
+
+fn rank_words(least: usize, most: Option<usize>) -> String {
+    match most {
+        None => format!("at least {least}D"),
+        Some(most) if most == least => format!("{least}D"),
+        Some(most) => format!("{least}D or {most}D"),
+    }
+}
+
 impl ChannelRule {
     /// The shape as samples, channels and positions.
     pub(super) fn read(&self, shape: &[usize]) -> Result<Reading> {
-        let (least, most) = self.ranks;
+        check_rank(self.ranks, shape)?;
         let rank = shape.len();
-        if rank < least || most.is_some_and(|most| rank > most) {
-            let expected = format!("{} input (got {rank}D input)", self.rank_words());
-            return Err(Error::Shape { argument: "input", got: shape.to_vec(), expected });
-        }
         let batched = self.unbatched != Some(rank);
         let axes = self.layout.axes(shape, batched)?;
         if axes.channels != self.channels {
@@ -93,14 +135,6 @@ impl ChannelRule {
             return Err(Error::Shape { argument: "input", got: shape.to_vec(), expected });
         }
         Ok(Reading { samples: axes.samples, positions: axes.positions, batched })
-    }
-
-    fn rank_words(&self) -> String {
-        match self.ranks {
-            (least, None) => format!("at least {least}D"),
-            (least, Some(most)) if most == least => format!("{least}D"),
-            (least, Some(most)) => format!("{least}D or {most}D"),
-        }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, parameter_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, parameter_setters, setters, table_setters, tracking_setters};
 use crate::error::{Error, Result};
 use crate::norm;
 
@@ -65,6 +65,7 @@ impl<const D: usize> TryFrom<InstanceNorm<D>> for Description {
         };
         let (least, most) = (D.saturating_add(1), D.saturating_add(2));
         let (class, ranks) = (format!("InstanceNorm{D}d"), (least, Some(most)));
-        layer.tracking.described(class, layer.num_features, ranks, Some(least), &layer.options, Recipe::Instance(norm))
+        let features = ("num_features", layer.num_features);
+        layer.tracking.described(class, features, ranks, Some(least), &layer.options, Recipe::Instance(norm))
     }
 }

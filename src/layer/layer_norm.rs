@@ -1,6 +1,6 @@
 use super::description::{Description, Recipe};
 use super::input::InputRule;
-use super::options::{ParameterOptions, check_eps, parameter_setters, setters};
+use super::options::{ParameterOptions, check_eps, parameter_setters, setters, table_setters};
 use crate::error::{Error, Result};
 use crate::norm::{self, ReducedAxes};
 
@@ -100,7 +100,7 @@ impl Extent {
         Ok(Description {
             class: class.into(),
             input: InputRule::Lowering,
-            contents: options.contents(argument, shape, None),
+            contents: options.contents(argument, shape),
             epilogue: options.epilogue,
             recipe,
         })

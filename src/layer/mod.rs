@@ -8,6 +8,12 @@
 //! | [`GroupNorm`] | `torch.nn.GroupNorm` | `weight`, `bias` |
 //! | [`InstanceNorm1d`], [`2d`](InstanceNorm2d), [`3d`](InstanceNorm3d) | `torch.nn.InstanceNorm1d/2d/3d` | nothing, or what BatchNorm does |
 //! | [`BatchNorm1d`], [`2d`](BatchNorm2d), [`3d`](BatchNorm3d) | `torch.nn.BatchNorm1d/2d/3d` | `weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked` |
+//! | [`BatchGroupNorm`] | – | what BatchNorm does, with running estimates of groups |
+//! | [`ConditionalBatchNorm`] | – | what BatchNorm does, with a row of `weight` and `bias` for each class |
+//! | [`SandwichBatchNorm`] | – | what BatchNorm does, and `class_weight`, `class_bias` |
+//! | [`SwitchableNorm`] | – | `weight`, `bias`, `mean_weight`, `var_weight`, `running_mean`, `running_var` |
+//! | [`FilterResponseNorm`] | – | `weight`, `bias`, `tau`, and `eps_l` where it is learned |
+//! | [`PositionalNorm`] | – | nothing |
 //!
 //! A description has the arguments of PyTorch's constructor as methods; [`Layer::new`] makes a [`Layer`] of any of them.
 //!
@@ -31,9 +37,13 @@
 //! # Ok::<(), wgpu_norm::Error>(())
 //! ```
 
+mod batch_group_norm;
 mod batch_norm;
+mod conditional_batch_norm;
+mod contents;
 mod description;
 mod entry;
+mod filter_response_norm;
 mod fold;
 mod group_norm;
 mod input;
@@ -41,20 +51,29 @@ mod instance_norm;
 mod layer_norm;
 mod options;
 mod pass;
+mod positional_norm;
 mod rms_norm;
+mod sandwich_batch_norm;
 mod state;
 mod state_dict;
+mod switchable_norm;
 
+pub use batch_group_norm::BatchGroupNorm;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d};
+pub use conditional_batch_norm::ConditionalBatchNorm;
 pub use description::Description;
 pub use entry::{Entry, IncompatibleKeys, StateDict};
+pub use filter_response_norm::FilterResponseNorm;
 pub use fold::Folded;
 pub use group_norm::GroupNorm;
 pub use input::Input;
 pub use instance_norm::{InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};
 pub use layer_norm::LayerNorm;
 pub use pass::Forward;
+pub use positional_norm::PositionalNorm;
 pub use rms_norm::RmsNorm;
+pub use sandwich_batch_norm::SandwichBatchNorm;
+pub use switchable_norm::SwitchableNorm;
 
 #[cfg(feature = "checkpoint")]
 pub(crate) use entry::{OrFault, Source, under};
@@ -62,8 +81,9 @@ pub(crate) use entry::{OrFault, Source, under};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use contents::{Contents, Name};
 use description::Recipe;
-use state::{Contents, Name, State};
+use state::State;
 
 /// A norm with its state, on an engine.
 ///
@@ -79,7 +99,8 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// A layer in PyTorch's initial state: weights 1, biases 0, running means 0, running variances 1.
+    /// A layer in PyTorch's initial state: weights 1, biases 0, running means 0, running variances 1. What PyTorch has
+    /// no layer for begins as its authors have it, save where a description says otherwise.
     ///
     /// ```
     /// use wgpu_norm::layer::{GroupNorm, Layer};
@@ -103,7 +124,7 @@ impl Layer {
         &self.description.contents
     }
 
-    /// PyTorch's name of the class.
+    /// PyTorch's name of the class, or ours where it has none.
     #[must_use]
     pub fn class(&self) -> &str {
         &self.description.class
@@ -126,7 +147,7 @@ impl Layer {
         Ok(self)
     }
 
-    /// From now on batch and instance normalization use the input's statistics, and the running estimates follow.
+    /// From now on statistics are the input's, and the running estimates follow, where there are any.
     pub fn train(&mut self) -> &mut Self {
         self.training = true;
         self
@@ -144,7 +165,7 @@ impl Layer {
         self.training
     }
 
-    /// Freezes the layer or thaws it: a frozen one gives no gradients of weight and bias, and uses its running
+    /// Freezes the layer or thaws it: a frozen one gives no gradients of parameters, and uses its running
     /// estimates in training too, where it has any, and keeps them.
     ///
     /// ```
@@ -171,7 +192,7 @@ impl Layer {
         self.frozen
     }
 
-    /// Sets weight and bias to what they were in the beginning, and the running estimates too.
+    /// Sets parameters to what they were in the beginning, and the running estimates too.
     ///
     /// # Errors
     ///
@@ -190,12 +211,12 @@ impl Layer {
         self.state.reset(&Name::RUNNING)
     }
 
-    /// PyTorch's names for what the layer remembers, in its order.
+    /// The names of what the layer remembers, PyTorch's where it has one, in the order of a state dict.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.contents().names().map(Name::as_str)
     }
 
-    /// A copy of `weight`, `bias`, `running_mean` or `running_var`.
+    /// A copy of `weight`, `bias`, `running_mean`, `running_var` or another tensor of the layer's [`names`](Self::names).
     ///
     /// ```
     /// use wgpu_norm::layer::{Layer, LayerNorm};
@@ -220,7 +241,7 @@ impl Layer {
         }
     }
 
-    /// Replaces `weight`, `bias`, `running_mean` or `running_var`.
+    /// Replaces `weight`, `bias`, `running_mean`, `running_var` or another tensor of the layer's [`names`](Self::names).
     ///
     /// # Errors
     ///
@@ -252,7 +273,7 @@ impl Layer {
         Error::Value { argument: "name", got: format!("{name:?}"), expected }
     }
 
-    /// The batches that the running estimates have followed, where the layer has any.
+    /// The batches that the running estimates have followed, where the layer counts any.
     ///
     /// As in PyTorch batch normalization counts, and instance normalization leaves the counter alone.
     ///
@@ -267,10 +288,14 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When the layer has no running estimates.
+    /// When the layer has no running estimates, or does not count batches.
     pub fn set_num_batches_tracked(&mut self, batches: u64) -> Result<()> {
-        if self.contents().running.is_none() {
-            let reason = "the layer keeps no running estimates";
+        let reason = match self.contents().running {
+            None => Some("the layer keeps no running estimates"),
+            Some(running) if !running.counter => Some("the layer counts no batches"),
+            Some(_) => None,
+        };
+        if let Some(reason) = reason {
             return Err(Error::Unexpected { argument: "num_batches_tracked", reason });
         }
         self.state.set(vec![(Name::NumBatchesTracked, Entry::Counter(batches))])

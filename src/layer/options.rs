@@ -1,10 +1,11 @@
 //! The options that descriptions have in common, and the builder methods for them.
 
+use super::contents::{Contents, Tracked};
 use super::description::{Description, Recipe};
 use super::input::{ChannelRule, InputRule};
-use super::state::Contents;
 use crate::error::{Error, Result};
-use crate::plan::{Epilogue, RunningVariance};
+use crate::norm::BatchNorm;
+use crate::plan::{Epilogue, Extra, Momentum, RunningVariance};
 use crate::tensor::{Dtype, Layout};
 
 /// A builder method for each row, which sets one field.
@@ -27,17 +28,28 @@ macro_rules! parameter_setters {
         setters! {
             /// With or without weight and bias.
             $affine(affine: bool) sets options.affine to affine;
-            /// With or without a weight, where there are parameters at all.
+        }
+        table_setters!("where there are parameters at all");
+        setters! {
+            /// With a weight that is stored as its distance from 1 (Gemma), so that it begins with zeros.
+            zero_centred_weight(zero_centred: bool) sets options.epilogue.zero_centred_weight to zero_centred;
+        }
+    };
+}
+
+/// The builder methods for weight and bias that make sense wherever there are any. `$where` says where that is.
+macro_rules! table_setters {
+    ($where:literal) => {
+        setters! {
+            #[doc = concat!("With or without a weight, ", $where, ".")]
             weight(weight: bool) sets options.weight to weight;
-            /// With or without a bias, where there are parameters at all.
+            #[doc = concat!("With or without a bias, ", $where, ".")]
             bias(bias: bool) sets options.bias to bias;
-            /// With weight and bias of another storage type than f32. Running estimates are always f32.
+            /// With parameters of another storage type than f32. Running estimates are always f32.
             dtype(dtype: crate::Dtype) sets options.dtype to dtype;
             /// With an activation after weight and bias.
             activation(activation: impl Into<Option<crate::plan::Activation>>)
                 sets options.epilogue.activation to activation.into();
-            /// With a weight that is stored as its distance from 1 (Gemma), so that it begins with zeros.
-            zero_centred_weight(zero_centred: bool) sets options.epilogue.zero_centred_weight to zero_centred;
             /// With normalized values that are rounded to the storage type before the weight (LLaMA).
             rounds_normalized(rounds: bool) sets options.epilogue.rounds_normalized to rounds;
         }
@@ -66,7 +78,7 @@ macro_rules! tracking_setters {
     };
 }
 
-pub(super) use {parameter_setters, setters, tracking_setters};
+pub(super) use {parameter_setters, setters, table_setters, tracking_setters};
 
 /// Which parameters there are, how they are stored, and what is done with them.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +97,7 @@ impl ParameterOptions {
     }
 
     /// What a layer with these options holds. `argument` is what `shape` comes from.
-    pub(super) fn contents(&self, argument: &'static str, shape: Vec<usize>, running: Option<usize>) -> Contents {
+    pub(super) fn contents(&self, argument: &'static str, shape: Vec<usize>) -> Contents {
         let one = if self.epilogue.zero_centred_weight { 0.0 } else { 1.0 };
         Contents {
             argument,
@@ -93,7 +105,8 @@ impl ParameterOptions {
             dtype: self.dtype,
             weight: (self.affine && self.weight).then_some(one),
             bias: self.affine && self.bias,
-            running,
+            extra: Extra::default(),
+            running: None,
         }
     }
 }
@@ -115,23 +128,39 @@ impl Tracking {
         Self { eps: 1e-5, momentum: Some(0.1), variance, is_on, layout: Layout::ChannelsFirst }
     }
 
-    /// The layer with these options. `unbatched` is how many axes a single sample has, where one is taken.
+    /// Batch normalization with these options, in training.
+    pub(super) fn batch_norm(&self) -> BatchNorm {
+        BatchNorm {
+            training: true,
+            momentum: self.momentum.map_or(Momentum::Cumulative, Momentum::Fixed),
+            running_variance: self.variance,
+            eps: self.eps,
+            layout: self.layout,
+        }
+    }
+
+    /// The running estimates of so many statistics, where any are kept.
+    pub(super) fn tracked(&self, argument: &'static str, len: usize) -> Option<Tracked> {
+        self.is_on.then_some(Tracked { argument, len, counter: true })
+    }
+
+    /// The layer with these options, over so many channels by their name. `unbatched` is how many axes a single
+    /// sample has, where one is taken.
     pub(super) fn described(
         &self,
         class: String,
-        num_features: usize,
+        (argument, channels): (&'static str, usize),
         ranks: (usize, Option<usize>),
         unbatched: Option<usize>,
         options: &ParameterOptions,
         recipe: Recipe,
     ) -> Result<Description> {
         self.check()?;
-        let argument = "num_features";
-        let rule = ChannelRule { argument, channels: num_features, ranks, unbatched, layout: self.layout };
+        let contents = options.contents(argument, vec![channels]);
         Ok(Description {
             class,
-            input: InputRule::Channels(rule),
-            contents: options.contents(argument, vec![num_features], self.is_on.then_some(num_features)),
+            input: InputRule::Channels(ChannelRule { argument, channels, ranks, unbatched, layout: self.layout }),
+            contents: Contents { running: self.tracked(argument, channels), ..contents },
             epilogue: options.epilogue,
             recipe,
         })
@@ -155,4 +184,12 @@ pub(super) fn check_eps(eps: f64) -> Result<f64> {
         return Err(Error::Value { argument: "eps", got: eps.to_string(), expected: "a number".into() });
     }
     Ok(eps)
+}
+
+/// Checks that there is a class at all.
+pub(super) fn check_classes(num_classes: usize) -> Result<usize> {
+    if num_classes == 0 {
+        return Err(Error::Value { argument: "num_classes", got: "0".into(), expected: "at least 1".into() });
+    }
+    Ok(num_classes)
 }

@@ -1,9 +1,9 @@
 //! Forward and backward passes.
 
 use super::description::{Call, Recipe};
-use super::input::{Input, InputRule, Reading};
+use super::input::{Input, InputRule, Reading, check_axes};
 use super::{Description, Layer};
-use crate::engine::{Gradients, Upstream};
+use crate::engine::{self, Gradients, Upstream};
 use crate::error::{Error, Result};
 use crate::plan::{Statistics, Wanted};
 use crate::tensor::Tensor;
@@ -17,6 +17,8 @@ pub struct Forward {
     pub sum: Option<Tensor>,
     statistics: Statistics,
     call: Call,
+    /// Those of the call, which backward needs again.
+    labels: Option<Vec<i64>>,
     revision: u64,
 }
 
@@ -85,15 +87,16 @@ impl Layer {
     async fn pass(&mut self, input: Input<'_>, saved: bool) -> Result<Forward> {
         let call = self.call(input.tensor.shape())?;
         let norm = self.description.norm(call);
-        let forward = self.state.forward(&self.engine, &*norm, input, saved).await?;
-        let revision = self.state.revision();
-        Ok(Forward { output: forward.output, sum: forward.sum, statistics: forward.statistics, call, revision })
+        let engine::Forward { output, sum, statistics } =
+            self.state.forward(&self.engine, &*norm, input, saved).await?;
+        let labels = input.labels.filter(|_| saved).map(<[i64]>::to_vec);
+        Ok(Forward { output, sum, statistics, call, labels, revision: self.state.revision() })
     }
 
     /// The gradients of what [`forward_saving`](Self::forward_saving) computed: of everything (of the input alone,
     /// where the layer is frozen), or of what is `wanted`.
     ///
-    /// `input` is that of the forward pass. Training or evaluation is what it was then.
+    /// `input` is that of the forward pass. Training or evaluation is what it was then, and so are labels.
     ///
     /// ```
     /// use wgpu_norm::layer::{Layer, LayerNorm};
@@ -115,7 +118,7 @@ impl Layer {
     /// # Errors
     ///
     /// When a gradient has another shape or type than the input; when a gradient is asked for that the layer does
-    /// not give; when weight or bias were replaced since the forward pass; and when the device fails.
+    /// not give; when parameters were replaced since the forward pass; and when the device fails.
     pub fn backward<'a>(
         &self,
         input: &Tensor,
@@ -141,27 +144,70 @@ impl Layer {
         if forward.revision != self.state.revision() {
             return Err(Error::Value {
                 argument: "forward",
-                got: "one from before weight or bias were replaced".into(),
+                got: "one from before parameters were replaced".into(),
                 expected: "a forward pass of this layer as it is".into(),
             });
         }
         let wanted = self.wanted(wanted.into())?;
         let norm = self.description.norm(forward.call);
         // A residual's gradient is the sum's: backward needs to know only that there was one, of this shape and type.
-        let normalized = Input { tensor: forward.sum.as_ref().unwrap_or(input), residual: forward.sum.as_ref() };
+        let normalized = Input {
+            tensor: forward.sum.as_ref().unwrap_or(input),
+            residual: forward.sum.as_ref(),
+            labels: forward.labels.as_deref(),
+        };
         self.state.backward(&self.engine, &*norm, normalized, upstream.into(), &forward.statistics, wanted).await
+    }
+
+    /// Mean and deviation `sqrt(var + eps)` at each position of what a forward pass of [`PositionalNorm`] normalized,
+    /// in the input's type: what a later [`MomentShortcut`](crate::norm::MomentShortcut) takes as bias and weight.
+    /// Their gradients flow back through [`Upstream`].
+    ///
+    /// ```
+    /// use wgpu_norm::layer::{Layer, PositionalNorm};
+    /// use wgpu_norm::{Engine, Tensor};
+    ///
+    /// let mut norm = Layer::new(&Engine::new()?, PositionalNorm::new())?;
+    /// let forward = norm.forward_saving(&Tensor::from_f32([1, 2, 2], vec![1.0, 5.0, 3.0, 9.0])?)?;
+    /// let (mean, std) = norm.moments(&forward)?;
+    /// assert_eq!(mean.shape(), [1, 1, 2]);
+    /// assert!((mean.data().to_f32()[1] - 7.0).abs() < 1e-6 && (std.data().to_f32()[0] - 2f32.sqrt()).abs() < 1e-4);
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    ///
+    /// `[N, 1, *]`, or `[N, *, 1]` with [`Layout::ChannelsLast`](crate::Layout::ChannelsLast).
+    ///
+    /// # Errors
+    ///
+    /// When the layer is none of [`PositionalNorm`], or the forward pass was another layer's.
+    ///
+    /// [`PositionalNorm`]: super::PositionalNorm
+    pub fn moments(&self, forward: &Forward) -> Result<(Tensor, Tensor)> {
+        match &self.description.recipe {
+            // The output has the input's shape and type.
+            Recipe::Positional(norm) => norm.moments(&forward.output, &forward.statistics),
+            _ => Err(Error::Value {
+                argument: "layer",
+                got: self.class().to_owned(),
+                expected: "PositionalNorm, whose moments are those of positions".into(),
+            }),
+        }
     }
 
     fn wanted(&self, wanted: Option<Wanted>) -> Result<Wanted> {
         let contents = self.contents();
         let Some(wanted) = wanted else {
-            let [weight, bias] = [contents.weight.is_some(), contents.bias].map(|is_there| is_there && !self.frozen);
-            return Ok(Wanted { input: true, weight, bias, extra: false });
+            let there = [contents.weight.is_some(), contents.bias, contents.extra.any()];
+            let [weight, bias, extra] = there.map(|is_there| is_there && !self.frozen);
+            return Ok(Wanted { input: true, weight, bias, extra });
         };
         let reason = "the layer is frozen";
         match wanted {
             Wanted { weight: true, .. } if self.frozen => Err(Error::Unexpected { argument: "grad_weight", reason }),
             Wanted { bias: true, .. } if self.frozen => Err(Error::Unexpected { argument: "grad_bias", reason }),
+            Wanted { extra: true, .. } if self.frozen => Err(Error::Unexpected { argument: "extra", reason }),
             _ => Ok(wanted),
         }
     }
@@ -169,8 +215,12 @@ impl Layer {
     /// What this call is, or why the layer does not take such an input.
     fn call(&self, shape: &[usize]) -> Result<Call> {
         let uses_input = self.contents().running.is_none() || (self.training && !self.frozen);
-        let InputRule::Channels(rule) = &self.description.input else {
-            return Ok(Call { uses_input, batched: true });
+        let rule = match &self.description.input {
+            InputRule::Channels(rule) => rule,
+            InputRule::Axes(least) => {
+                return check_axes(*least, shape).map(|()| Call { uses_input, batched: true });
+            }
+            InputRule::Lowering => return Ok(Call { uses_input, batched: true }),
         };
         let reading = rule.read(shape)?;
         if uses_input && !self.training {
@@ -184,7 +234,9 @@ impl Description {
     /// Evaluation by the input's own statistics needs more than one value for each.
     fn check_evaluation(&self, shape: &[usize], reading: Reading) -> Result<()> {
         let (values, per) = match self.recipe {
-            Recipe::Batch(_) => (reading.samples.saturating_mul(reading.positions), "channel"),
+            Recipe::Batch(_) | Recipe::Conditional(_) | Recipe::Sandwich(_) => {
+                (reading.samples.saturating_mul(reading.positions), "channel")
+            }
             Recipe::Instance(_) if reading.samples > 0 => (reading.positions, "channel of each sample"),
             _ => return Ok(()),
         };

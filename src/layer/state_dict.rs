@@ -1,7 +1,7 @@
 //! How a state dict is made and loaded, by PyTorch's rules.
 
+use super::contents::Name;
 use super::entry::{Entry, IncompatibleKeys, OrFault, Source, StateDict};
-use super::state::Name;
 use super::{Layer, Recipe};
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Spec, Tensor};

@@ -99,7 +99,7 @@ pub(super) fn check_parameters(
 }
 
 /// Checks that there is a label for each sample, and that each has a row in the tables.
-pub(super) fn check_labels(plan: &Plan, labels: Option<&[i64]>) -> Result<()> {
+pub(crate) fn check_labels(plan: &Plan, labels: Option<&[i64]>) -> Result<()> {
     let argument = "labels";
     let (labels, tables) = match (labels, plan.derivation.and_then(|d| d.tables)) {
         (None, None) => return Ok(()),

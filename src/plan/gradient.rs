@@ -140,6 +140,12 @@ impl GradientArguments<'_> {
     ///
     /// When one is missing, not expected, of another length or of another type.
     pub fn check(&self, plan: &Plan) -> Result<()> {
+        check_parameters(plan, self.weight, self.bias, self.extra)?;
+        self.check_call(plan)
+    }
+
+    /// As [`check`](Self::check), where parameters are elsewhere.
+    pub(crate) fn check_call(&self, plan: &Plan) -> Result<()> {
         check_tensor("input", self.input, plan)?;
         check_tensor("grad_output", self.grad_output, plan)?;
         if let Some(grad_sum) = self.grad_sum {
@@ -151,7 +157,6 @@ impl GradientArguments<'_> {
             }
             check_tensor("grad_sum", grad_sum, plan)?;
         }
-        check_parameters(plan, self.weight, self.bias, self.extra)?;
         check_labels(plan, self.labels)?;
         self.check_inflow(plan)?;
         self.statistics.check(plan)

@@ -16,7 +16,7 @@ mod view;
 
 pub use affine::{Affine, Cells, Nesting, ParameterMap, StatisticMap};
 pub use arguments::{Arguments, RunningStatistics};
-pub(crate) use arguments::{check_len, check_tensor};
+pub(crate) use arguments::{check_labels, check_len, check_tensor};
 pub use derivation::{Derivation, Tables};
 pub(crate) use derivation::{Derived, DerivedSums, Own};
 pub use epilogue::{Activation, Epilogue};

@@ -140,7 +140,7 @@ fn a_frozen_layer_keeps_its_estimates_and_gives_no_gradients_of_parameters() {
         let gradients = norm.backward(&x, &x, &forward, None).expect("of the input");
         assert_eq!((gradients.weight, gradients.bias), (None, None));
         assert!(gradients.input.is_some());
-        let asked = Wanted { input: true, weight: true, bias: false };
+        let asked = Wanted { input: true, weight: true, bias: false, extra: false };
         assert_says(norm.backward(&x, &x, &forward, asked), &["grad_weight", "frozen"]);
 
         let thawed = norm.freeze(false).forward_saving(&x).expect("training again");
