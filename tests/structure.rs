@@ -20,15 +20,35 @@ const RULES: [(&str, Rule); 11] = [
     ("no variance by the difference of two large numbers", no_sum_of_squares_goes_by_its_name),
 ];
 
-const NORMS: [&str; 6] = ["layernorm", "rmsnorm", "groupnorm", "instancenorm", "batchnorm", "rms"];
+const NORMS: [&str; 18] = [
+    "layernorm",
+    "rmsnorm",
+    "groupnorm",
+    "instancenorm",
+    "batchnorm",
+    "rms",
+    "batchgroupnorm",
+    "conditionalbatchnorm",
+    "conditional",
+    "filterresponsenorm",
+    "frn",
+    "positionalnorm",
+    "pono",
+    "sandwichbatchnorm",
+    "sandwich",
+    "switchablenorm",
+    "switchable",
+    "momentshortcut",
+];
 
-const OWN_A_DEVICE: [&str; 11] = [
+const OWN_A_DEVICE: [&str; 12] = [
     "src/gpu/device.rs",
     "src/gpu/pipelines.rs",
     "src/gpu/prepare.rs",
     "src/gpu/record.rs",
     "src/gpu/readback.rs",
     "src/gpu/bind.rs",
+    "src/gpu/bindings.rs",
     "src/gpu/buffers.rs",
     "src/gpu/held.rs",
     "src/engine/mod.rs",

@@ -172,6 +172,7 @@ pub(super) struct Argument<'a> {
 }
 
 /// What a pass expects of a buffer.
+#[derive(Clone, Copy)]
 pub(super) struct Expectation {
     pub(super) role: Role,
     pub(super) bytes: u64,

@@ -11,12 +11,15 @@
 
 mod backward;
 mod bind;
+mod bindings;
 mod boxes;
 mod buffers;
 mod choices;
 mod device;
+mod expected;
 mod held;
 mod link;
+mod options;
 mod pipelines;
 mod planner;
 mod prepare;
@@ -35,8 +38,9 @@ pub use buffers::Buffers;
 pub use device::{optional_features, recommended_limits, required_features};
 pub(crate) use held::Held;
 pub use link::{Linked, Target, link};
+pub use options::Options;
 pub use pipelines::Gpu;
-pub use prepare::{Options, Prepared};
+pub use prepare::Prepared;
 pub use slots::{
     AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, Parameter, Picking,
     Placement, Published, Registers, Residual, Saved, Terms,

@@ -1,120 +1,12 @@
 use super::backward::backward;
+use super::options::Options;
 use super::pipelines::Gpu;
-use super::planner::{Schedule, Step, Wishes};
+use super::planner::{Schedule, Step};
 use super::schedule::schedule;
 use super::slots::{Inflow, Kernel, Residual};
 use super::strategy::{Capabilities, Strategy, choose, choose_backward};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Wanted, obstacle_to_inflow};
-
-/// What an application can choose when it prepares a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Options {
-    /// Forces a strategy. `None` lets [`choose`] take the best.
-    pub strategy: Option<Strategy>,
-    /// Whether subgroup operations are used where the device has them.
-    pub subgroups: bool,
-    /// Whether f16 tensors use the device's own f16 where it has it.
-    pub native_f16: bool,
-    /// Whether output and input will be the same buffer; in backward, their gradients.
-    pub in_place: bool,
-    /// Bytes that the buffers' offsets are a multiple of: 16 for whole loads of four elements, or 4 for
-    /// offsets anywhere.
-    pub offset_alignment: u64,
-    /// Whether a forward pass keeps its statistics in a buffer of the application's, for backward.
-    pub save_statistics: bool,
-    /// Whether the sum of input and residual takes the residual's place.
-    pub sum_in_place: bool,
-    /// Whether a backward pass is handed a gradient that reaches the sum of input and residual by other ways.
-    pub grad_sum: bool,
-    /// Whether a forward pass writes mean and deviation of each group, in the tensor's type; in backward, whether
-    /// gradients flow into them.
-    pub moments: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            strategy: None,
-            subgroups: true,
-            native_f16: true,
-            in_place: false,
-            offset_alignment: 16,
-            save_statistics: false,
-            sum_in_place: false,
-            grad_sum: false,
-            moments: false,
-        }
-    }
-}
-
-impl Options {
-    /// With a forced strategy.
-    #[must_use]
-    pub fn strategy(mut self, strategy: impl Into<Option<Strategy>>) -> Self {
-        self.strategy = strategy.into();
-        self
-    }
-
-    /// With or without subgroup operations.
-    #[must_use]
-    pub fn subgroups(mut self, subgroups: bool) -> Self {
-        self.subgroups = subgroups;
-        self
-    }
-
-    /// With or without the device's own f16.
-    #[must_use]
-    pub fn native_f16(mut self, native_f16: bool) -> Self {
-        self.native_f16 = native_f16;
-        self
-    }
-
-    /// In place or into another buffer.
-    #[must_use]
-    pub fn in_place(mut self, in_place: bool) -> Self {
-        self.in_place = in_place;
-        self
-    }
-
-    /// With offsets that are a multiple of this many bytes.
-    #[must_use]
-    pub fn offset_alignment(mut self, bytes: u64) -> Self {
-        self.offset_alignment = bytes;
-        self
-    }
-}
-
-impl Options {
-    /// With or without the statistics kept for backward.
-    #[must_use]
-    pub fn save_statistics(mut self, save_statistics: bool) -> Self {
-        self.save_statistics = save_statistics;
-        self
-    }
-
-    /// With the sum of input and residual in the residual's place or elsewhere.
-    #[must_use]
-    pub fn sum_in_place(mut self, sum_in_place: bool) -> Self {
-        self.sum_in_place = sum_in_place;
-        self
-    }
-
-    /// With or without mean and deviation as outputs; in backward, with gradients that flow into them.
-    #[must_use]
-    pub fn moments(mut self, moments: bool) -> Self {
-        self.moments = moments;
-        self
-    }
-
-    /// With or without a gradient of the sum from elsewhere.
-    #[must_use]
-    pub fn grad_sum(mut self, grad_sum: bool) -> Self {
-        self.grad_sum = grad_sum;
-        self
-    }
-}
 
 /// Which way a prepared plan runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,29 +118,6 @@ impl Gpu {
             schedule.steps.iter().map(|step| self.pipeline(step.variant, step.constants)).collect::<Result<_>>()?;
         log::debug!("prepared {:?} as {}, {} dispatches", plan.view, schedule.strategy, schedule.steps.len());
         Ok(Prepared { gpu: self.clone(), plan: plan.clone(), pass, options: *options, schedule, pipelines })
-    }
-}
-
-impl Options {
-    fn wishes(&self, strategy: Strategy) -> Result<Wishes> {
-        let alignment = self.offset_alignment;
-        if alignment < 4 || !alignment.is_power_of_two() {
-            return Err(Error::Value {
-                argument: "offset_alignment",
-                got: alignment.to_string(),
-                expected: "a power of two, at least 4".into(),
-            });
-        }
-        Ok(Wishes {
-            strategy,
-            in_place: self.in_place,
-            subgroups: self.subgroups,
-            alignment,
-            saves: self.save_statistics,
-            sum_in_place: self.sum_in_place,
-            inflow: self.grad_sum,
-            moments: self.moments,
-        })
     }
 }
 

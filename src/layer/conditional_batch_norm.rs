@@ -1,6 +1,6 @@
 use super::contents::Contents;
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, check_classes, setters, table_setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, check_classes, common_setters, setters, tracking_setters};
 use crate::error::{Error, Result};
 
 /// Conditional batch normalization (de Vries et al., [arXiv 1707.00683](https://arxiv.org/abs/1707.00683); Miyato &
@@ -52,7 +52,7 @@ impl ConditionalBatchNorm {
     }
 
     tracking_setters!("`None` is the plain average over all batches.");
-    table_setters!("where there is a bias");
+    common_setters!("as long as weight or bias is there");
     setters! {
         /// With weights that are stored as their distance from 1, so that they begin with zeros.
         zero_centred_weight(zero_centred: bool) sets options.epilogue.zero_centred_weight to zero_centred;

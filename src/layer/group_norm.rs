@@ -1,6 +1,6 @@
 use super::description::{Description, Recipe};
 use super::input::{ChannelRule, InputRule};
-use super::options::{ParameterOptions, check_eps, parameter_setters, setters, table_setters};
+use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters, setters};
 use crate::error::{Error, Result};
 use crate::norm;
 use crate::tensor::Layout;

@@ -1,5 +1,5 @@
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, parameter_setters, setters, table_setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, setters, tracking_setters};
 use crate::error::{Error, Result};
 use crate::norm;
 

@@ -29,7 +29,7 @@ macro_rules! parameter_setters {
             /// With or without weight and bias.
             $affine(affine: bool) sets options.affine to affine;
         }
-        table_setters!("where there are parameters at all");
+        common_setters!("where there are parameters at all");
         setters! {
             /// With a weight that is stored as its distance from 1 (Gemma), so that it begins with zeros.
             zero_centred_weight(zero_centred: bool) sets options.epilogue.zero_centred_weight to zero_centred;
@@ -37,8 +37,8 @@ macro_rules! parameter_setters {
     };
 }
 
-/// The builder methods for weight and bias that make sense wherever there are any. `$where` says where that is.
-macro_rules! table_setters {
+/// The builder methods that make sense wherever there is a weight or a bias. `$where` says where these may be.
+macro_rules! common_setters {
     ($where:literal) => {
         setters! {
             #[doc = concat!("With or without a weight, ", $where, ".")]
@@ -78,7 +78,7 @@ macro_rules! tracking_setters {
     };
 }
 
-pub(super) use {parameter_setters, setters, table_setters, tracking_setters};
+pub(super) use {common_setters, parameter_setters, setters, tracking_setters};
 
 /// Which parameters there are, how they are stored, and what is done with them.
 #[derive(Debug, Clone, PartialEq)]

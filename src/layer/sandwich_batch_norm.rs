@@ -1,6 +1,6 @@
 use super::contents::{Contents, Learned};
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, check_classes, setters, table_setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, check_classes, common_setters, setters, tracking_setters};
 use crate::error::{Error, Result};
 use crate::plan::Extra;
 
@@ -65,7 +65,7 @@ impl SandwichBatchNorm {
         /// With or without a bias for each class.
         class_bias(class_bias: bool) sets class_bias to class_bias;
     }
-    table_setters!("where any is shared");
+    common_setters!("where any is shared");
 
     fn tables(&self) -> Result<Extra<Option<Learned>>> {
         if !self.class_weight && !self.class_bias {

@@ -1,4 +1,4 @@
-use super::{Extra, Plan, Statistics};
+use super::{Extra, Own, Plan, Statistics};
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Dtype};
 
@@ -98,6 +98,21 @@ pub(super) fn check_parameters(
     extra.zip(wanted).named().try_for_each(|(name, (data, (dtype, len)))| check_parameter(name, data, dtype, len))
 }
 
+impl Own {
+    /// Checks that every parameter is there, as long as `plan` says, and that every label has a row.
+    pub(crate) fn check(&self, plan: &Plan) -> Result<()> {
+        let len = |values: &Option<Vec<f64>>| values.as_ref().map(Vec::len);
+        let parameters = plan.parameter_len();
+        check_presence("weight", len(&self.weight), plan.affine.weight, parameters)?;
+        check_presence("bias", len(&self.bias), plan.affine.bias, parameters)?;
+        for (name, (values, (dtype, expected))) in self.extra.as_ref().zip(plan.extra.zip(plan.extra_len())).named() {
+            check_presence(name, len(values), dtype, expected)?;
+        }
+        let expects_labels = plan.labels().is_some() || !self.labels.is_empty();
+        check_labels(plan, expects_labels.then_some(&self.labels))
+    }
+}
+
 /// Checks that there is a label for each sample, and that each has a row in the tables.
 pub(crate) fn check_labels(plan: &Plan, labels: Option<&[i64]>) -> Result<()> {
     let argument = "labels";
@@ -126,14 +141,19 @@ pub(crate) fn check_labels(plan: &Plan, labels: Option<&[i64]>) -> Result<()> {
 
 /// Checks a parameter's presence, type and length.
 fn check_parameter(argument: &'static str, data: Option<&Data>, wanted: Option<Dtype>, len: usize) -> Result<()> {
-    match (data, wanted) {
+    if let (Some(data), Some(dtype)) = (data, wanted) {
+        check_dtype(argument, data.dtype(), dtype)?;
+    }
+    check_presence(argument, data.map(Data::len), wanted, len)
+}
+
+/// Checks that a parameter is there where one is wanted, and its length.
+fn check_presence(argument: &'static str, got: Option<usize>, wanted: Option<Dtype>, len: usize) -> Result<()> {
+    match (got, wanted) {
         (None, None) => Ok(()),
         (Some(_), None) => Err(Error::Unexpected { argument, reason: "the plan was lowered without it" }),
         (None, Some(_)) => Err(Error::Missing { argument, reason: "the plan was lowered with it" }),
-        (Some(data), Some(dtype)) => {
-            check_dtype(argument, data.dtype(), dtype)?;
-            check_len(argument, data.len(), len)
-        }
+        (Some(got), Some(_)) => check_len(argument, got, len),
     }
 }
 

@@ -37,7 +37,7 @@ impl Derivation {
     #[must_use]
     pub fn parameter_len(&self) -> usize {
         match self.tables {
-            Some(Tables { classes, are_parameters: true }) => classes * self.columns(),
+            Some(Tables { classes, are_parameters: true }) => classes.saturating_mul(self.columns()),
             _ => self.columns(),
         }
     }

@@ -75,7 +75,7 @@ impl Mixing {
     /// Statistics of all three kinds.
     #[must_use]
     pub fn sources(&self) -> usize {
-        self.samples * self.channels + self.samples + self.channels
+        self.samples.saturating_mul(self.channels).saturating_add(self.samples).saturating_add(self.channels)
     }
 
     /// The instances' moments, then the layers', then the batch's; these are `running` in evaluation.

@@ -129,7 +129,7 @@ impl Plan {
     #[must_use]
     pub fn extra_len(&self) -> Extra<usize> {
         let columns = self.derivation.map_or(0, |derivation| derivation.columns());
-        let table = self.derivation.and_then(|d| d.tables).map_or(0, |tables| tables.classes * columns);
+        let table = self.derivation.and_then(|d| d.tables).map_or(0, |tables| tables.classes.saturating_mul(columns));
         Extra { class_weight: table, class_bias: table, tau: columns, eps_l: 1, mean_weight: 3, var_weight: 3 }
     }
 
@@ -143,7 +143,7 @@ impl Plan {
     #[must_use]
     pub fn kept_statistics(&self) -> usize {
         let mixed = self.source.mixing().map_or(0, |mixing| mixing.sources());
-        if self.view.elements() == 0 { 0 } else { self.view.statistics() + mixed }
+        if self.view.elements() == 0 { 0 } else { self.view.statistics().saturating_add(mixed) }
     }
 
     /// Samples that have a label, if any have.

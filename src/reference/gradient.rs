@@ -160,18 +160,11 @@ impl GradientValues {
     }
 
     fn check(&self, plan: &Plan) -> Result<()> {
-        let (elements, parameters) = (plan.view.elements(), plan.parameter_len());
-        let of = |wanted: bool, len: usize| if wanted { len } else { 0 };
-        let len = |values: &Option<Vec<f64>>| values.as_ref().map_or(0, Vec::len);
+        let elements = plan.view.elements();
         check_len("input", self.input.len(), elements)?;
         check_len("grad_output", self.grad_output.len(), elements)?;
         check_len("grad_sum", self.grad_sum.as_ref().map_or(elements, Vec::len), elements)?;
-        check_len("weight", len(&self.weight), of(plan.affine.weight.is_some(), parameters))?;
-        check_len("bias", len(&self.bias), of(plan.affine.bias.is_some(), parameters))?;
-        for (name, (values, (dtype, expected))) in self.extra.as_ref().zip(plan.extra.zip(plan.extra_len())).named() {
-            check_len(name, len(values), of(dtype.is_some(), expected))?;
-        }
-        check_len("labels", self.labels.len(), plan.labels().unwrap_or(0))?;
+        self.own().check(plan)?;
         self.statistics.check(plan)
     }
 }

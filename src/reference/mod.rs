@@ -157,7 +157,6 @@ impl Values {
     }
 
     fn check(&self, plan: &Plan) -> Result<()> {
-        let parameters = plan.parameter_len();
         let running = plan.running_len().unwrap_or(self.running_mean.len());
         check_len("input", self.input.len(), plan.view.elements())?;
         match (&self.residual, plan.residual) {
@@ -170,12 +169,7 @@ impl Values {
                 return Err(Error::Unexpected { argument: "residual", reason: "the plan was lowered without it" });
             }
         }
-        check_len("weight", self.weight.as_ref().map_or(parameters, Vec::len), parameters)?;
-        check_len("bias", self.bias.as_ref().map_or(parameters, Vec::len), parameters)?;
-        for (name, (values, len)) in self.extra.as_ref().zip(plan.extra_len()).named() {
-            check_len(name, values.as_ref().map_or(len, Vec::len), len)?;
-        }
-        check_len("labels", self.labels.len(), plan.labels().unwrap_or(0))?;
+        self.own().check(plan)?;
         check_len("running_mean", self.running_mean.len(), running)?;
         check_len("running_var", self.running_var.len(), running)
     }

@@ -5,7 +5,7 @@ use crate::members::{LABELS, Own, family, moved, upstream, x};
 use crate::rig::{assert_close, assert_says, engines, layer, ramp, reference, tensor, values};
 use wgpu_norm::layer::{
     BatchGroupNorm, ConditionalBatchNorm, Description, FilterResponseNorm, Input, Layer, LayerNorm, PositionalNorm,
-    SandwichBatchNorm, StateDict, SwitchableNorm,
+    SandwichBatchNorm, SwitchableNorm,
 };
 use wgpu_norm::norm;
 use wgpu_norm::plan::Activation;
@@ -151,6 +151,7 @@ fn state_goes_to_memory_and_back_and_from_engine_to_engine() {
 #[test]
 fn checkpoints_carry_everything() {
     use wgpu_norm::checkpoint::{self, Checkpoint};
+    use wgpu_norm::layer::StateDict;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("family.safetensors");
     let layers: Vec<Layer> = family().iter().map(|member| moved(member.on_reference())).collect();

@@ -182,6 +182,16 @@ fn backward_refuses_parameters_that_are_not_those_of_its_forward_pass() {
 }
 
 #[test]
+fn backward_refuses_an_input_with_other_statistics() {
+    let (x, longer) = (ramp(&[2, 4]), ramp(&[300, 4]));
+    for engine in engines() {
+        let mut norm = Layer::new(&engine, LayerNorm::new([4])).expect("made");
+        let forward = norm.forward_saving(&x).expect("two rows");
+        assert_says(norm.backward(&longer, &longer, &forward, None), &["statistics", "300", "2"]);
+    }
+}
+
+#[test]
 fn a_residual_is_added_and_has_the_gradient_of_the_sum() {
     let (x, residual, upstream) = (ramp(&[2, 4]), tensor(&[2, 4], &[1.0; 8]), ramp(&[2, 4]));
     let sum = tensor(&[2, 4], &values(&x).iter().map(|x| x + 1.0).collect::<Vec<_>>());

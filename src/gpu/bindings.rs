@@ -1,0 +1,183 @@
+use super::bind::{PREPARED_FROM, Scratch, Window};
+use super::buffers::Buffers;
+use super::planner::{Pool, Role, Step};
+use super::prepare::Prepared;
+use super::slots::{
+    AffineSlot, Collected, Epsilon, Inflow, Kernel, MomentumSlot, Picking, Placement, Residual, Saved, Terms,
+};
+use super::uniforms::Task;
+use super::variant::Variant;
+use crate::tensor::Dtype;
+
+const SOURCE: u32 = 0;
+const RESULT: u32 = 1;
+const TASK: u32 = 2;
+const WEIGHT: u32 = 3;
+const BIAS: u32 = 4;
+const STATISTICS: u32 = 5;
+const PARTIALS: u32 = 6;
+const RUNNING_MEAN: u32 = 7;
+const RUNNING_VAR: u32 = 8;
+const COUNTER: u32 = 9;
+const X: u32 = 10;
+const ADDED: u32 = 11;
+const SUM: u32 = 12;
+const SUMS: u32 = 13;
+const GRAD_WEIGHT: u32 = 14;
+const GRAD_BIAS: u32 = 15;
+const PREPARED: u32 = 16;
+const CLASS_WEIGHT: u32 = 17;
+const CLASS_BIAS: u32 = 18;
+const TAU: u32 = 19;
+const EPS_L: u32 = 20;
+const LABELS: u32 = 21;
+const FLAG: u32 = 22;
+const MEAN_WEIGHT: u32 = 23;
+const VAR_WEIGHT: u32 = 24;
+const MEAN: u32 = 25;
+const STD: u32 = 26;
+const GRAD_MEAN: u32 = 27;
+const GRAD_STD: u32 = 28;
+const OF_SHARES: u32 = 29;
+
+impl Prepared {
+    /// What a binding of the shaders stands for, by its number there.
+    pub(super) fn resource<'a>(
+        &self,
+        binding: u32,
+        index: usize,
+        step: &Step,
+        buffers: &Buffers<'a>,
+        scratch: &'a Scratch,
+    ) -> Option<wgpu::BufferBinding<'a>> {
+        let affine = self.plan.affine;
+        let tensor = |role| Some(self.part(buffers.get(role)?, &step.window, self.plan.dtype.size()));
+        let parameter =
+            |role, dtype: Option<Dtype>| Some(self.part(buffers.get(role)?, &step.parameters, dtype?.size()));
+        let whole = |role: Role| {
+            let (len, dtype) = self.plan.parameter(role.of_what());
+            Some(self.part(buffers.get(role)?, &(0..len as u64), dtype?.size()))
+        };
+        // Where one of the tensors that a kernel knows is absent, another stands in its place and is not looked at.
+        let prepared_from = |role| whole(role).or_else(|| PREPARED_FROM.into_iter().find_map(whole));
+        let picked = self.picked_roles();
+        let of_groups = |role| Some(self.part(buffers.get(role)?, &step.statistics, self.plan.dtype.size()));
+        let pool = |pool: Pool| Some(scratch.pools[pool as usize].as_ref()?.as_entire_buffer_binding());
+        match binding {
+            SOURCE => tensor(step.source),
+            RESULT => tensor(self.result()),
+            TASK => {
+                let size = std::num::NonZeroU64::new(size_of::<Task>() as u64);
+                let buffer = scratch.tasks.as_ref()?;
+                Some(wgpu::BufferBinding { buffer, offset: index as u64 * self.task_stride(), size })
+            }
+            WEIGHT if step.variant.kernel == Kernel::Prepare => prepared_from(Role::Weight),
+            BIAS if step.variant.kernel == Kernel::Prepare => prepared_from(Role::Bias),
+            WEIGHT => parameter(Role::Weight, affine.weight),
+            BIAS => parameter(Role::Bias, affine.bias),
+            STATISTICS => match buffers.get(Role::Statistics) {
+                Some(slice) => Some(self.part(slice, &step.statistics, 16)),
+                None => Some(scratch.statistics.as_ref()?.as_entire_buffer_binding()),
+            },
+            PARTIALS => pool(step.partials),
+            RUNNING_MEAN => Some(self.estimate(buffers.get(Role::RunningMean)?)),
+            RUNNING_VAR => Some(self.estimate(buffers.get(Role::RunningVar)?)),
+            COUNTER => {
+                let slice = buffers.get(Role::NumBatchesTracked)?;
+                Some(Window { offset: slice.offset(), bytes: 8, lead: 0 }.of(slice))
+            }
+            X => tensor(Role::Input),
+            ADDED => tensor(self.added()),
+            SUM => tensor(Role::Sum),
+            SUMS => pool(step.sums),
+            GRAD_WEIGHT => whole(step.gradients[0]),
+            GRAD_BIAS => whole(step.gradients[1]),
+            PREPARED => pool(Pool::Prepared),
+            CLASS_WEIGHT | TAU => prepared_from(picked[0]),
+            CLASS_BIAS | EPS_L => prepared_from(picked[1]),
+            LABELS => {
+                let bytes = 8 * self.plan.labels().unwrap_or(0) as u64;
+                let slice = buffers.get(Role::Labels)?;
+                Some(Window { offset: slice.offset(), bytes, lead: 0 }.of(slice))
+            }
+            FLAG => match buffers.get(Role::ErrorFlag) {
+                Some(slice) => Some(Window { offset: slice.offset(), bytes: 4, lead: 0 }.of(slice)),
+                None => pool(Pool::Flag),
+            },
+            MEAN_WEIGHT => whole(Role::MeanWeight),
+            VAR_WEIGHT => whole(Role::VarWeight),
+            MEAN => of_groups(Role::Mean),
+            STD => of_groups(Role::Std),
+            GRAD_MEAN => of_groups(Role::GradMean).or_else(|| of_groups(Role::GradStd)),
+            GRAD_STD => of_groups(Role::GradStd).or_else(|| of_groups(Role::GradMean)),
+            OF_SHARES => pool(Pool::Shares),
+            _ => None,
+        }
+    }
+}
+
+impl Variant {
+    /// The bindings that the entry point uses, by number. A test holds them against the shaders.
+    pub fn bindings(&self) -> impl Iterator<Item = u32> + use<> {
+        use Kernel::{
+            Affine, AffineFlat, Average, Collect, Column, ColumnSums, Counter, Given, Gradient, GradientFlat, Merge,
+            Mix, MomentsInflow, Nothing, Prepare, Publish, Resident, ResidentGradient, Running, Split, Streaming, Sums,
+            Unmix, UnmixSums,
+        };
+        let v = *self;
+        let reads_x = matches!(v.kernel, ResidentGradient | Sums | ColumnSums | Gradient | GradientFlat);
+        let writes =
+            matches!(v.kernel, Resident | Streaming | Affine | AffineFlat | ResidentGradient | Gradient | GradientFlat);
+        let partials =
+            matches!(v.kernel, Split | Column | Merge | ResidentGradient | Sums | ColumnSums | Collect | Unmix);
+        let of_statistics = matches!(v.kernel, Average | Mix | Nothing | Publish | Unmix | UnmixSums | MomentsInflow);
+        let statistics = matches!(v.kernel, Merge | Affine | AffineFlat | Given | Running)
+            || of_statistics
+            || v.saved == Some(Saved::Statistics)
+            || reads_x;
+        let running = matches!(v.kernel, Given | Running);
+        let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
+        let sums = matches!(v.kernel, Gradient | GradientFlat | Unmix | UnmixSums | MomentsInflow)
+            || v.collected == Some(Collected::Sums);
+        let by_label = v.terms == Some(Terms::Classes) || v.picking == Some(Picking::Labelled);
+        let prepared = v.kernel == Prepare
+            || v.affine == Some(AffineSlot::Prepared)
+            || v.epsilon == Some(Epsilon::Learned)
+            || matches!(v.terms, Some(Terms::Classes | Terms::Shared));
+        let mixes = matches!(v.kernel, Mix | Unmix);
+        let (of_weight, of_bias) = v.collected.map_or((false, false), Collected::parameters);
+        let used = [
+            (SOURCE, v.placement == Some(Placement::Apart)),
+            (RESULT, writes),
+            (TASK, v.kernel != Counter),
+            (WEIGHT, v.kernel == Prepare || matches!(v.affine, Some(AffineSlot::Scale | AffineSlot::ScaleShift))),
+            (BIAS, v.kernel == Prepare || matches!(v.affine, Some(AffineSlot::Shift | AffineSlot::ScaleShift))),
+            (STATISTICS, statistics),
+            (PARTIALS, partials),
+            (RUNNING_MEAN, running),
+            (RUNNING_VAR, running),
+            (COUNTER, v.kernel == Counter || v.momentum == Some(MomentumSlot::Cumulative)),
+            (X, reads_x),
+            (ADDED, adds),
+            (SUM, matches!(v.residual, Some(Residual::Apart | Residual::InPlace))),
+            (SUMS, sums),
+            (GRAD_WEIGHT, of_weight),
+            (GRAD_BIAS, of_bias),
+            (PREPARED, prepared),
+            (CLASS_WEIGHT, v.picking == Some(Picking::Labelled)),
+            (CLASS_BIAS, v.picking == Some(Picking::Labelled)),
+            (TAU, v.picking == Some(Picking::Own)),
+            (EPS_L, v.picking == Some(Picking::Own)),
+            (LABELS, by_label),
+            (FLAG, v.picking == Some(Picking::Labelled)),
+            (MEAN_WEIGHT, mixes),
+            (VAR_WEIGHT, mixes),
+            (MEAN, v.kernel == Publish),
+            (STD, v.kernel == Publish),
+            (GRAD_MEAN, v.kernel == MomentsInflow),
+            (GRAD_STD, v.kernel == MomentsInflow),
+            (OF_SHARES, v.kernel == Unmix),
+        ];
+        used.into_iter().filter(|(_, used)| *used).map(|(binding, _)| binding)
+    }
+}

@@ -1,0 +1,171 @@
+use super::buffers::Expectation;
+use super::planner::Role;
+use super::prepare::{Pass, Prepared};
+use crate::plan::{Plan, Wanted};
+use crate::tensor::Dtype;
+
+impl Expectation {
+    /// A buffer that is read.
+    fn read(role: Role, bytes: u64, alignment: u64) -> Self {
+        Self { role, bytes, alignment, written: false, optional: false }
+    }
+
+    /// A buffer that is written.
+    fn written(role: Role, bytes: u64, alignment: u64) -> Self {
+        Self { written: true, ..Self::read(role, bytes, alignment) }
+    }
+
+    /// The same, but it may be left out.
+    fn optional(self, optional: bool) -> Self {
+        Self { optional, ..self }
+    }
+}
+
+impl Prepared {
+    /// What the pass expects of its buffers.
+    pub(super) fn expected(&self) -> Vec<Expectation> {
+        let own = match self.pass {
+            Pass::Forward => [self.of_forward(), self.state()].concat(),
+            Pass::Backward(wanted) => [self.of_backward(), self.gradients(wanted)].concat(),
+        };
+        [vec![self.tensor(Role::Input)], self.learned(), self.labels_and_flag(), own].concat()
+    }
+
+    fn tensor(&self, role: Role) -> Expectation {
+        Expectation::read(role, self.plan.tensor_bytes(), self.options.offset_alignment)
+    }
+
+    fn result_tensor(&self, role: Role) -> Expectation {
+        Expectation { written: true, ..self.tensor(role) }
+    }
+
+    fn learned(&self) -> Vec<Expectation> {
+        let plan = &self.plan;
+        // Backward needs the bias for the slope of an activation alone.
+        let needs_bias = self.pass == Pass::Forward || plan.epilogue.activation.is_some() || plan.derivation.is_some();
+        let extra = Role::EXTRA.zip(plan.extra).into_array();
+        let all = [(Role::Weight, plan.affine.weight), (Role::Bias, plan.affine.bias)].into_iter().chain(extra);
+        all.filter(|(_, dtype)| dtype.is_some())
+            .map(|(role, _)| self.parameter(role).optional(role == Role::Bias && !needs_bias))
+            .collect()
+    }
+
+    fn parameter(&self, role: Role) -> Expectation {
+        Expectation::read(role, self.plan.parameter_bytes(role), self.options.offset_alignment)
+    }
+
+    fn labels_and_flag(&self) -> Vec<Expectation> {
+        let Some(samples) = self.plan.labels() else { return Vec::new() };
+        let storage = u64::from(self.gpu.capabilities.storage_alignment);
+        let flag = Expectation::written(Role::ErrorFlag, 4, storage).optional(true);
+        vec![Expectation::read(Role::Labels, 8 * samples as u64, storage), flag]
+    }
+
+    fn of_forward(&self) -> Vec<Expectation> {
+        let mut expected = vec![self.result_tensor(Role::Output)];
+        if self.plan.residual {
+            expected.extend([self.tensor(Role::Residual), self.result_tensor(Role::Sum)]);
+        }
+        if self.options.save_statistics {
+            expected.push(Expectation { written: true, ..self.statistics() });
+        }
+        if self.options.moments {
+            expected.extend([Role::Mean, Role::Std].map(|role| Expectation { written: true, ..self.moments(role) }));
+        }
+        expected
+    }
+
+    fn of_backward(&self) -> Vec<Expectation> {
+        let mut expected = vec![self.tensor(Role::GradOutput), self.statistics()];
+        if self.options.grad_sum {
+            expected.push(self.tensor(Role::GradSum));
+        }
+        if self.options.moments {
+            expected.extend([Role::GradMean, Role::GradStd].map(|role| self.moments(role).optional(true)));
+        }
+        expected
+    }
+
+    fn gradients(&self, wanted: Wanted) -> Vec<Expectation> {
+        let extra = Role::GRAD_EXTRA.zip(self.plan.extra).into_array();
+        let wanted_of_extra = extra.map(|(role, dtype)| (role, wanted.extra && dtype.is_some()));
+        let parameters = [(Role::GradWeight, wanted.weight), (Role::GradBias, wanted.bias)];
+        let of_parameters = parameters.into_iter().chain(wanted_of_extra).filter(|(_, wanted)| *wanted);
+        let of_parameters = of_parameters.map(|(role, _)| {
+            Expectation::written(role, self.plan.parameter_bytes(role.of_what()), self.options.offset_alignment)
+        });
+        wanted.input.then(|| self.result_tensor(Role::GradInput)).into_iter().chain(of_parameters).collect()
+    }
+
+    fn statistics(&self) -> Expectation {
+        Expectation::read(Role::Statistics, 16 * self.plan.kept_statistics() as u64, 16)
+    }
+
+    /// A mean or a deviation for each group.
+    fn moments(&self, role: Role) -> Expectation {
+        // An empty tensor has none, however many groups its other axes make.
+        let groups = if self.plan.view.elements() == 0 { 0 } else { self.plan.view.statistics() };
+        Expectation::read(role, (groups * self.plan.dtype.size()) as u64, self.options.offset_alignment)
+    }
+
+    /// Running estimates and their counter.
+    fn state(&self) -> Vec<Expectation> {
+        let Some(channels) = self.plan.running_len() else { return Vec::new() };
+        let update = self.plan.running_update();
+        let storage = u64::from(self.gpu.capabilities.storage_alignment);
+        let mut expected: Vec<_> = [Role::RunningMean, Role::RunningVar]
+            .into_iter()
+            .map(|role| Expectation {
+                written: update.is_some(),
+                ..Expectation::read(role, 4 * channels as u64, storage)
+            })
+            .collect();
+        // In evaluation the counter may be there, and is left alone.
+        let counts = update.is_some_and(|u| u.counter);
+        if counts || update.is_none() {
+            let counter = Expectation::read(Role::NumBatchesTracked, 8, storage).optional(!counts);
+            expected.push(Expectation { written: counts, ..counter });
+        }
+        expected
+    }
+
+    /// Pairs of a written and a read argument that are the same slice.
+    pub(super) fn same(&self) -> Vec<(Role, Role)> {
+        let tensors = match self.pass {
+            Pass::Forward => (Role::Output, Role::Input),
+            Pass::Backward(_) => (Role::GradInput, Role::GradOutput),
+        };
+        let pairs = [(tensors, self.options.in_place), ((Role::Sum, Role::Residual), self.options.sum_in_place)];
+        pairs.into_iter().filter(|(_, same)| *same).map(|(pair, _)| pair).collect()
+    }
+}
+
+impl Plan {
+    /// Length and storage type of something that is learned.
+    pub(super) fn parameter(&self, role: Role) -> (usize, Option<Dtype>) {
+        let len = self.parameter_len();
+        let extra = Role::EXTRA.zip(self.extra_len().zip(self.extra)).into_array();
+        match role {
+            Role::Weight => (len, self.affine.weight),
+            Role::Bias => (len, self.affine.bias),
+            _ => extra.into_iter().find(|(own, _)| *own == role).map_or((0, None), |(_, parameter)| parameter),
+        }
+    }
+
+    fn parameter_bytes(&self, role: Role) -> u64 {
+        let (len, dtype) = self.parameter(role);
+        (len * dtype.map_or(0, Dtype::size)) as u64
+    }
+}
+
+impl Role {
+    /// What a gradient is the gradient of; anything else is itself.
+    pub(super) fn of_what(self) -> Self {
+        let extra = Self::GRAD_EXTRA.zip(Self::EXTRA).into_array();
+        match self {
+            Self::GradWeight => Self::Weight,
+            Self::GradBias => Self::Bias,
+            _ => extra.into_iter().find(|(gradient, _)| *gradient == self).map_or(self, |(_, of)| of),
+        }
+    }
+}
