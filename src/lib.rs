@@ -1,6 +1,7 @@
-//! Every normalization of deep learning on any GPU that wgpu reaches: LayerNorm, RMSNorm, GroupNorm,
-//! InstanceNorm and BatchNorm with PyTorch's semantics, forward and backward, recorded into *your* command encoder,
-//! with a fast CPU backend where there is no GPU and an f64 reference that says what is right.
+//! Every normalization of deep learning on any GPU that wgpu reaches: Layer-, RMS-, Group-, Instance- and BatchNorm
+//! with PyTorch's semantics, and those that PyTorch has not: Switchable, Positional, Batch Group, Conditional, Sandwich
+//! and Filter Response normalization. Forward and backward, recorded into *your* command encoder, with a fast CPU
+//! backend where there is no GPU and an f64 reference that says what is right.
 //!
 //! # Example: normalize a tensor, wherever that goes best
 //!

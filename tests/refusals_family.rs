@@ -1,11 +1,15 @@
 //! What the normalizations with labels, tables, thresholds and mixtures refuse, and in which words.
 
+mod engines;
+
+use engines::engines;
 use wgpu_norm::norm::{
     BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, LayerNorm, MomentShortcut, Norm, Operands,
     PositionalNorm, RmsNorm, SandwichBatchNorm, SwitchableNorm,
 };
 use wgpu_norm::plan::Extra;
-use wgpu_norm::{Choice, Dtype, Engine, Layout, Parameters, Spec, Tensor, Upstream};
+use wgpu_norm::reference::{self, Values};
+use wgpu_norm::{Dtype, Layout, Parameters, Spec, Tensor, Upstream};
 
 fn spec(shape: &[usize]) -> Spec {
     Spec::new(shape, Dtype::F32)
@@ -142,11 +146,6 @@ fn groups_mixtures_and_thresholds_have_to_fit_the_input() {
     ]);
 }
 
-fn engines() -> [Engine; 2] {
-    [Choice::Reference, Choice::Cpu]
-        .map(|choice| pollster::block_on(Engine::open(&choice)).expect("it needs no device"))
-}
-
 #[test]
 fn a_label_beyond_the_table_is_named_with_its_sample() {
     let (x, table) = (Tensor::zeros([3, 2, 4], Dtype::F32), Tensor::zeros([5, 2], Dtype::F32));
@@ -161,6 +160,29 @@ fn a_label_beyond_the_table_is_named_with_its_sample() {
             );
             assert_eq!(error.to_string(), want, "{}", engine.name());
         }
+    }
+}
+
+#[test]
+fn the_reference_refuses_what_does_not_fit_the_plan() {
+    let operands = on(&[3, 2, 4]).weight(spec(&[5, 2])).labels(3);
+    let plan = ConditionalBatchNorm::default().lower(&operands).expect("it fits");
+    let values = |weight: Option<Vec<f64>>, labels: &[i64]| Values {
+        input: vec![1.0; 24],
+        weight,
+        labels: labels.to_vec(),
+        ..Values::default()
+    };
+    let table = || Some(vec![1.0; 10]);
+    for (mut values, parts) in [
+        (values(table(), &[0, 5, 1]), ["labels", "5 for sample 1"]),
+        (values(table(), &[0, -1, 1]), ["labels", "-1 for sample 1"]),
+        (values(table(), &[0, 1]), ["labels", "2"]),
+        (values(None, &[0, 1, 2]), ["weight", "missing"]),
+        (values(Some(vec![1.0; 9]), &[0, 1, 2]), ["weight", "9"]),
+    ] {
+        let text = reference::execute(&plan, &mut values).expect_err("it does not fit").to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text:?} does not say {parts:?}");
     }
 }
 

@@ -3,38 +3,29 @@
 
 #[path = "../examples/train/data.rs"]
 mod data;
+mod engines;
 #[path = "../examples/train/network.rs"]
 mod network;
 #[path = "../examples/train/training.rs"]
 mod training;
 
 use data::{Digits, Random};
+use engines::engines;
 use training::{EPOCHS, Kind, LEAST_ACCURACY, TOLERANCE, distance, train};
 use wgpu_norm::layer::{BatchNorm1d, Layer};
-use wgpu_norm::{Choice, Engine, Tensor};
-
-/// The CPU and every adapter, without these where `WGPU_NORM_TEST_GPU=off`.
-fn engines() -> Vec<Engine> {
-    let off = std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off");
-    let mut choices = pollster::block_on(Choice::all());
-    choices.retain(|choice| !(matches!(choice, Choice::Reference) || off && matches!(choice, Choice::Adapter(_))));
-    choices.iter().map(|choice| pollster::block_on(Engine::open(choice)).expect("it opens")).collect()
-}
-
-fn reference() -> Engine {
-    pollster::block_on(Engine::open(&Choice::Reference)).expect("it needs no device")
-}
+use wgpu_norm::{Engine, Tensor};
 
 #[test]
 fn networks_learn_the_same_everywhere() {
     let (training_set, test_set) = Digits::load().expect("the digits are there");
     assert_eq!((training_set.len(), test_set.len()), (480, 120));
+    let [reference, engines @ ..] = &engines()[..] else { panic!("the reference is always there") };
     for kind in Kind::ALL {
         let on = |engine: &Engine| train(kind, engine, (&training_set, &test_set), &|| ()).expect("it trains");
-        let right = on(&reference());
+        let right = on(reference);
         assert!(right.losses[0] > 1.0 && right.losses[EPOCHS - 1] < 0.1, "{:?}", right.losses);
-        for engine in engines() {
-            let run = on(&engine);
+        for engine in engines {
+            let run = on(engine);
             let name = format!("{} on {}", run.kind.name(), run.engine);
             let largest = distance(&run, &right);
             assert!(largest < TOLERANCE, "{name}: the curves differ by {largest}");

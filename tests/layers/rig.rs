@@ -1,18 +1,14 @@
-//! What the tests of layers share: engines, small tensors, comparisons.
+//! What the tests of layers share: small tensors, comparisons.
 
 use wgpu_norm::layer::{BatchNorm1d, Description, Layer};
 use wgpu_norm::{Choice, Engine, Error, Tensor};
 
+#[path = "../engines/mod.rs"]
+mod engines;
+pub(crate) use engines::engines;
+
 pub(crate) fn reference() -> Engine {
     pollster::block_on(Engine::open(&Choice::Reference)).expect("it needs no device")
-}
-
-/// Every engine that is here, without the adapters where `WGPU_NORM_TEST_GPU=off`.
-pub(crate) fn engines() -> Vec<Engine> {
-    let off = std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off");
-    let mut choices = pollster::block_on(Choice::all());
-    choices.retain(|choice| !(off && matches!(choice, Choice::Adapter(_))));
-    choices.iter().map(|choice| pollster::block_on(Engine::open(choice)).expect("it opens")).collect()
 }
 
 pub(crate) fn layer(description: impl TryInto<Description, Error = Error>) -> Layer {
