@@ -150,6 +150,14 @@ pub enum Error {
         /// The names of the adapters that exist.
         available: String,
     },
+    /// The ranks of a group did not come together, or came for different things.
+    #[error("{operation}: {message}")]
+    Collective {
+        /// What the rank that noticed was doing.
+        operation: String,
+        /// Which ranks, and what is wrong with them.
+        message: String,
+    },
     /// The device refused or failed.
     #[error("device: {0}")]
     Device(String),

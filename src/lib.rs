@@ -89,6 +89,7 @@
 
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+pub mod collective;
 mod cpu;
 pub mod engine;
 mod error;

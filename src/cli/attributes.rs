@@ -4,17 +4,18 @@ use serde_json::{Map, Value};
 use wgpu_norm::Layout;
 use wgpu_norm::norm::{
     BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, GroupNorm, InstanceNorm, LayerNorm,
-    MomentShortcut, Norm, PositionalNorm, ReducedAxes, RmsNorm, SandwichBatchNorm, SwitchableNorm,
+    MomentShortcut, Norm, PositionalNorm, ReducedAxes, RmsNorm, SandwichBatchNorm, SwitchableNorm, SyncBatchNorm,
 };
 use wgpu_norm::plan::{Momentum, RunningVariance};
 
 /// The operations that there are, with their attributes.
-const OPERATIONS: [(&str, &[&str]); 12] = [
+const OPERATIONS: [(&str, &[&str]); 13] = [
     ("layer_norm", &["normalized_shape", "axes", "eps"]),
     ("rms_norm", &["normalized_shape", "axes", "eps"]),
     ("group_norm", &["num_groups", "eps", "layout"]),
     ("instance_norm", &["use_input_stats", "momentum", "eps", "batched", "layout"]),
     ("batch_norm", &BATCH),
+    ("sync_batch_norm", &["training", "momentum", "eps", "track_running_stats", "layout", "world_size"]),
     ("batch_group_norm", &["num_groups", "training", "momentum", "eps", "track_running_stats", "layout"]),
     ("conditional_batch_norm", &BATCH),
     ("sandwich_batch_norm", &BATCH),
@@ -71,6 +72,7 @@ impl Attributes {
                 batched: self.boolean("batched", true)?,
                 layout: self.layout()?,
             }),
+            "sync_batch_norm" => Box::new(SyncBatchNorm { batch: self.batch_norm()? }),
             "batch_group_norm" => Box::new(BatchGroupNorm::new(self.count("num_groups")?).batch(self.batch_norm()?)),
             "conditional_batch_norm" => Box::new(ConditionalBatchNorm::new(self.batch_norm()?)),
             "sandwich_batch_norm" => Box::new(SandwichBatchNorm::new(self.batch_norm()?)),
@@ -108,6 +110,11 @@ impl Attributes {
             return Ok(None);
         }
         Ok(Some(PositionalNorm { eps: self.number_or("eps", 1e-5)?, layout: self.layout()? }))
+    }
+
+    /// How many ranks share the statistics, where the operation knows of any.
+    pub(super) fn world_size(&self) -> Result<Option<usize>, String> {
+        if self.values.contains_key("world_size") { self.count("world_size").map(Some) } else { Ok(None) }
     }
 
     /// What the operation calls weight and bias.

@@ -4,11 +4,13 @@ use super::attributes::Attributes;
 use super::compare::{distance, share};
 use super::learned::{self, Learned};
 use super::memory;
+use super::ranks::{self, Ranks};
 use super::safetensors_file::TensorFile;
 use serde_json::Value;
 use std::path::Path;
+use wgpu_norm::norm::Norm;
 use wgpu_norm::plan::Extra;
-use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
+use wgpu_norm::{Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
 
 /// What stands before the name of something that has to come out.
 const EXPECTED: &str = "expected.";
@@ -45,7 +47,7 @@ impl Case {
 
     /// Every tensor of the file has to mean something to the operation.
     fn check_names(&self) -> Result<(), String> {
-        let inputs = ["input", "grad_output", "grad_mean", "grad_std"];
+        let inputs = ["input", "grad_output", "grad_mean", "grad_std", "splits"];
         let is_input = |name: &str| inputs.contains(&name) || learned::NAMES.contains(&name);
         let outputs = ["output", "mean", "std", "running_mean", "running_var", "num_batches_tracked"];
         let is_gradient =
@@ -79,6 +81,9 @@ impl Case {
         let mut running = learned.running.take();
         let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
+        if let Some(ranks) = Ranks::read(&self.file, &self.attributes, &input)? {
+            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, running.as_ref());
+        }
         let mut parameters = learned.with(running.as_mut());
         let text = |error: wgpu_norm::Error| error.to_string();
         let Some(grad_output) = self.file.tensor("grad_output")? else {
@@ -91,12 +96,63 @@ impl Case {
         let statistics = &forward.statistics;
         let wanted = self.wanted();
         let gradients = engine.backward(&*norm, &input, upstream, statistics, &parameters, wanted).map_err(text)?;
+        self.compare_gradients(&gradients)
+    }
+
+    /// The worst error of all ranks' results together.
+    fn run_ranks(
+        &self,
+        engine: &Engine,
+        ranks: &Ranks,
+        norm: &dyn Norm,
+        input: &Tensor,
+        learned: &Learned,
+        running: Option<&RunningStatistics>,
+    ) -> Result<f64, String> {
+        let grad_output = self.file.tensor("grad_output")?;
+        let text = |error: wgpu_norm::Error| error.to_string();
+        let results = ranks.each(|group, own| {
+            let mut running = running.cloned();
+            let shard = ranks::samples(input, own.clone())?;
+            let mut parameters = Parameters { group: Some(group), ..learned.with(running.as_mut()) };
+            let forward = engine.forward_saving(norm, &shard, &mut parameters).map_err(text)?;
+            let mut gradients = None;
+            if let Some(grad_output) = &grad_output {
+                let upstream = ranks::samples(grad_output, own)?;
+                let kept = &forward.statistics;
+                let own = engine.backward(norm, &shard, &upstream, kept, &parameters, self.wanted()).map_err(text)?;
+                gradients = Some(own);
+            }
+            Ok((forward.output, running, gradients))
+        })?;
+        let gradients: Vec<&Gradients> = results.iter().filter_map(|(_, _, gradients)| gradients.as_ref()).collect();
+        if !gradients.is_empty() {
+            let of = |parameter: fn(&Gradients) -> Option<&Tensor>| {
+                gradients.iter().copied().filter_map(parameter).collect::<Vec<_>>()
+            };
+            let of_input = of(|gradients| gradients.input.as_ref());
+            return self.compare_gradients(&Gradients {
+                input: if of_input.is_empty() { None } else { Some(ranks::joined(input, &of_input)?) },
+                weight: ranks::summed(&of(|gradients| gradients.weight.as_ref()))?,
+                bias: ranks::summed(&of(|gradients| gradients.bias.as_ref()))?,
+                extra: Extra::default(),
+            });
+        }
+        let running = results.first().and_then(|(_, running, _)| running.as_ref());
+        if let Some(rank) = results.iter().position(|(_, own, _)| own.as_ref() != running) {
+            return Err(format!("running estimates: those of rank {rank} are not those of rank 0"));
+        }
+        let outputs: Vec<&Tensor> = results.iter().map(|(output, _, _)| output).collect();
+        self.compare(&ranks::joined(input, &outputs)?, running)
+    }
+
+    fn compare_gradients(&self, gradients: &Gradients) -> Result<f64, String> {
         let mut worst = 0f64;
         let [weight, bias] = self.attributes.parameter_names();
-        let all = [("input", gradients.input), (weight, gradients.weight), (bias, gradients.bias)];
-        for (name, got) in all.into_iter().chain(gradients.extra.named()) {
+        let all = [("input", &gradients.input), (weight, &gradients.weight), (bias, &gradients.bias)];
+        for (name, got) in all.into_iter().chain(gradients.extra.as_ref().named()) {
             if let Some(got) = got {
-                worst = worst.max(self.compare_tensor(&format!("grad_{name}"), &got)?);
+                worst = worst.max(self.compare_tensor(&format!("grad_{name}"), got)?);
             }
         }
         Ok(worst)

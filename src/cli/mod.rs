@@ -9,6 +9,7 @@ mod learned;
 mod memory;
 mod npy;
 mod progress;
+mod ranks;
 mod run;
 mod safetensors_file;
 mod write;

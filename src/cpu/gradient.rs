@@ -4,6 +4,7 @@
 //! by column; then f64 takes over, group by group and parameter by parameter. Tiles and blocks of rows are cut by
 //! `b`, `c` and `d` alone, so neither threads nor the number of groups change a bit of the input's gradient.
 
+use super::Shared;
 use super::element::Element;
 use super::epilogue::Epilogue;
 use super::gradient_kernels::{AddRow, TILE, Workspace, WriteRow, total};
@@ -11,7 +12,8 @@ use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
 use super::parameters::Parameters;
-use crate::plan::{GradientArguments, Gradients, Plan, Source, Statistics, View};
+use crate::error::Result;
+use crate::plan::{GradientArguments, Gradients, GroupSums, Peers, Plan, Source, Statistics, View};
 use crate::tensor::Data;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -26,15 +28,30 @@ const TASK: usize = 32 * 1024;
 const MOST_TASKS: usize = 64;
 
 /// Executes the backward pass of `plan`; fills the gradients that are there.
-pub(crate) fn backward(plan: &Plan, arguments: &GradientArguments<'_>, gradients: &mut Gradients) {
+///
+/// # Errors
+///
+/// Those of the `peers`, where the statistics are theirs too.
+pub(crate) fn backward(
+    plan: &Plan,
+    peers: Option<&dyn Peers>,
+    arguments: &GradientArguments<'_>,
+    gradients: &mut Gradients,
+) -> Result<()> {
     if plan.view.elements() == 0 {
-        return;
+        // The others wait for what an empty part adds.
+        let nothing = vec![0.0; plan.view.statistics()];
+        let sums = GroupSums { products: nothing.clone(), gradients: nothing };
+        return peers.map_or(Ok(()), |peers| peers.summed(plan, sums).map(drop));
     }
     match (arguments.input, arguments.grad_output) {
-        (Data::F32(x), Data::F32(g)) => run(plan, x, g, arguments, gradients),
-        (Data::F16(x), Data::F16(g)) => run(plan, x, g, arguments, gradients),
-        (Data::Bf16(x), Data::Bf16(g)) => run(plan, x, g, arguments, gradients),
-        _ => debug_assert!(false, "the caller checks that all have the plan's type"),
+        (Data::F32(x), Data::F32(g)) => run((plan, peers), x, g, arguments, gradients),
+        (Data::F16(x), Data::F16(g)) => run((plan, peers), x, g, arguments, gradients),
+        (Data::Bf16(x), Data::Bf16(g)) => run((plan, peers), x, g, arguments, gradients),
+        _ => {
+            debug_assert!(false, "the caller checks that all have the plan's type");
+            Ok(())
+        }
     }
 }
 
@@ -84,7 +101,13 @@ struct Found {
     of_eps: f64,
 }
 
-fn run<T: Element>(plan: &Plan, x: &[T], upstream: &[T], arguments: &GradientArguments<'_>, gradients: &mut Gradients) {
+fn run<T: Element>(
+    (plan, peers): Shared<'_>,
+    x: &[T],
+    upstream: &[T],
+    arguments: &GradientArguments<'_>,
+    gradients: &mut Gradients,
+) -> Result<()> {
     let statistics = arguments.statistics;
     let wanted = gradients.wanted();
     let scale = |(&mean, &rstd): (&f64, &f64)| match plan.source {
@@ -102,7 +125,7 @@ fn run<T: Element>(plan: &Plan, x: &[T], upstream: &[T], arguments: &GradientArg
         scales: statistics.mean.iter().zip(&statistics.rstd).map(scale).collect(),
         epilogue: Epilogue::of(plan),
         centred: plan.statistic.is_centred(),
-        through: plan.statistics_follow_input() && (wanted.input || wanted.extra),
+        through: plan.statistics_follow_input() && (wanted.input || wanted.extra || peers.is_some()),
         divisor: plan.divisor(),
         wants_parameters: wanted.parameters(),
         simd: pulp::Arch::new(),
@@ -111,7 +134,7 @@ fn run<T: Element>(plan: &Plan, x: &[T], upstream: &[T], arguments: &GradientArg
     let mut output = gradients.input.as_mut().and_then(T::slice_mut);
     let is_cached = plan.view.b * plan.view.c * plan.view.d <= CACHED;
     let mut of_shares = [[0.0; 3]; 2];
-    let found = if is_cached && plan.source.mixing().is_none() {
+    let found = if is_cached && plan.source.mixing().is_none() && peers.is_none() {
         job.by_slabs(output.as_deref_mut(), None)
     } else {
         let found = match (job.through || job.wants_parameters, is_cached) {
@@ -121,6 +144,10 @@ fn run<T: Element>(plan: &Plan, x: &[T], upstream: &[T], arguments: &GradientArg
         };
         let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
         of_shares = through_mixture(plan, arguments, &mut groups);
+        if let Some(peers) = peers {
+            let all = peers.summed(plan, GroupSums::from_pairs(&groups))?;
+            groups = all.into_pairs();
+        }
         match output {
             Some(output) if is_cached => drop(job.by_slabs(Some(output), Some(&groups))),
             Some(output) => job.write_all(&groups, output),
@@ -132,6 +159,7 @@ fn run<T: Element>(plan: &Plan, x: &[T], upstream: &[T], arguments: &GradientArg
         let clips = job.parameters.tau.is_some();
         found_parameters(plan, &found, clips).store(plan, arguments, of_shares, gradients);
     }
+    Ok(())
 }
 
 /// What is found for parameters, all together.

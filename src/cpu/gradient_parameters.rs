@@ -58,14 +58,9 @@ pub(super) fn through_mixture(plan: &Plan, arguments: &GradientArguments<'_>, gr
     let Some(mixing) = plan.source.mixing() else { return [[0.0; 3]; 2] };
     let statistics = arguments.statistics;
     let shares = super::shares(arguments.extra);
-    let mut sums = GroupSums {
-        products: groups.iter().map(|pair| pair[0]).collect(),
-        gradients: groups.iter().map(|pair| pair[1]).collect(),
-    };
+    let mut sums = GroupSums::from_pairs(groups);
     let kept = (&*statistics.mean, &*statistics.rstd);
     let of_shares = mixing.backward(kept, &statistics.sources, &shares, plan.count(), &mut sums);
-    for (pair, (product, gradient)) in groups.iter_mut().zip(sums.products.iter().zip(&sums.gradients)) {
-        *pair = [*product, *gradient];
-    }
+    groups.copy_from_slice(&sums.into_pairs());
     of_shares
 }

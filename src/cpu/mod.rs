@@ -30,8 +30,10 @@ mod tile_kernels;
 
 pub(crate) use gradient::backward;
 
+use crate::error::Result;
 use crate::plan::{
-    self, Arguments, Batch, Extra, Mixing, Plan, RunningStatistics, Shares, Source, Statistic, Statistics, View,
+    self, Arguments, Batch, Extra, Mixing, Peers, Plan, RunningStatistics, Shard, Shares, Source, Statistic,
+    Statistics, View,
 };
 use crate::tensor::Data;
 use element::Element;
@@ -40,25 +42,47 @@ use moments::{Moments, Scale};
 use parameters::Parameters;
 
 /// Executes `plan`, from `input` into `output`; in place where `input` is `None`.
-pub(crate) fn execute(plan: &Plan, input: Option<&Data>, arguments: &mut Arguments<'_>, output: &mut Data) {
+///
+/// # Errors
+///
+/// Those of the `peers`, where the statistics are theirs too.
+pub(crate) fn execute(
+    plan: &Plan,
+    peers: Option<&dyn Peers>,
+    input: Option<&Data>,
+    arguments: &mut Arguments<'_>,
+    output: &mut Data,
+) -> Result<()> {
     if let (Some(residual), Some(sum)) = (arguments.residual, arguments.sum.take()) {
         residual::add(input.unwrap_or(output), residual, sum);
-        run_stored(plan, Some(sum), arguments, output);
+        run_stored((plan, peers), Some(sum), arguments, output)?;
         arguments.sum = Some(sum);
+        Ok(())
     } else {
-        run_stored(plan, input, arguments, output);
+        run_stored((plan, peers), input, arguments, output)
     }
 }
 
-fn run_stored(plan: &Plan, input: Option<&Data>, arguments: &mut Arguments<'_>, output: &mut Data) {
+/// A plan, and who else has a part in its statistics.
+type Shared<'p> = (&'p Plan, Option<&'p dyn Peers>);
+
+fn run_stored(
+    shared: Shared<'_>,
+    input: Option<&Data>,
+    arguments: &mut Arguments<'_>,
+    output: &mut Data,
+) -> Result<()> {
     match (input, output) {
-        (None, Data::F32(y)) => run(plan, None, arguments, y),
-        (None, Data::F16(y)) => run(plan, None, arguments, y),
-        (None, Data::Bf16(y)) => run(plan, None, arguments, y),
-        (Some(Data::F32(x)), Data::F32(y)) => run(plan, Some(x), arguments, y),
-        (Some(Data::F16(x)), Data::F16(y)) => run(plan, Some(x), arguments, y),
-        (Some(Data::Bf16(x)), Data::Bf16(y)) => run(plan, Some(x), arguments, y),
-        _ => debug_assert!(false, "the caller checks that input and output have the plan's type"),
+        (None, Data::F32(y)) => run(shared, None, arguments, y),
+        (None, Data::F16(y)) => run(shared, None, arguments, y),
+        (None, Data::Bf16(y)) => run(shared, None, arguments, y),
+        (Some(Data::F32(x)), Data::F32(y)) => run(shared, Some(x), arguments, y),
+        (Some(Data::F16(x)), Data::F16(y)) => run(shared, Some(x), arguments, y),
+        (Some(Data::Bf16(x)), Data::Bf16(y)) => run(shared, Some(x), arguments, y),
+        _ => {
+            debug_assert!(false, "the caller checks that input and output have the plan's type");
+            Ok(())
+        }
     }
 }
 
@@ -76,9 +100,14 @@ struct Job<'a, T> {
     threads: usize,
 }
 
-fn run<T: Element>(plan: &Plan, input: Option<&[T]>, arguments: &mut Arguments<'_>, output: &mut [T]) {
-    if plan.view.elements() == 0 {
-        return;
+fn run<T: Element>(
+    (plan, peers): Shared<'_>,
+    input: Option<&[T]>,
+    arguments: &mut Arguments<'_>,
+    output: &mut [T],
+) -> Result<()> {
+    if plan.view.elements() == 0 && peers.is_none() {
+        return Ok(());
     }
     let by_columns = match plan.source {
         Source::Running { .. } | Source::Nothing => columns::suit_apply(plan.view),
@@ -96,29 +125,41 @@ fn run<T: Element>(plan: &Plan, input: Option<&[T]>, arguments: &mut Arguments<'
         threads: parallel::threads(view.elements()),
     };
     let keeps = plan.running_update().is_some() || arguments.statistics.is_some();
-    let (moments, sources) = match plan.source {
-        Source::Input { .. } => (job.normalize(by_columns, keeps, output), plan::Moments::default()),
-        Source::Running { .. } | Source::Nothing => {
+    let mut count = plan.count();
+    let (moments, sources) = match (plan.source, peers) {
+        (Source::Input { .. }, Some(peers)) => {
+            let own = Shard { count, moments: job.measured(by_columns, output) };
+            let all = peers.merged(plan, own)?;
+            job.apply(by_columns, &scales_of(&all.moments, job.eps, false), output);
+            count = all.count;
+            (all.moments, plan::Moments::default())
+        }
+        (Source::Input { .. }, None) => (job.normalize(by_columns, keeps, output), plan::Moments::default()),
+        (Source::Running { .. } | Source::Nothing, _) => {
             let moments = given(plan, arguments.running.as_deref());
             job.apply(by_columns, &scales_of(&moments, job.eps, plan.source == Source::Nothing), output);
             (moments, plan::Moments::default())
         }
-        Source::Mixed(mixing) => {
+        (Source::Mixed(mixing), _) => {
             let sources = mixing.of_instances(job.measured(by_columns, output), mixed_in(mixing, arguments));
             let moments = mixing.mixed(&sources, &shares(arguments.extra));
             job.apply(by_columns, &scales_of(&moments, job.eps, false), output);
             (moments, sources)
         }
     };
-    if let (Some(update), Some(running)) = (plan.running_update(), arguments.running.as_deref_mut()) {
+    if let (Some(update), Some(running)) =
+        (plan.source.running_update().filter(|_| count > 0.0), arguments.running.as_deref_mut())
+    {
         let own = if sources.mean.is_empty() { &moments } else { &sources };
         let first = own.mean.len() - if plan.source.mixing().is_some() { update.channels } else { own.mean.len() };
-        running::update(running, update, plan.count(), &own.mean[first..], &own.var[first..]);
+        let own = plan::Moments { mean: own.mean[first..].to_vec(), var: own.var[first..].to_vec() };
+        update.apply(running, count, &own);
     }
     if let Some(statistics) = &mut arguments.statistics {
         let rstd = moments.var.iter().map(|var| 1.0 / (var + job.eps).sqrt()).collect();
         **statistics = Statistics { mean: moments.mean, rstd, sources };
     }
+    Ok(())
 }
 
 impl<T: Element> Job<'_, T> {
@@ -128,13 +169,20 @@ impl<T: Element> Job<'_, T> {
         if wanted { self.stated(&moments) } else { plan::Moments::default() }
     }
 
-    /// The input's own moments.
+    /// The input's own moments; zeros where it is empty.
     fn measured(&self, by_columns: bool, output: &[T]) -> plan::Moments {
+        if self.view.elements() == 0 {
+            let zeros = vec![0.0; self.view.statistics()];
+            return plan::Moments { mean: zeros.clone(), var: zeros };
+        }
         let input = self.input.unwrap_or(output);
         self.stated(&if by_columns { columns::all_moments(self, input) } else { rows::all_moments(self, input) })
     }
 
     fn apply(&self, by_columns: bool, scales: &[Scale], output: &mut [T]) {
+        if self.view.elements() == 0 {
+            return;
+        }
         if by_columns {
             columns::apply(self, scales, output);
         } else {

@@ -1,7 +1,8 @@
 use super::{Backend, Engine, Parameters, reference};
 use crate::error::{Error, Result};
+use crate::gpu::synchronized::Rank;
 use crate::norm::{Norm, Operands};
-use crate::plan::{self, Extra, GradientArguments, Plan, Statistics, Wanted};
+use crate::plan::{self, Extra, GradientArguments, Peers, Plan, Statistics, Wanted};
 use crate::tensor::{Spec, Tensor};
 use crate::{cpu, gpu};
 
@@ -131,7 +132,9 @@ impl Engine {
             grad_mean: upstream.mean.map(Tensor::data),
             grad_std: upstream.std.map(Tensor::data),
         };
-        let gradients = self.execute_backward(&plan, &arguments, wanted).await?;
+        arguments.check(&plan)?;
+        let peers = super::peers(&plan, parameters.group)?;
+        let gradients = self.execute_backward_held(&plan, peers, &arguments, None, wanted).await?;
         Gradients::shaped(gradients, &operands)
     }
 
@@ -148,7 +151,7 @@ impl Engine {
         wanted: Wanted,
     ) -> Result<plan::Gradients> {
         arguments.check(plan)?;
-        self.execute_backward_held(plan, arguments, None, wanted).await
+        self.execute_backward_held(plan, None, arguments, None, wanted).await
     }
 
     /// As [`execute_backward`](Self::execute_backward); weight and bias are those that are held on the device, if
@@ -156,16 +159,21 @@ impl Engine {
     pub(crate) async fn execute_backward_held(
         &self,
         plan: &Plan,
+        peers: Option<&dyn Peers>,
         arguments: &GradientArguments<'_>,
         held: Option<&gpu::Held>,
         wanted: Wanted,
     ) -> Result<plan::Gradients> {
         wanted.check(plan)?;
         let mut gradients = plan::Gradients::zeros(plan, wanted);
-        match &self.backend {
-            Backend::Reference => reference::backward(plan, arguments, &mut gradients)?,
-            Backend::Cpu => cpu::backward(plan, arguments, &mut gradients),
-            Backend::Gpu { gpu, queue } => {
+        match (&self.backend, peers) {
+            (Backend::Reference, _) => reference::backward(plan, peers, arguments, &mut gradients)?,
+            (Backend::Cpu, _) => cpu::backward(plan, peers, arguments, &mut gradients)?,
+            (Backend::Gpu { gpu, queue }, Some(peers)) => {
+                let rank = Rank { gpu, queue, plan, peers, options: self.options };
+                rank.backward(arguments, held, wanted, &mut gradients).await?;
+            }
+            (Backend::Gpu { gpu, queue }, None) => {
                 let moments = arguments.grad_mean.is_some() || arguments.grad_std.is_some();
                 let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some()).moments(moments);
                 let prepared = gpu.prepare_backward(plan, wanted, &options)?;

@@ -1,6 +1,7 @@
 //! State that stays where the engine computes.
 
 use super::{Backend, Engine, Forward, Gradients, Upstream};
+use crate::collective::Group;
 use crate::error::Result;
 use crate::gpu::Held;
 use crate::norm::{Norm, Operands};
@@ -16,6 +17,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) residual: Option<&'a Tensor>,
     /// The class of each sample.
     pub(crate) labels: Option<&'a [i64]>,
+    /// The ranks that have the other parts of the batch.
+    pub(crate) group: Option<&'a Group>,
 }
 
 impl Engine {
@@ -32,7 +35,7 @@ impl Engine {
         &self,
         norm: &dyn Norm,
         operands: &Operands,
-        Inputs { tensor: input, residual, labels }: Inputs<'_>,
+        Inputs { tensor: input, residual, labels, group }: Inputs<'_>,
         held: &mut Held,
         saved: bool,
     ) -> Result<Forward> {
@@ -49,7 +52,8 @@ impl Engine {
             labels,
             ..Arguments::default()
         };
-        self.execute_held(&plan, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
+        let peers = super::peers(&plan, group)?;
+        self.execute_held(&plan, peers, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
         let shaped = |data| Tensor::new(input.shape(), data);
         Ok(Forward { output: shaped(output)?, sum: sum.map(shaped).transpose()?, statistics })
     }
@@ -59,7 +63,7 @@ impl Engine {
         &self,
         norm: &dyn Norm,
         operands: &Operands,
-        Inputs { tensor: input, labels, .. }: Inputs<'_>,
+        Inputs { tensor: input, labels, group, .. }: Inputs<'_>,
         upstream: Upstream<'_>,
         (held, statistics): (&Held, &Statistics),
         wanted: Wanted,
@@ -79,7 +83,8 @@ impl Engine {
             grad_std: upstream.std.map(Tensor::data),
         };
         arguments.check_call(&plan)?;
-        let gradients = self.execute_backward_held(&plan, &arguments, Some(held), wanted).await?;
+        let peers = super::peers(&plan, group)?;
+        let gradients = self.execute_backward_held(&plan, peers, &arguments, Some(held), wanted).await?;
         Gradients::shaped(gradients, operands)
     }
 }

@@ -9,11 +9,13 @@ pub use choice::Choice;
 pub use gradient::{Gradients, Upstream};
 pub(crate) use held::Inputs;
 
+use crate::collective::Group;
 use crate::cpu;
 use crate::error::{Error, Result};
+use crate::gpu::synchronized::Rank;
 use crate::gpu::{self, Gpu};
 use crate::norm::{Norm, Operands, Running};
-use crate::plan::{Arguments, Extra, Plan, RunningStatistics, Statistics, check_tensor};
+use crate::plan::{Arguments, Extra, Peers, Plan, RunningStatistics, Sharing, Statistics, check_tensor};
 use crate::tensor::{Data, Tensor};
 
 /// The tensors beside the input.
@@ -31,6 +33,8 @@ pub struct Parameters<'a> {
     pub extra: Extra<Option<&'a Tensor>>,
     /// The class of each sample, where weight and bias, or others after them, are tables with a row for each class.
     pub labels: Option<&'a [i64]>,
+    /// The ranks that have the other parts of the batch, for [`SyncBatchNorm`](crate::norm::SyncBatchNorm).
+    pub group: Option<&'a Group>,
 }
 
 /// What a forward pass gives that a backward pass follows.
@@ -247,8 +251,9 @@ impl Engine {
     ) -> Result<(Tensor, Option<Tensor>)> {
         let zeros = || Data::zeros(input.dtype(), input.data().len());
         let (mut output, mut sum) = (zeros(), plan.residual.then(zeros));
+        let group = parameters.group;
         let mut arguments = Arguments { statistics, sum: sum.as_mut(), ..parameters.arguments() };
-        self.execute(plan, Some(input.data()), &mut arguments, &mut output).await?;
+        self.execute_among(plan, group, Some(input.data()), &mut arguments, &mut output).await?;
         let shaped = |data| Tensor::new(input.shape(), data);
         Ok((shaped(output)?, sum.map(shaped).transpose()?))
     }
@@ -290,8 +295,9 @@ impl Engine {
     ) -> Result<()> {
         let plan = norm.lower(&parameters.operands(tensor))?;
         let mut sum = plan.residual.then(|| Data::zeros(tensor.dtype(), tensor.data().len()));
+        let group = parameters.group;
         let mut arguments = Arguments { sum: sum.as_mut(), ..parameters.arguments() };
-        self.execute(&plan, None, &mut arguments, tensor.data_mut()).await
+        self.execute_among(&plan, group, None, &mut arguments, tensor.data_mut()).await
     }
 
     /// Executes a plan on host tensors, in place of `output` where there is no `input`.
@@ -306,12 +312,24 @@ impl Engine {
         arguments: &mut Arguments<'_>,
         output: &mut Data,
     ) -> Result<()> {
+        self.execute_among(plan, None, input, arguments, output).await
+    }
+
+    /// As [`execute`](Self::execute), as one of a group.
+    async fn execute_among(
+        &self,
+        plan: &Plan,
+        group: Option<&Group>,
+        input: Option<&Data>,
+        arguments: &mut Arguments<'_>,
+        output: &mut Data,
+    ) -> Result<()> {
         arguments.check(plan)?;
         check_tensor("output", output, plan)?;
         if let Some(input) = input {
             check_tensor("input", input, plan)?;
         }
-        self.execute_held(plan, input, arguments, None, output).await
+        self.execute_held(plan, peers(plan, group)?, input, arguments, None, output).await
     }
 
     /// As [`execute`](Self::execute), checked; weight, bias and running estimates are those that are held on the
@@ -319,23 +337,37 @@ impl Engine {
     async fn execute_held(
         &self,
         plan: &Plan,
+        peers: Option<&dyn Peers>,
         input: Option<&Data>,
         arguments: &mut Arguments<'_>,
         held: Option<&mut gpu::Held>,
         output: &mut Data,
     ) -> Result<()> {
-        match &self.backend {
-            Backend::Reference => reference::execute(plan, input, arguments, output),
-            Backend::Cpu => {
-                cpu::execute(plan, input, arguments, output);
-                Ok(())
+        match (&self.backend, peers) {
+            (Backend::Reference, _) => reference::execute(plan, peers, input, arguments, output),
+            (Backend::Cpu, _) => cpu::execute(plan, peers, input, arguments, output),
+            (Backend::Gpu { gpu, queue }, Some(peers)) => {
+                let rank = Rank { gpu, queue, plan, peers, options: self.options };
+                rank.forward(input, arguments, held, output).await
             }
-            Backend::Gpu { gpu, queue } => {
+            (Backend::Gpu { gpu, queue }, None) => {
                 let options = self.options.in_place(input.is_none()).save_statistics(arguments.statistics.is_some());
                 let prepared = gpu.prepare(plan, &options)?;
                 gpu::readback::execute(&prepared, queue, input, arguments, held, output).await
             }
         }
+    }
+}
+
+/// The other ranks, where there are any and the plan's statistics are theirs too.
+fn peers<'a>(plan: &Plan, group: Option<&'a Group>) -> Result<Option<&'a dyn Peers>> {
+    if group.is_some() && plan.sharing == Sharing::Own {
+        let reason = "SyncBatchNorm alone shares statistics with other ranks";
+        return Err(Error::Unexpected { argument: "group", reason });
+    }
+    match group.filter(|group| group.has_peers() && plan.sharing == Sharing::Group) {
+        Some(group) => Ok(Some(group)),
+        None => plan.check_alone().map(|()| None),
     }
 }
 

@@ -1,11 +1,12 @@
 use crate::error::Result;
-use crate::plan::{Arguments, GradientArguments, Gradients, Plan};
+use crate::plan::{Arguments, GradientArguments, Gradients, Peers, Plan};
 use crate::reference::{self, GradientValues, Values};
 use crate::tensor::Data;
 
 /// Executes a plan on host tensors by the f64 reference.
 pub(super) fn execute(
     plan: &Plan,
+    peers: Option<&dyn Peers>,
     input: Option<&Data>,
     arguments: &mut Arguments<'_>,
     output: &mut Data,
@@ -22,7 +23,7 @@ pub(super) fn execute(
         labels: arguments.labels.unwrap_or_default().to_vec(),
         num_batches_tracked: arguments.running.as_ref().and_then(|r| r.num_batches_tracked).unwrap_or(0),
     };
-    let result = reference::forward(plan, &mut values)?;
+    let result = reference::forward_among(plan, peers, &mut values)?;
     *output = Data::from_f64(plan.dtype, &result.output);
     if let Some(sum) = &mut arguments.sum {
         **sum = Data::from_f64(plan.dtype, &result.sum);
@@ -30,7 +31,7 @@ pub(super) fn execute(
     if let Some(statistics) = &mut arguments.statistics {
         **statistics = result.statistics;
     }
-    if let (Some(running), Some(update)) = (&mut arguments.running, plan.running_update()) {
+    if let (Some(running), Some(update)) = (&mut arguments.running, plan.source.running_update()) {
         #[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
         let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
         running.mean = narrow(&values.running_mean);
@@ -43,7 +44,12 @@ pub(super) fn execute(
 }
 
 /// Executes the backward pass of a plan on host tensors by the f64 reference.
-pub(super) fn backward(plan: &Plan, arguments: &GradientArguments<'_>, gradients: &mut Gradients) -> Result<()> {
+pub(super) fn backward(
+    plan: &Plan,
+    peers: Option<&dyn Peers>,
+    arguments: &GradientArguments<'_>,
+    gradients: &mut Gradients,
+) -> Result<()> {
     let values = GradientValues {
         input: arguments.input.to_f64(),
         grad_output: arguments.grad_output.to_f64(),
@@ -56,7 +62,7 @@ pub(super) fn backward(plan: &Plan, arguments: &GradientArguments<'_>, gradients
         grad_mean: arguments.grad_mean.map(Data::to_f64),
         grad_std: arguments.grad_std.map(Data::to_f64),
     };
-    let result = reference::backward(plan, &values)?;
+    let result = reference::backward_among(plan, peers, &values)?;
     let store = |into: &mut Option<Data>, values: Option<&[f64]>| {
         if let (Some(into), Some(values)) = (into, values) {
             *into = Data::from_f64(into.dtype(), values);

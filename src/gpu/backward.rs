@@ -9,6 +9,7 @@
 //! ```
 
 use super::boxes::{Box4, levels};
+use super::options::Part;
 use super::planner::{
     Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, check_levels, low,
 };
@@ -47,13 +48,15 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
     check_levels(plan.affine.cells.view)?;
     let mut planner = Planner::new(plan, device, wishes)?;
     if plan.view.elements() == 0 {
-        if wanted.parameters() {
+        if wanted.parameters() && wishes.part != Part::Apply {
             planner.zero_parameters(wanted);
         }
         return Ok(planner.out);
     }
     planner.prepare()?;
+    let wanted = Wanted { input: wanted.input && wishes.part != Part::Reduce, ..wanted };
     match wishes.strategy {
+        _ if wishes.part == Part::Apply => planner.gradient(&planner.one_chunk()?, false)?,
         Strategy::Resident => planner.whole_groups_backward(wanted)?,
         Strategy::Affine => {
             planner.parameters_alone(wanted)?;
@@ -76,6 +79,11 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
         _ => planner.by_cells(wanted)?,
     }
     planner.out.steps.iter_mut().for_each(|step| step.source = Role::GradOutput);
+    if wishes.part != Part::Whole {
+        planner.one_chunk()?;
+        // The application owns them.
+        planner.out.pools[Pool::Groups as usize] = 0;
+    }
     Ok(planner.out)
 }
 
@@ -398,6 +406,19 @@ impl Planner<'_> {
             limit,
             limit_name: "scratch of one dispatch",
         })
+    }
+
+    /// All groups together, whose sums the application owns.
+    fn one_chunk(&self) -> Result<Chunk> {
+        match self.backward_chunks(self.period())?.as_slice() {
+            [chunk] => Ok(*chunk),
+            _ => Err(Error::TooLarge {
+                argument: "sums",
+                needed: self.plan.view.statistics() as u64 * PAIR,
+                limit: SCRATCH.min(self.device.max_binding),
+                limit_name: "scratch of one dispatch",
+            }),
+        }
     }
 
     /// Whether the statistics of a box of groups fit one binding.

@@ -62,7 +62,12 @@ impl Prepared {
         let prepared_from = |role| whole(role).or_else(|| PREPARED_FROM.into_iter().find_map(whole));
         let picked = self.picked_roles();
         let of_groups = |role| Some(self.part(buffers.get(role)?, &step.statistics, self.plan.dtype.size()));
-        let pool = |pool: Pool| Some(scratch.pools[pool as usize].as_ref()?.as_entire_buffer_binding());
+        let sums_between_halves =
+            buffers.get(Role::Sums).map(|slice| Window { offset: slice.offset(), bytes: self.sums_bytes(), lead: 0 });
+        let pool = |pool: Pool| match (pool, sums_between_halves.zip(buffers.get(Role::Sums))) {
+            (Pool::Groups, Some((window, slice))) => Some(window.of(slice)),
+            _ => Some(scratch.pools[pool as usize].as_ref()?.as_entire_buffer_binding()),
+        };
         match binding {
             SOURCE => tensor(step.source),
             RESULT => tensor(self.result()),

@@ -12,7 +12,7 @@ pub struct Buffers<'a> {
 }
 
 /// As many as [`Role`] has.
-const ROLES: usize = 33;
+const ROLES: usize = 34;
 
 impl<'a> Buffers<'a> {
     /// Input and output of a forward pass. They are different buffers, or the same slice of one where the plan
@@ -30,6 +30,20 @@ impl<'a> Buffers<'a> {
             .with(Role::Input, input)
             .with(Role::GradOutput, grad_output)
             .with(Role::Statistics, statistics)
+    }
+
+    /// What the first half of a forward pass takes: the input, and a place for its statistics, as
+    /// [`statistics`](Self::statistics) has it.
+    #[must_use]
+    pub fn reduce(input: BufferSlice<'a>, statistics: BufferSlice<'a>) -> Self {
+        Self { slices: [None; ROLES] }.with(Role::Input, input).with(Role::Statistics, statistics)
+    }
+
+    /// With the sums over groups between the halves of a backward pass: 8 bytes for each group, two f32 (gradients of
+    /// normalized values times these, and the gradients).
+    #[must_use]
+    pub fn sums(self, sums: BufferSlice<'a>) -> Self {
+        self.with(Role::Sums, sums)
     }
 
     /// With a weight, stored as the plan was lowered with.
@@ -319,6 +333,7 @@ impl Role {
         Self::Std,
         Self::GradMean,
         Self::GradStd,
+        Self::Sums,
     ];
 
     /// What only some normalizations learn.
@@ -377,6 +392,7 @@ impl Role {
             Self::Std => "std",
             Self::GradMean => "grad_mean",
             Self::GradStd => "grad_std",
+            Self::Sums => "sums",
         }
     }
 }

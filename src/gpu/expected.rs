@@ -1,4 +1,5 @@
 use super::buffers::Expectation;
+use super::options::Part;
 use super::planner::Role;
 use super::prepare::{Pass, Prepared};
 use crate::plan::{Plan, Wanted};
@@ -24,11 +25,22 @@ impl Expectation {
 impl Prepared {
     /// What the pass expects of its buffers.
     pub(super) fn expected(&self) -> Vec<Expectation> {
-        let own = match self.pass {
-            Pass::Forward => [self.of_forward(), self.state()].concat(),
-            Pass::Backward(wanted) => [self.of_backward(), self.gradients(wanted)].concat(),
+        let own = match (self.pass, self.options.part) {
+            (Pass::Forward, Part::Whole) => {
+                [self.learned(), self.labels_and_flag(), self.of_forward(), self.state()].concat()
+            }
+            (Pass::Forward, Part::Reduce) => {
+                [self.of_residual(), vec![Expectation { written: true, ..self.statistics() }]].concat()
+            }
+            (Pass::Forward, Part::Apply) => {
+                let own = vec![self.result_tensor(Role::Output), self.statistics()];
+                [self.learned(), self.labels_and_flag(), own].concat()
+            }
+            (Pass::Backward(wanted), part) => {
+                [self.learned(), self.labels_and_flag(), self.of_backward(part), self.gradients(wanted, part)].concat()
+            }
         };
-        [vec![self.tensor(Role::Input)], self.learned(), self.labels_and_flag(), own].concat()
+        [vec![self.tensor(Role::Input)], own].concat()
     }
 
     fn tensor(&self, role: Role) -> Expectation {
@@ -62,10 +74,7 @@ impl Prepared {
     }
 
     fn of_forward(&self) -> Vec<Expectation> {
-        let mut expected = vec![self.result_tensor(Role::Output)];
-        if self.plan.residual {
-            expected.extend([self.tensor(Role::Residual), self.result_tensor(Role::Sum)]);
-        }
+        let mut expected = [vec![self.result_tensor(Role::Output)], self.of_residual()].concat();
         if self.options.save_statistics {
             expected.push(Expectation { written: true, ..self.statistics() });
         }
@@ -75,9 +84,18 @@ impl Prepared {
         expected
     }
 
-    fn of_backward(&self) -> Vec<Expectation> {
+    fn of_residual(&self) -> Vec<Expectation> {
+        if self.plan.residual { vec![self.tensor(Role::Residual), self.result_tensor(Role::Sum)] } else { Vec::new() }
+    }
+
+    fn of_backward(&self, part: Part) -> Vec<Expectation> {
         let mut expected = vec![self.tensor(Role::GradOutput), self.statistics()];
-        if self.options.grad_sum {
+        if part != Part::Whole {
+            let storage = u64::from(self.gpu.capabilities.storage_alignment);
+            let sums = Expectation::read(Role::Sums, self.sums_bytes(), storage);
+            expected.push(Expectation { written: part == Part::Reduce, ..sums });
+        }
+        if self.options.grad_sum && part != Part::Reduce {
             expected.push(self.tensor(Role::GradSum));
         }
         if self.options.moments {
@@ -86,15 +104,23 @@ impl Prepared {
         expected
     }
 
-    fn gradients(&self, wanted: Wanted) -> Vec<Expectation> {
+    fn gradients(&self, wanted: Wanted, part: Part) -> Vec<Expectation> {
+        let of_input = wanted.input && part != Part::Reduce;
+        let parameters = part != Part::Apply;
         let extra = Role::GRAD_EXTRA.zip(self.plan.extra).into_array();
         let wanted_of_extra = extra.map(|(role, dtype)| (role, wanted.extra && dtype.is_some()));
-        let parameters = [(Role::GradWeight, wanted.weight), (Role::GradBias, wanted.bias)];
-        let of_parameters = parameters.into_iter().chain(wanted_of_extra).filter(|(_, wanted)| *wanted);
+        let weight_and_bias = [(Role::GradWeight, wanted.weight), (Role::GradBias, wanted.bias)];
+        let of_parameters =
+            weight_and_bias.into_iter().chain(wanted_of_extra).filter(|(_, wanted)| *wanted && parameters);
         let of_parameters = of_parameters.map(|(role, _)| {
             Expectation::written(role, self.plan.parameter_bytes(role.of_what()), self.options.offset_alignment)
         });
-        wanted.input.then(|| self.result_tensor(Role::GradInput)).into_iter().chain(of_parameters).collect()
+        of_input.then(|| self.result_tensor(Role::GradInput)).into_iter().chain(of_parameters).collect()
+    }
+
+    /// Bytes of the sums between the halves of a backward pass; nothing of an empty tensor.
+    pub(super) fn sums_bytes(&self) -> u64 {
+        if self.plan.view.elements() == 0 { 0 } else { 8 * self.plan.view.statistics() as u64 }
     }
 
     fn statistics(&self) -> Expectation {

@@ -142,20 +142,30 @@ impl Held {
     ///
     /// When the device fails.
     pub(crate) async fn running(&self) -> Result<Option<RunningStatistics>> {
-        let Some(running) = &self.running else { return Ok(None) };
-        let bytes = 4 * running.channels;
         let mut reads = Reads::new(&self.gpu);
+        self.read_running(&mut reads)?;
+        Ok(self.running_from(&reads.now(&self.queue).await?))
+    }
+
+    /// Adds copies of the running estimates, where there are any.
+    pub(super) fn read_running(&self, reads: &mut Reads<'_>) -> Result<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let bytes = 4 * running.channels;
         reads.add(&running.mean, bytes)?;
         reads.add(&running.var, bytes)?;
-        reads.add(&running.counter, 8)?;
-        let copies = reads.now(&self.queue).await?;
-        let [mean, var, counter] = copies.as_slice() else { return Ok(None) };
+        reads.add(&running.counter, 8)
+    }
+
+    /// The running estimates from these copies.
+    pub(super) fn running_from(&self, copies: &[Vec<u8>]) -> Option<RunningStatistics> {
+        let (Some(running), [mean, var, counter]) = (&self.running, copies) else { return None };
+        let bytes = 4 * running.channels;
         let counter = counter.first_chunk().copied().map(u64::from_le_bytes);
-        Ok(Some(RunningStatistics {
+        Some(RunningStatistics {
             mean: bytemuck::pod_collect_to_vec(&mean[..bytes]),
             var: bytemuck::pod_collect_to_vec(&var[..bytes]),
             num_batches_tracked: counter.filter(|_| running.counts),
-        }))
+        })
     }
 
     /// Makes running estimates that clones share this one's own, since a kernel is about to move them.

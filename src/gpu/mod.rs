@@ -30,6 +30,7 @@ mod slots;
 mod small_steps;
 mod strategy;
 mod sums;
+pub(crate) mod synchronized;
 mod uniforms;
 mod variant;
 
@@ -38,7 +39,7 @@ pub use buffers::Buffers;
 pub use device::{optional_features, recommended_limits, required_features};
 pub(crate) use held::Held;
 pub use link::{Linked, Target, link};
-pub use options::Options;
+pub use options::{Options, Part};
 pub use pipelines::Gpu;
 pub use prepare::Prepared;
 pub use slots::{

@@ -23,9 +23,26 @@ pub struct Options {
     pub sum_in_place: bool,
     /// Whether a backward pass is handed a gradient that reaches the sum of input and residual by other ways.
     pub grad_sum: bool,
+    /// Whether everything is done, or one of the halves between which statistics can be exchanged with other devices.
+    pub part: Part,
     /// Whether a forward pass writes mean and deviation of each group, in the tensor's type; in backward, whether
     /// gradients flow into them.
     pub moments: bool,
+}
+
+/// Which half of a pass. Between the halves an application can replace what the first one found by what it found
+/// together with others, as [`SyncBatchNorm`](crate::norm::SyncBatchNorm) does: statistics forward, sums backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Part {
+    /// Everything, in as few passes over memory as there can be.
+    #[default]
+    Whole,
+    /// Forward, the statistics of the input, and where there is a residual its sum with that. Backward, the sums over
+    /// groups, and the gradients of weight and bias.
+    Reduce,
+    /// What is left: forward, the output from the statistics (and from the sum, as the input, where there was a
+    /// residual); backward, the input's gradient from the sums.
+    Apply,
 }
 
 impl Default for Options {
@@ -39,6 +56,7 @@ impl Default for Options {
             save_statistics: false,
             sum_in_place: false,
             grad_sum: false,
+            part: Part::Whole,
             moments: false,
         }
     }
@@ -101,6 +119,13 @@ impl Options {
         self
     }
 
+    /// The whole, or one half.
+    #[must_use]
+    pub fn part(mut self, part: Part) -> Self {
+        self.part = part;
+        self
+    }
+
     /// With or without a gradient of the sum from elsewhere.
     #[must_use]
     pub fn grad_sum(mut self, grad_sum: bool) -> Self {
@@ -123,7 +148,8 @@ impl Options {
             in_place: self.in_place,
             subgroups: self.subgroups,
             alignment,
-            saves: self.save_statistics,
+            saves: self.save_statistics || self.part != Part::Whole,
+            part: self.part,
             sum_in_place: self.sum_in_place,
             inflow: self.grad_sum,
             moments: self.moments,

@@ -1,6 +1,7 @@
 //! What the schedules of both passes are made of: dispatches, and how a tensor is cut into them.
 
 use super::boxes::{Box4, levels};
+use super::options::Part;
 use super::slots::{AffineSlot, Kernel, Lanes, Placement};
 use super::strategy::{Capabilities, Partials, Strategy, rows_share_words};
 use super::uniforms::Task;
@@ -65,6 +66,7 @@ pub(crate) enum Role {
     Std,
     GradMean,
     GradStd,
+    Sums,
 }
 
 /// Memory that dispatches hand on to later ones.
@@ -156,6 +158,8 @@ pub(crate) struct Wishes {
     pub(crate) alignment: u64,
     /// Whether the application owns the statistics.
     pub(crate) saves: bool,
+    /// Which half of the pass is done.
+    pub(crate) part: Part,
     /// Whether the sum takes the residual's place.
     pub(crate) sum_in_place: bool,
     /// Whether a gradient reaches the sum of input and residual by other ways.
@@ -207,7 +211,8 @@ impl<'a> Planner<'a> {
 
     /// The tensor that forward normalizes.
     pub(super) fn normalized(&self) -> Role {
-        let apart = self.plan.residual && self.wishes.strategy != Strategy::Resident;
+        let comes_as_input = self.wishes.strategy == Strategy::Resident || self.wishes.part == Part::Apply;
+        let apart = self.plan.residual && !comes_as_input;
         if apart { Role::Sum } else { Role::Input }
     }
 

@@ -1,12 +1,12 @@
 use super::backward::backward;
-use super::options::Options;
+use super::options::{Options, Part};
 use super::pipelines::Gpu;
 use super::planner::{Schedule, Step};
 use super::schedule::schedule;
 use super::slots::{Inflow, Kernel, Residual};
 use super::strategy::{Capabilities, Strategy, choose, choose_backward};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Wanted, obstacle_to_inflow};
+use crate::plan::{Plan, Source, Wanted, obstacle_to_inflow};
 
 /// Which way a prepared plan runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +20,33 @@ fn with_moments(plan: &Plan, strategy: Strategy, forced: Option<Strategy>) -> Re
     if let Some(reason) = obstacle_to_inflow(plan, false) {
         return Err(Error::Unexpected { argument: "moments", reason });
     }
+    in_steps(strategy, forced, "gradients flow into means and deviations, which come in between")
+}
+
+/// The strategy of one half of a pass.
+fn in_part(plan: &Plan, strategy: Strategy, options: &Options) -> Result<Strategy> {
+    if options.part == Part::Whole {
+        return plan.check_alone().map(|()| strategy);
+    }
+    if !matches!(plan.source, Source::Input { .. }) {
+        let reason = "statistics come in halves only where they are the input's own";
+        return Err(Error::Unexpected { argument: "part", reason });
+    }
+    if options.moments {
+        let reason = "means and deviations are no part of one half of a pass";
+        return Err(Error::Unexpected { argument: "moments", reason });
+    }
+    let strategy = in_steps(strategy, options.strategy, "one half of a pass ends or begins at the statistics")?;
+    Ok(if options.part == Part::Apply { Strategy::Affine } else { strategy })
+}
+
+/// A strategy that does not do everything in one kernel.
+fn in_steps(strategy: Strategy, forced: Option<Strategy>, reason: &str) -> Result<Strategy> {
     match (strategy, forced) {
-        (Strategy::Resident, Some(_)) => {
-            let reason = "gradients flow into means and deviations, which come in between".into();
-            Err(Error::Strategy { strategy: strategy.name(), reason })
+        (Strategy::Resident | Strategy::Streaming, Some(_)) => {
+            Err(Error::Strategy { strategy: strategy.name(), reason: reason.into() })
         }
-        (Strategy::Resident, None) => Ok(Strategy::Split),
+        (Strategy::Resident | Strategy::Streaming, None) => Ok(Strategy::Split),
         _ => Ok(strategy),
     }
 }
@@ -54,6 +75,7 @@ impl Gpu {
             Some(forced) => forced.supports(plan, &capabilities).map(|()| forced)?,
             None => choose(plan, &capabilities),
         };
+        let strategy = in_part(plan, strategy, options)?;
         if options.grad_sum {
             let reason = "a forward pass has no gradients";
             return Err(Error::Unexpected { argument: "grad_sum", reason });
@@ -96,10 +118,13 @@ impl Gpu {
     pub fn prepare_backward(&self, plan: &Plan, wanted: Wanted, options: &Options) -> Result<Prepared> {
         wanted.check(plan)?;
         let capabilities = self.capabilities_under(options);
+        // The first half serves the input's gradient, which the second one writes.
+        let served = Wanted { input: wanted.input || options.part == Part::Reduce, ..wanted };
         let strategy = match options.strategy {
-            Some(forced) => forced.supports_backward(plan, wanted, &capabilities).map(|()| forced)?,
-            None => choose_backward(plan, wanted, &capabilities),
+            Some(forced) => forced.supports_backward(plan, served, &capabilities).map(|()| forced)?,
+            None => choose_backward(plan, served, &capabilities),
         };
+        let strategy = in_part(plan, strategy, options)?;
         let strategy = if options.moments { with_moments(plan, strategy, options.strategy)? } else { strategy };
         if options.grad_sum && !plan.residual {
             let reason = "the plan was lowered without a residual";

@@ -9,6 +9,7 @@ use super::prepare::Prepared;
 use crate::error::{Error, Result};
 use crate::plan::{Arguments, Extra, GradientArguments, Gradients, Moments, Statistics};
 use crate::tensor::Data;
+use futures_intrusive::channel::shared::OneshotReceiver as Receiver;
 use wgpu::BufferUsages;
 
 /// Executes a prepared plan on host tensors; `input` is `None` to run in place of `output`. What is `held` on the
@@ -91,7 +92,7 @@ pub(crate) async fn execute(
         reads.add(&uploaded.var, running.var.len() * 4)?;
         reads.add(&uploaded.counter, 8)?;
     }
-    let mut mapped = reads.after(queue, &bound).await?.into_iter();
+    let mut mapped = reads.submit(queue, Some(&bound))?.copies().await?.into_iter();
     let mut next = || mapped.next().unwrap_or_default();
     copy(&next(), output.bytes_mut());
     if let (Some(_), Some(sum)) = (&sum, &mut arguments.sum) {
@@ -182,7 +183,7 @@ pub(crate) async fn backward(
     }
     buffers = buffers.grad_extra(of_extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(..))));
     let bound = prepared.bind(&buffers)?;
-    let mut mapped = reads.after(queue, &bound).await?.into_iter();
+    let mut mapped = reads.submit(queue, Some(&bound))?.copies().await?.into_iter();
     let Gradients { input, weight, bias, extra } = gradients;
     for gradient in [input, weight, bias].into_iter().chain(extra.as_mut().into_array()).flatten() {
         copy(&mapped.next().unwrap_or_default(), gradient.bytes_mut());
@@ -191,7 +192,7 @@ pub(crate) async fn backward(
 }
 
 /// The statistics that kernels keep: of each the mean, what f32 left of it, rstd, and the variance.
-fn statistics_from(bytes: &[u8], groups: usize) -> Statistics {
+pub(super) fn statistics_from(bytes: &[u8], groups: usize) -> Statistics {
     let entries: Vec<[f32; 4]> = bytemuck::pod_collect_to_vec(bytes);
     let (own, sources) = entries.split_at(groups.min(entries.len()));
     let means = |entries: &[[f32; 4]]| entries.iter().map(|e| f64::from(e[0]) + f64::from(e[1])).collect();
@@ -204,7 +205,7 @@ fn statistics_from(bytes: &[u8], groups: usize) -> Statistics {
 
 /// The same the other way; of the variances backward has a use for those that are mixed alone.
 #[expect(clippy::cast_possible_truncation, reason = "the tail holds what rounding the mean leaves")]
-fn entries_of(statistics: &Statistics) -> Vec<[f32; 4]> {
+pub(super) fn entries_of(statistics: &Statistics) -> Vec<[f32; 4]> {
     let parts = |mean: f64| [mean as f32, (mean - f64::from(mean as f32)) as f32];
     let entry = |mean, rstd, var| {
         let [head, tail] = parts(mean);
@@ -215,7 +216,7 @@ fn entries_of(statistics: &Statistics) -> Vec<[f32; 4]> {
     own.chain(sources.map(|(&mean, &var): (&f64, &f64)| entry(mean, 0.0, var))).collect()
 }
 
-fn copy(from: &[u8], into: &mut [u8]) {
+pub(super) fn copy(from: &[u8], into: &mut [u8]) {
     into.copy_from_slice(&from[..into.len()]);
 }
 
@@ -239,37 +240,71 @@ impl<'a> Reads<'a> {
     }
 
     /// The bytes of each buffer as they are.
-    pub(super) async fn now(&self, queue: &wgpu::Queue) -> Result<Vec<Vec<u8>>> {
-        self.recorded(queue, |_| ()).await
+    pub(super) async fn now(self, queue: &wgpu::Queue) -> Result<Vec<Vec<u8>>> {
+        self.submit(queue, None)?.copies().await
     }
 
-    /// Submits what was bound, and the bytes of each buffer afterwards.
-    async fn after(&self, queue: &wgpu::Queue, bound: &Bound) -> Result<Vec<Vec<u8>>> {
-        self.recorded(queue, |encoder| bound.record_pass(encoder)).await
-    }
-
-    async fn recorded(
-        &self,
-        queue: &wgpu::Queue,
-        record: impl FnOnce(&mut wgpu::CommandEncoder),
-    ) -> Result<Vec<Vec<u8>>> {
+    /// Submits what was bound, if something was, and copies of the buffers as they are afterwards.
+    pub(super) fn submit(self, queue: &wgpu::Queue, bound: Option<&Bound>) -> Result<Pending<'a>> {
         let device = self.gpu.device();
         scoped(device, || {
             let label = Some("wgpu-norm");
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-            record(&mut encoder);
+            if let Some(bound) = bound {
+                bound.record_pass(&mut encoder);
+            }
             for (source, staging) in &self.copies {
                 encoder.copy_buffer_to_buffer(source, 0, staging, 0, staging.size());
             }
             queue.submit([encoder.finish()]);
         })
         .map_err(Error::Device)?;
-        map(device, &self.copies).await
+        Ok(Pending { device, copies: self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect() })
+    }
+}
+
+/// Copies that a device was asked for.
+pub(super) struct Pending<'a> {
+    device: &'a wgpu::Device,
+    copies: Vec<Copied>,
+}
+
+struct Copied {
+    staging: wgpu::Buffer,
+    arrival: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Copied {
+    fn requested(staging: wgpu::Buffer) -> Self {
+        let (sender, arrival) = futures_intrusive::channel::shared::oneshot_channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            // Whoever waited may have gone; then nobody wants the answer.
+            let _ = sender.send(result);
+        });
+        Self { staging, arrival }
+    }
+}
+
+impl Pending<'_> {
+    /// The bytes of each buffer, when they are there.
+    pub(super) async fn copies(self) -> Result<Vec<Vec<u8>>> {
+        poll(self.device);
+        let mut copies = Vec::with_capacity(self.copies.len());
+        for Copied { staging, arrival } in self.copies {
+            match arrival.receive().await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(Error::Device(error.to_string())),
+                None => return Err(Error::Device("the device went away before the result was there".into())),
+            }
+            let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string()))?;
+            copies.push(view.to_vec());
+        }
+        Ok(copies)
     }
 }
 
 /// Weight and bias: what is held on the device, or uploaded.
-fn parameters(
+pub(super) fn parameters(
     gpu: &Gpu,
     (weight, bias): (Option<&Data>, Option<&Data>),
     held: Option<&Held>,
@@ -292,11 +327,11 @@ fn uploaded_extra(gpu: &Gpu, extra: Extra<Option<&Data>>, held: Option<&Held>) -
     Ok(uploaded)
 }
 
-fn upload_some(gpu: &Gpu, argument: &'static str, data: Option<&Data>) -> Result<Option<wgpu::Buffer>> {
+pub(super) fn upload_some(gpu: &Gpu, argument: &'static str, data: Option<&Data>) -> Result<Option<wgpu::Buffer>> {
     data.map(|data| upload(gpu, argument, data.bytes(), BufferUsages::empty())).transpose()
 }
 
-fn allocate(gpu: &Gpu, argument: &'static str, bytes: u64, usage: BufferUsages) -> Result<wgpu::Buffer> {
+pub(super) fn allocate(gpu: &Gpu, argument: &'static str, bytes: u64, usage: BufferUsages) -> Result<wgpu::Buffer> {
     create(gpu, argument, bytes.next_multiple_of(4), usage | BufferUsages::STORAGE, false)
 }
 
@@ -318,32 +353,6 @@ fn create(gpu: &Gpu, argument: &'static str, size: u64, usage: BufferUsages, map
     }
     let descriptor = wgpu::BufferDescriptor { label: Some(argument), size, usage, mapped_at_creation: mapped };
     scoped(gpu.device(), || gpu.device().create_buffer(&descriptor)).map_err(Error::Device)
-}
-
-async fn map(device: &wgpu::Device, reads: &[(wgpu::Buffer, wgpu::Buffer)]) -> Result<Vec<Vec<u8>>> {
-    let waits: Vec<_> = reads
-        .iter()
-        .map(|(_, staging)| {
-            let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
-            staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-                // Whoever waited may have gone; then nobody wants the answer.
-                let _ = sender.send(result);
-            });
-            receiver
-        })
-        .collect();
-    poll(device);
-    let mut mapped = Vec::with_capacity(reads.len());
-    for ((_, staging), wait) in reads.iter().zip(waits) {
-        match wait.receive().await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(Error::Device(error.to_string())),
-            None => return Err(Error::Device("the device went away before the result was there".into())),
-        }
-        let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string()))?;
-        mapped.push(view.to_vec());
-    }
-    Ok(mapped)
 }
 
 /// Drives the device from a thread of its own, so that waiting for the result blocks no executor. A

@@ -1,6 +1,7 @@
 //! The dispatches that a plan's forward pass comes down to on a device: pure data, made once a shape.
 
 use super::boxes::{Box4, levels};
+use super::options::Part;
 use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, low, real, set_partials, single,
 };
@@ -16,7 +17,7 @@ pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Re
     if plan.view.elements() == 0 {
         return Ok(planner.out);
     }
-    if plan.running_update().is_some_and(|u| u.counter) {
+    if wishes.part == Part::Whole && plan.running_update().is_some_and(|u| u.counter) {
         planner.counter();
     }
     if planner.normalized() == Role::Sum {
@@ -24,6 +25,7 @@ pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Re
     }
     planner.prepare()?;
     match (plan.source.mixing(), wishes.strategy) {
+        _ if wishes.part != Part::Whole => planner.half()?,
         (Some(mixing), _) => planner.mixed(mixing)?,
         (None, Strategy::Resident) => planner.whole_groups(Kernel::Resident)?,
         (None, Strategy::Streaming) => planner.whole_groups(Kernel::Streaming)?,
@@ -88,6 +90,18 @@ impl Planner<'_> {
             self.statistics(&chunk)?;
             self.apply(&chunk)?;
             self.running(&chunk);
+        }
+        Ok(())
+    }
+
+    /// Statistics or what follows them.
+    fn half(&mut self) -> Result<()> {
+        for chunk in self.chunks()? {
+            if self.wishes.part == Part::Reduce {
+                self.statistics(&chunk)?;
+            } else {
+                self.apply(&chunk)?;
+            }
         }
         Ok(())
     }

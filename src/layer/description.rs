@@ -1,5 +1,6 @@
 use super::contents::Contents;
 use super::input::InputRule;
+use crate::collective::Group;
 use crate::norm::{self, Fused, Norm};
 use crate::plan::Epilogue;
 
@@ -14,6 +15,8 @@ pub struct Description {
     pub(super) contents: Contents,
     pub(super) epilogue: Epilogue,
     pub(super) recipe: Recipe,
+    /// The ranks that share the statistics, of batch normalization alone.
+    pub(super) group: Option<Group>,
 }
 
 /// The norm that a layer applies.
@@ -39,6 +42,8 @@ pub(super) struct Call {
     pub(super) uses_input: bool,
     /// Whether the input has an axis of samples.
     pub(super) batched: bool,
+    /// Whether statistics are those of all ranks of the group.
+    pub(super) synchronized: bool,
 }
 
 impl Description {
@@ -50,6 +55,7 @@ impl Description {
             Recipe::Rms(norm) => self.fused(norm.clone()),
             Recipe::Group(norm) => self.fused(norm.clone()),
             Recipe::Instance(norm) => self.fused(norm.clone().use_input_stats(call.uses_input).batched(call.batched)),
+            Recipe::Batch(norm) if call.synchronized => self.fused(norm::SyncBatchNorm { batch: in_mode(norm) }),
             Recipe::Batch(norm) => self.fused(in_mode(norm)),
             Recipe::BatchGroup(norm) => self.fused(norm.clone().batch(in_mode(&norm.batch))),
             Recipe::Conditional(norm) => self.fused(norm::ConditionalBatchNorm::new(in_mode(norm))),

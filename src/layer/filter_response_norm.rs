@@ -89,6 +89,7 @@ impl TryFrom<FilterResponseNorm> for Description {
             contents: Contents { extra: layer.extra()?, ..contents },
             epilogue: layer.options.epilogue,
             recipe: Recipe::FilterResponse(norm::FilterResponseNorm { eps: check_eps(layer.eps)?, layout }),
+            group: None,
         })
     }
 }

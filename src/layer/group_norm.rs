@@ -101,6 +101,7 @@ impl TryFrom<GroupNorm> for Description {
             contents: layer.options.contents("num_channels", vec![layer.num_channels]),
             epilogue: layer.options.epilogue,
             recipe: Recipe::Group(norm),
+            group: None,
         })
     }
 }

@@ -103,6 +103,7 @@ impl Extent {
             contents: options.contents(argument, shape),
             epilogue: options.epilogue,
             recipe,
+            group: None,
         })
     }
 }

@@ -8,6 +8,7 @@
 //! | [`GroupNorm`] | `torch.nn.GroupNorm` | `weight`, `bias` |
 //! | [`InstanceNorm1d`], [`2d`](InstanceNorm2d), [`3d`](InstanceNorm3d) | `torch.nn.InstanceNorm1d/2d/3d` | nothing, or what BatchNorm does |
 //! | [`BatchNorm1d`], [`2d`](BatchNorm2d), [`3d`](BatchNorm3d) | `torch.nn.BatchNorm1d/2d/3d` | `weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked` |
+//! | [`SyncBatchNorm`] | `torch.nn.SyncBatchNorm` | what BatchNorm does |
 //! | [`BatchGroupNorm`] | – | what BatchNorm does, with running estimates of groups |
 //! | [`ConditionalBatchNorm`] | – | what BatchNorm does, with a row of `weight` and `bias` for each class |
 //! | [`SandwichBatchNorm`] | – | what BatchNorm does, and `class_weight`, `class_bias` |
@@ -57,6 +58,7 @@ mod sandwich_batch_norm;
 mod state;
 mod state_dict;
 mod switchable_norm;
+mod sync_batch_norm;
 
 pub use batch_group_norm::BatchGroupNorm;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d};
@@ -74,6 +76,7 @@ pub use positional_norm::PositionalNorm;
 pub use rms_norm::RmsNorm;
 pub use sandwich_batch_norm::SandwichBatchNorm;
 pub use switchable_norm::SwitchableNorm;
+pub use sync_batch_norm::{SyncBatchNorm, convert_sync_batch_norm, revert_sync_batch_norm};
 
 #[cfg(feature = "checkpoint")]
 pub(crate) use entry::{OrFault, Source, under};
@@ -115,7 +118,8 @@ impl Layer {
     ///
     /// When an option makes no sense, or there is no memory for the state.
     pub fn new(engine: &Engine, description: impl TryInto<Description, Error = Error>) -> Result<Self> {
-        let description = description.try_into()?;
+        let mut description = description.try_into()?;
+        description.group = description.group.map(|group| group.of_new_layer());
         let state = State::new(&description.contents, engine)?;
         Ok(Self { engine: engine.clone(), description, state, training: true, frozen: false })
     }
@@ -127,7 +131,7 @@ impl Layer {
     /// PyTorch's name of the class, or ours where it has none.
     #[must_use]
     pub fn class(&self) -> &str {
-        &self.description.class
+        if self.description.group.is_some() { sync_batch_norm::CLASS } else { &self.description.class }
     }
 
     /// What executes the layer.

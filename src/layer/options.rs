@@ -163,6 +163,7 @@ impl Tracking {
             contents: Contents { running: self.tracked(argument, channels), ..contents },
             epilogue: options.epilogue,
             recipe,
+            group: None,
         })
     }
 

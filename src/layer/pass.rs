@@ -3,6 +3,7 @@
 use super::description::{Call, Recipe};
 use super::input::{Input, InputRule, Reading, check_axes};
 use super::{Description, Layer};
+use crate::collective::Group;
 use crate::engine::{self, Gradients, Upstream};
 use crate::error::{Error, Result};
 use crate::plan::{Statistics, Wanted};
@@ -87,8 +88,9 @@ impl Layer {
     async fn pass(&mut self, input: Input<'_>, saved: bool) -> Result<Forward> {
         let call = self.call(input.tensor.shape())?;
         let norm = self.description.norm(call);
+        let shared = (input, self.description.group_of(call));
         let engine::Forward { output, sum, statistics } =
-            self.state.forward(&self.engine, &*norm, input, saved).await?;
+            self.state.forward(&self.engine, &*norm, shared, saved).await?;
         let labels = input.labels.filter(|_| saved).map(<[i64]>::to_vec);
         Ok(Forward { output, sum, statistics, call, labels, revision: self.state.revision() })
     }
@@ -156,7 +158,8 @@ impl Layer {
             residual: forward.sum.as_ref(),
             labels: forward.labels.as_deref(),
         };
-        self.state.backward(&self.engine, &*norm, normalized, upstream.into(), &forward.statistics, wanted).await
+        let shared = (normalized, self.description.group_of(forward.call));
+        self.state.backward(&self.engine, &*norm, shared, upstream.into(), &forward.statistics, wanted).await
     }
 
     /// Mean and deviation `sqrt(var + eps)` at each position of what a forward pass of [`PositionalNorm`] normalized,
@@ -218,19 +221,25 @@ impl Layer {
         let rule = match &self.description.input {
             InputRule::Channels(rule) => rule,
             InputRule::Axes(least) => {
-                return check_axes(*least, shape).map(|()| Call { uses_input, batched: true });
+                return check_axes(*least, shape).map(|()| Call { uses_input, batched: true, synchronized: false });
             }
-            InputRule::Lowering => return Ok(Call { uses_input, batched: true }),
+            InputRule::Lowering => return Ok(Call { uses_input, batched: true, synchronized: false }),
         };
         let reading = rule.read(shape)?;
         if uses_input && !self.training {
             self.description.check_evaluation(shape, reading)?;
         }
-        Ok(Call { uses_input, batched: reading.batched })
+        let synchronized = self.description.group.is_some() && self.training && uses_input;
+        Ok(Call { uses_input, batched: reading.batched, synchronized })
     }
 }
 
 impl Description {
+    /// The ranks that a call shares its statistics with.
+    fn group_of(&self, call: Call) -> Option<&Group> {
+        self.group.as_ref().filter(|_| call.synchronized)
+    }
+
     /// Evaluation by the input's own statistics needs more than one value for each.
     fn check_evaluation(&self, shape: &[usize], reading: Reading) -> Result<()> {
         let (values, per) = match self.recipe {

@@ -72,6 +72,7 @@ impl TryFrom<PositionalNorm> for Description {
             contents: options.contents("input", vec![]),
             epilogue: options.epilogue,
             recipe: Recipe::Positional(norm::PositionalNorm { eps: check_eps(layer.eps)?, layout: layer.layout }),
+            group: None,
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::contents::{Contents, Name};
 use super::entry::Entry;
 use super::input::Input;
+use crate::collective::Group;
 use crate::engine::{Engine, Forward, Gradients, Inputs, Parameters, Upstream};
 use crate::error::Result;
 use crate::gpu::Held;
@@ -130,14 +131,14 @@ impl State {
         &mut self,
         engine: &Engine,
         norm: &dyn Norm,
-        input: Input<'_>,
+        (input, group): (Input<'_>, Option<&Group>),
         saved: bool,
     ) -> Result<Forward> {
         let values = match &mut self.place {
             Place::Host(values) => values,
             Place::Device(held) => {
                 let operands = self.contents.operands(input);
-                return engine.forward_held(norm, &operands, inputs(input), held, saved).await;
+                return engine.forward_held(norm, &operands, inputs(input, group), held, saved).await;
             }
         };
         let Values { weight, bias, extra, running } = &mut **values;
@@ -148,6 +149,7 @@ impl State {
             residual: input.residual,
             extra: extra.as_ref().map(Option::as_ref),
             labels: input.labels,
+            group,
         };
         if saved {
             return engine.forward_saving_async(norm, input.tensor, &mut parameters).await;
@@ -161,7 +163,7 @@ impl State {
         &self,
         engine: &Engine,
         norm: &dyn Norm,
-        input: Input<'_>,
+        (input, group): (Input<'_>, Option<&Group>),
         upstream: Upstream<'_>,
         statistics: &Statistics,
         wanted: Wanted,
@@ -171,7 +173,7 @@ impl State {
             Place::Device(held) => {
                 let operands = self.contents.operands(input);
                 let kept = (held, statistics);
-                return engine.backward_held(norm, &operands, inputs(input), upstream, kept, wanted).await;
+                return engine.backward_held(norm, &operands, inputs(input, group), upstream, kept, wanted).await;
             }
         };
         // The engine takes what it may update; a backward pass reads no more of it than its length.
@@ -183,13 +185,14 @@ impl State {
             residual: input.residual,
             extra: values.extra.as_ref().map(Option::as_ref),
             labels: input.labels,
+            group,
         };
         engine.backward_async(norm, input.tensor, upstream, statistics, &parameters, wanted).await
     }
 }
 
-fn inputs(Input { tensor, residual, labels }: Input<'_>) -> Inputs<'_> {
-    Inputs { tensor, residual, labels }
+fn inputs<'a>(Input { tensor, residual, labels }: Input<'a>, group: Option<&'a Group>) -> Inputs<'a> {
+    Inputs { tensor, residual, labels, group }
 }
 
 fn nothing_tracked() -> RunningStatistics {

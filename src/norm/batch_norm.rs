@@ -155,6 +155,17 @@ impl BatchNorm {
         Ok(Plan { derivation: Some(derivation), extra, ..plan })
     }
 
+    /// The plan of a normalization by statistics of `count` values a channel, wherever these are.
+    pub(super) fn lower_counting(&self, operands: &Operands, count: usize) -> Result<Plan> {
+        let axes = self.axes(operands)?;
+        let Axes { samples: n, channels: c, .. } = axes;
+        let source = self.source(operands, c, count)?;
+        let view = self.view(axes);
+        let (map, cells) = self.parameters(axes, view, operands.is_per_sample(&[c], n));
+        let affine = operands.affine(&[c], Some(n), map, cells)?;
+        operands.plan(view, Statistic::Centred, source, affine, self.eps)
+    }
+
     /// Where statistics of `count` values a channel come from.
     pub(super) fn source(&self, operands: &Operands, channels: usize, count: usize) -> Result<Source> {
         let running = operands.running_of(channels)?;
@@ -195,12 +206,7 @@ impl Default for BatchNorm {
 
 impl Norm for BatchNorm {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
-        let axes = self.axes(operands)?;
-        let Axes { samples: n, channels: c, positions: s } = axes;
-        let source = self.source(operands, c, n.saturating_mul(s))?;
-        let view = self.view(axes);
-        let (map, cells) = self.parameters(axes, view, operands.is_per_sample(&[c], n));
-        let affine = operands.affine(&[c], Some(n), map, cells)?;
-        operands.plan(view, Statistic::Centred, source, affine, self.eps)
+        let Axes { samples, positions, .. } = self.axes(operands)?;
+        self.lower_counting(operands, samples.saturating_mul(positions))
     }
 }

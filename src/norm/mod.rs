@@ -33,6 +33,7 @@ mod reduced_axes;
 mod rms_norm;
 mod sandwich_batch_norm;
 mod switchable_norm;
+mod sync_batch_norm;
 
 pub use batch_group_norm::BatchGroupNorm;
 pub use batch_norm::BatchNorm;
@@ -48,13 +49,14 @@ pub use reduced_axes::ReducedAxes;
 pub use rms_norm::RmsNorm;
 pub use sandwich_batch_norm::SandwichBatchNorm;
 pub use switchable_norm::SwitchableNorm;
+pub use sync_batch_norm::SyncBatchNorm;
 
 use crate::error::{Error, Result};
-use crate::plan::{Affine, Cells, Epilogue, Extra, ParameterMap, Plan, Source, Statistic, View};
+use crate::plan::{Affine, Cells, Epilogue, Extra, ParameterMap, Plan, Sharing, Source, Statistic, View};
 use crate::tensor::{Dtype, Layout, Spec, count};
 
 /// A normalization's options.
-pub trait Norm {
+pub trait Norm: Send + Sync {
     /// The plan for these operands.
     ///
     /// # Errors
@@ -224,6 +226,7 @@ impl Operands {
             residual: self.residual.is_some(),
             derivation: None,
             extra: Extra::default(),
+            sharing: Sharing::Own,
         })
     }
 

@@ -51,6 +51,18 @@ pub(crate) struct GroupSums {
     pub(crate) gradients: Vec<f64>,
 }
 
+impl GroupSums {
+    /// Of each group the products' sum, then the gradients'.
+    pub(crate) fn from_pairs(pairs: &[Pair]) -> Self {
+        let (products, gradients) = pairs.iter().map(|&[product, gradient]| (product, gradient)).unzip();
+        Self { products, gradients }
+    }
+
+    pub(crate) fn into_pairs(self) -> Vec<Pair> {
+        self.products.into_iter().zip(self.gradients).map(|(product, gradient)| [product, gradient]).collect()
+    }
+}
+
 /// Gradients of means and variances.
 type Pair = [f64; 2];
 

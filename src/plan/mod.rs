@@ -10,6 +10,8 @@ mod epilogue;
 mod extra;
 mod gradient;
 mod mixing;
+mod peers;
+mod sharing;
 mod source;
 mod statistic;
 mod view;
@@ -25,10 +27,13 @@ pub(crate) use gradient::obstacle_to_inflow;
 pub use gradient::{GradientArguments, Gradients, Statistics, Wanted};
 pub use mixing::{Batch, Mixing, Moments};
 pub(crate) use mixing::{GroupSums, Shares};
+pub(crate) use peers::{Peers, Shard};
+pub use sharing::Sharing;
 pub use source::{Momentum, RunningUpdate, RunningVariance, Source};
 pub use statistic::Statistic;
 pub use view::View;
 
+use crate::error::{Error, Result};
 use crate::tensor::Dtype;
 
 /// One normalization of one shape, ready for any executor.
@@ -56,6 +61,8 @@ pub struct Plan {
     pub(crate) derivation: Option<Derivation>,
     /// How what only some normalizations learn is stored, as far as there is any.
     pub(crate) extra: Extra<Option<Dtype>>,
+    /// Whose the statistics of the input are.
+    pub(crate) sharing: Sharing,
 }
 
 impl Plan {
@@ -117,6 +124,25 @@ impl Plan {
     #[must_use]
     pub fn extra(&self) -> Extra<Option<Dtype>> {
         self.extra
+    }
+
+    /// Whose the statistics of the input are.
+    #[must_use]
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// Checks that statistics of the input alone have more than one value each, where other ranks might have had more.
+    pub(crate) fn check_alone(&self) -> Result<()> {
+        let alone = self.sharing != Sharing::Own && self.source.follows_input();
+        if !alone || self.view.count() != 1 || self.view.statistics() == 0 {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            argument: "input",
+            got: vec![1, self.view.statistics()],
+            expected: "more than one value per channel when training, or without running estimates".into(),
+        })
     }
 
     /// Elements of the caller's `weight`, and of its `bias`.

@@ -1,4 +1,4 @@
-use super::{Batch, Mixing};
+use super::{Batch, Mixing, Moments, RunningStatistics};
 
 /// Where mean and variance come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,6 +75,34 @@ pub struct RunningUpdate {
     pub counter: bool,
     /// Which variance the running one follows.
     pub variance: RunningVariance,
+}
+
+impl RunningUpdate {
+    /// Moves the running estimates towards the average over the samples of moments of `count` values each. Nothing
+    /// moves them nowhere.
+    pub(crate) fn apply(self, running: &mut RunningStatistics, count: f64, moments: &Moments) {
+        if count == 0.0 {
+            return;
+        }
+        if self.counter {
+            running.num_batches_tracked = running.num_batches_tracked.map(|n| n.saturating_add(1));
+        }
+        let share = self.momentum.share(running.num_batches_tracked.unwrap_or(0));
+        #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
+        let samples = (moments.mean.len() / self.channels.max(1)) as f64;
+        let correction = self.variance.correction(count);
+        for (channel, (mean, var)) in running.mean.iter_mut().zip(&mut running.var).enumerate() {
+            let average = |of: &[f64]| of.iter().skip(channel).step_by(self.channels).sum::<f64>() / samples;
+            *mean = moved(*mean, average(&moments.mean), share);
+            *var = moved(*var, average(&moments.var) * correction, share);
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
+fn moved(old: f32, new: f64, share: f64) -> f32 {
+    let old = f64::from(old);
+    (old + share * (new - old)) as f32
 }
 
 /// Which variance of a batch a running variance follows.

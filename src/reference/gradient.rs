@@ -2,7 +2,7 @@
 
 use super::{activation, each_element, factor, rounded_normalized, shares};
 use crate::error::Result;
-use crate::plan::{Derived, DerivedSums, Extra, GroupSums, Own, Plan, Source, Statistics, check_len};
+use crate::plan::{Derived, DerivedSums, Extra, GroupSums, Own, Peers, Plan, Source, Statistics, check_len};
 
 /// A backward pass's tensors in f64.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,11 @@ pub struct Gradients {
 ///
 /// When a tensor is not as long as `plan` says, or a parameter is missing.
 pub fn backward(plan: &Plan, values: &GradientValues) -> Result<Gradients> {
+    backward_among(plan, None, values)
+}
+
+/// As [`backward`], as one of several that share statistics.
+pub(crate) fn backward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &GradientValues) -> Result<Gradients> {
     values.check(plan)?;
     let own = values.own();
     let parameters = plan.affine.map.len;
@@ -58,6 +63,9 @@ pub fn backward(plan: &Plan, values: &GradientValues) -> Result<Gradients> {
         sums.clipped = vec![0.0; parameters];
     }
     if plan.view.elements() == 0 {
+        if let Some(peers) = peers {
+            peers.summed(plan, group_sums(plan, &[], &[]))?;
+        }
         let given = [vec![0.0], vec![0.0; 3], vec![0.0; 3]];
         return Ok(values.gradients(plan, &own, input, sums, given));
     }
@@ -87,6 +95,9 @@ pub fn backward(plan: &Plan, values: &GradientValues) -> Result<Gradients> {
     });
     let mut groups = group_sums(plan, &normalized, &of_normalized);
     let of_small = values.through_statistics(plan, &mut groups);
+    if let Some(peers) = peers {
+        groups = peers.summed(plan, groups)?;
+    }
     each_element(plan, |i, s, _| {
         let mut gradient = of_normalized[i];
         if plan.statistics_follow_input() {

@@ -3,11 +3,13 @@
 mod activation;
 mod gradient;
 
+pub(crate) use gradient::backward_among;
 pub use gradient::{GradientValues, Gradients, backward};
 
 use crate::error::{Error, Result};
 use crate::plan::{
-    Batch, Derived, Extra, Mixing, Moments, Own, Plan, RunningUpdate, Shares, Source, Statistics, check_len,
+    Batch, Derived, Extra, Mixing, Moments, Own, Peers, Plan, RunningUpdate, Shard, Shares, Source, Statistics,
+    check_len,
 };
 use crate::tensor::{Data, Dtype};
 
@@ -60,6 +62,11 @@ pub fn execute(plan: &Plan, values: &mut Values) -> Result<Vec<f64>> {
 ///
 /// As [`execute`].
 pub fn forward(plan: &Plan, values: &mut Values) -> Result<Forward> {
+    forward_among(plan, None, values)
+}
+
+/// As [`forward`], as one of several that share statistics.
+pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut Values) -> Result<Forward> {
     values.check(plan)?;
     let view = plan.view;
     let sum = match &values.residual {
@@ -70,12 +77,16 @@ pub fn forward(plan: &Plan, values: &mut Values) -> Result<Forward> {
         None => values.input.clone(),
     };
     let mut output = vec![0.0; view.elements()];
-    if output.is_empty() {
+    if output.is_empty() && peers.is_none() {
         return Ok(Forward { output, sum, statistics: Statistics::default() });
     }
     let own = values.own();
     let Derived { weight, bias, tau } = own.derived(plan);
     let (moments, sources) = moments(plan, values, &sum);
+    let (count, moments) = match peers {
+        Some(peers) => peers.merged(plan, Shard { count: plan.count(), moments }).map(|s| (s.count, s.moments))?,
+        None => (plan.count(), moments),
+    };
     let eps = plan.eps + learned_eps(&values.extra);
     let rstd: Vec<f64> = moments.var.iter().map(|var| 1.0 / (var + eps).sqrt()).collect();
     each_element(plan, |i, s, p| {
@@ -88,10 +99,10 @@ pub fn forward(plan: &Plan, values: &mut Values) -> Result<Forward> {
         let y = tau.as_ref().map_or(affine, |tau| above(affine, tau[p]));
         output[i] = plan.epilogue.activation.map_or(y, |activation| activation::value(activation, y));
     });
-    if let Some(update) = plan.running_update() {
+    if let Some(update) = plan.source.running_update().filter(|_| count > 0.0) {
         match plan.source {
-            Source::Mixed(mixing) => update_running(plan, update, values, &batch_of(mixing, &sources)),
-            _ => update_running(plan, update, values, &moments),
+            Source::Mixed(mixing) => update_running(count, update, values, &batch_of(mixing, &sources)),
+            _ => update_running(count, update, values, &moments),
         }
     }
     Ok(Forward { output, sum, statistics: Statistics { mean: moments.mean, rstd, sources } })
@@ -218,7 +229,7 @@ fn measured(plan: &Plan, input: &[f64]) -> Moments {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-fn update_running(plan: &Plan, update: RunningUpdate, values: &mut Values, moments: &Moments) {
+fn update_running(count: f64, update: RunningUpdate, values: &mut Values, moments: &Moments) {
     if update.counter {
         values.num_batches_tracked = values.num_batches_tracked.saturating_add(1);
     }
@@ -226,7 +237,7 @@ fn update_running(plan: &Plan, update: RunningUpdate, values: &mut Values, momen
     let samples = (moments.mean.len() / update.channels) as f64;
     for channel in 0..update.channels {
         let average = |of: &[f64]| of.iter().skip(channel).step_by(update.channels).sum::<f64>() / samples;
-        let (mean, var) = (average(&moments.mean), average(&moments.var) * update.variance.correction(plan.count()));
+        let (mean, var) = (average(&moments.mean), average(&moments.var) * update.variance.correction(count));
         values.running_mean[channel] += share * (mean - values.running_mean[channel]);
         values.running_var[channel] += share * (var - values.running_var[channel]);
     }

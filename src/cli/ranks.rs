@@ -1,0 +1,88 @@
+//! A case whose batch is spread over the ranks of a group: a thread for each.
+
+use super::attributes::Attributes;
+use super::safetensors_file::TensorFile;
+use std::ops::Range;
+use wgpu_norm::collective::{Group, local};
+use wgpu_norm::{Data, Tensor};
+
+/// The samples of each rank.
+pub(super) struct Ranks {
+    samples: Vec<Range<usize>>,
+}
+
+impl Ranks {
+    /// Those of the case, if it has any.
+    pub(super) fn read(file: &TensorFile, attributes: &Attributes, input: &Tensor) -> Result<Option<Self>, String> {
+        let Some(world_size) = attributes.world_size()? else { return Ok(None) };
+        let splits = file.integers("splits")?.ok_or("tensor splits: missing, it says which samples each rank has")?;
+        if splits.len() != world_size {
+            return Err(format!(
+                "tensor splits: expected {world_size} numbers, as world_size says, got {}",
+                splits.len()
+            ));
+        }
+        let mut samples = Vec::with_capacity(splits.len());
+        let mut first = 0usize;
+        for split in splits {
+            let more = usize::try_from(split)
+                .map_err(|_| format!("tensor splits: expected numbers from 0 on, got {split}"))?;
+            let end = first.saturating_add(more);
+            samples.push(first..end);
+            first = end;
+        }
+        let all = input.shape().first().copied().unwrap_or(0);
+        if first != all {
+            return Err(format!("tensor splits: expected {all} samples together, as input has, got {first}"));
+        }
+        Ok(Some(Self { samples }))
+    }
+
+    /// What each rank makes of its samples, all at once.
+    pub(super) fn each<T: Send>(
+        &self,
+        rank: impl Fn(&Group, Range<usize>) -> Result<T, String> + Sync,
+    ) -> Result<Vec<T>, String> {
+        let groups = local(self.samples.len());
+        std::thread::scope(|scope| {
+            let rank = &rank;
+            let spawn = |(group, samples): (Group, &Range<usize>)| {
+                let samples = samples.clone();
+                scope.spawn(move || rank(&group, samples))
+            };
+            let threads: Vec<_> = groups.into_iter().zip(&self.samples).map(spawn).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|_| Err("a rank panicked".into()))
+            };
+            threads.into_iter().map(join).collect()
+        })
+    }
+}
+
+/// Some of the samples of a tensor.
+pub(super) fn samples(tensor: &Tensor, samples: Range<usize>) -> Result<Tensor, String> {
+    let mut shape = tensor.shape().to_vec();
+    let row: usize = shape.iter().skip(1).product();
+    if let Some(first) = shape.first_mut() {
+        *first = samples.len();
+    }
+    let values = &tensor.data().to_f64()[samples.start * row..samples.end * row];
+    Tensor::new(shape, Data::from_f64(tensor.dtype(), values)).map_err(|error| error.to_string())
+}
+
+/// The samples of all ranks, one rank after the other, in a tensor like this one.
+pub(super) fn joined(like: &Tensor, parts: &[&Tensor]) -> Result<Tensor, String> {
+    let values: Vec<f64> = parts.iter().flat_map(|part| part.data().to_f64()).collect();
+    Tensor::new(like.shape(), Data::from_f64(like.dtype(), &values)).map_err(|error| error.to_string())
+}
+
+/// The sum of the ranks' shares of a gradient.
+pub(super) fn summed(parts: &[&Tensor]) -> Result<Option<Tensor>, String> {
+    let Some(first) = parts.first() else { return Ok(None) };
+    let mut sum = vec![0.0; first.data().len()];
+    for part in parts {
+        sum.iter_mut().zip(part.data().to_f64()).for_each(|(sum, share)| *sum += share);
+    }
+    let data = Data::from_f64(first.dtype(), &sum);
+    Tensor::new(first.shape(), data).map(Some).map_err(|error| error.to_string())
+}

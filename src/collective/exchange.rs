@@ -1,0 +1,213 @@
+//! What the ranks of a synchronized normalization tell each other.
+
+use super::group::Group;
+use super::local::listed;
+use crate::error::{Error, Result};
+use crate::plan::{GroupSums, Moments, Peers, Plan, Shard};
+use crate::tensor::Dtype;
+
+/// What a message says first, so that ranks that do different things notice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Header {
+    pass: Pass,
+    /// The layer, by the order in which layers were given the group.
+    layer: f64,
+    channels: f64,
+    dtype: f64,
+    eps: f64,
+    /// The share of the new value in running estimates: 0 for a cumulative average, less where there are none.
+    momentum: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pass {
+    Forward,
+    Backward,
+}
+
+impl Header {
+    const LEN: usize = 6;
+    const NAMES: [&'static str; Self::LEN] = ["pass", "layer", "number of channels", "type", "eps", "momentum"];
+
+    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 channels")]
+    fn new(pass: Pass, group: &Group, plan: &Plan) -> Self {
+        use crate::plan::Momentum;
+        let momentum = plan.source().running_update().map(|update| update.momentum);
+        Self {
+            pass,
+            layer: f64::from(group.layer()),
+            channels: plan.view().statistics() as f64,
+            dtype: Dtype::ALL.iter().position(|dtype| *dtype == plan.dtype()).unwrap_or(0) as f64,
+            eps: plan.eps(),
+            momentum: match momentum {
+                None => -1.0,
+                Some(Momentum::Cumulative) => 0.0,
+                Some(Momentum::Fixed(share)) => share,
+            },
+        }
+    }
+
+    fn to_array(self) -> [f64; Self::LEN] {
+        let pass = if self.pass == Pass::Forward { 0.0 } else { 1.0 };
+        [pass, self.layer, self.channels, self.dtype, self.eps, self.momentum]
+    }
+}
+
+impl Pass {
+    fn operation(self) -> &'static str {
+        match self {
+            Self::Forward => "sync_batch_norm forward",
+            Self::Backward => "sync_batch_norm backward",
+        }
+    }
+}
+
+/// A field of a header in words.
+fn in_words(field: usize, value: f64) -> String {
+    let dtype = || Dtype::ALL.into_iter().zip(0u8..).find(|(_, i)| f64::from(*i) == value).map(|(dtype, _)| dtype);
+    match field {
+        0 if value == 0.0 => "forward".into(),
+        0 => "backward".into(),
+        3 => dtype().map_or_else(|| value.to_string(), |dtype| dtype.to_string()),
+        5 if value < 0.0 => "none".into(),
+        5 if value == 0.0 => "cumulative".into(),
+        _ => value.to_string(),
+    }
+}
+
+/// Checks that all ranks sent the same header; otherwise says what differs, and where.
+fn check_headers(operation: &str, messages: &[Vec<f64>]) -> Result<()> {
+    let disagreement = |message| Err(Error::Collective { operation: operation.to_owned(), message });
+    for (field, name) in Header::NAMES.into_iter().enumerate() {
+        let mut kinds: Vec<(f64, Vec<usize>)> = Vec::new();
+        for (rank, message) in messages.iter().enumerate() {
+            let Some(&value) = message.get(field) else {
+                return disagreement(format!("{} sent a message that is none of ours", listed(&[rank])));
+            };
+            match kinds.iter_mut().find(|(kind, _)| kind.to_bits() == value.to_bits()) {
+                Some((_, ranks)) => ranks.push(rank),
+                None => kinds.push((value, vec![rank])),
+            }
+        }
+        if kinds.len() > 1 {
+            let parts: Vec<String> = kinds
+                .iter()
+                .map(|(value, ranks)| format!("{} on {}", in_words(field, *value), listed(ranks)))
+                .collect();
+            return disagreement(format!("the ranks differ in {name}: {}", parts.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// What each rank sent after its header: a count, and two numbers a channel.
+struct Gathered {
+    messages: Vec<Vec<f64>>,
+    channels: usize,
+}
+
+impl Gathered {
+    fn counts(&self) -> impl Iterator<Item = f64> {
+        self.messages.iter().map(|message| message[Header::LEN])
+    }
+
+    /// Of each rank its count, and both its numbers of a channel.
+    fn of_channel(&self, channel: usize) -> impl Iterator<Item = (f64, [f64; 2])> {
+        let first = Header::LEN + 1 + channel;
+        self.messages.iter().map(move |m| (m[Header::LEN], [m[first], m[first + self.channels]]))
+    }
+}
+
+impl Group {
+    /// Two numbers a channel and a count from every rank.
+    fn gathered(&self, pass: Pass, plan: &Plan, count: f64, of_channels: [&[f64]; 2]) -> Result<Gathered> {
+        let header = Header::new(pass, self, plan).to_array();
+        let message = [&header, &[count][..], of_channels[0], of_channels[1]].concat();
+        let messages = self.all_gather(pass.operation(), &message)?;
+        check_headers(pass.operation(), &messages)?;
+        let channels = plan.view().statistics();
+        match messages.iter().position(|message| message.len() != Header::LEN + 1 + 2 * channels) {
+            None => Ok(Gathered { messages, channels }),
+            Some(rank) => Err(Error::Collective {
+                operation: pass.operation().to_owned(),
+                message: format!("{} sent a message of another length", listed(&[rank])),
+            }),
+        }
+    }
+}
+
+impl Peers for Group {
+    fn merged(&self, plan: &Plan, own: Shard) -> Result<Shard> {
+        let squares: Vec<f64> = own.moments.var.iter().map(|var| var * own.count).collect();
+        let gathered = self.gathered(Pass::Forward, plan, own.count, [&own.moments.mean, &squares])?;
+        let count: f64 = gathered.counts().sum();
+        if count == 1.0 {
+            return Err(Error::Collective {
+                operation: Pass::Forward.operation().to_owned(),
+                message: "expected more than one value per channel over all ranks when training".into(),
+            });
+        }
+        let moments = (0..gathered.channels).map(|channel| chan(gathered.of_channel(channel)));
+        let (mean, var) = moments.map(|[mean, squares]| (mean, squares / count)).unzip();
+        Ok(Shard { count, moments: Moments { mean, var } })
+    }
+
+    fn summed(&self, plan: &Plan, own: GroupSums) -> Result<GroupSums> {
+        let gathered = self.gathered(Pass::Backward, plan, plan.count(), [&own.products, &own.gradients])?;
+        let share = plan.count() / gathered.counts().sum::<f64>();
+        let sums = (0..gathered.channels).map(|channel| {
+            gathered.of_channel(channel).fold([0.0; 2], |[p, g], (_, [product, gradient])| [p + product, g + gradient])
+        });
+        let (products, gradients) = sums.map(|[product, gradient]| (product * share, gradient * share)).unzip();
+        Ok(GroupSums { products, gradients })
+    }
+}
+
+/// Mean and centred sum of everything, from those of parts with their counts, in their order (Chan, Golub & LeVeque,
+/// 1979). Parts of nothing are passed over.
+fn chan(parts: impl Iterator<Item = (f64, [f64; 2])>) -> [f64; 2] {
+    let merge = |(n, [mean, squares]): (f64, [f64; 2]), (m, [other, more]): (f64, [f64; 2])| {
+        let (total, delta) = (n + m, other - mean);
+        (total, [mean + delta * (m / total), squares + more + delta * delta * (n * m / total)])
+    };
+    parts.filter(|(count, _)| *count > 0.0).reduce(merge).map_or([0.0; 2], |(_, merged)| merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_merge_to_the_moments_of_the_whole() {
+        let values: Vec<f64> = (0..32).map(|i| 1e4 + f64::from(i * i % 17) / 8.0).collect();
+        let moments = |values: &[f64]| {
+            let n = values.len() as f64;
+            let mean = if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / n };
+            (n, [mean, values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>()])
+        };
+        for cuts in [[7, 8, 8], [0, 0, 0], [32, 32, 32], [1, 2, 31]] {
+            let parts = [&values[..cuts[0]], &values[cuts[0]..cuts[1]], &values[cuts[1]..cuts[2]], &values[cuts[2]..]];
+            let [mean, squares] = chan(parts.into_iter().map(moments));
+            let (_, [want_mean, want_squares]) = moments(&values);
+            assert!((mean - want_mean).abs() < 1e-11, "{cuts:?}: {mean} {want_mean}");
+            assert!((squares - want_squares).abs() < 1e-9, "{cuts:?}: {squares} {want_squares}");
+        }
+    }
+
+    #[test]
+    fn headers_that_differ_are_named_with_their_ranks() {
+        let header = |channels: f64, dtype: f64| vec![0.0, 1.0, channels, dtype, 1e-5, 0.1];
+        let text = |messages: &[Vec<f64>]| check_headers("op", messages).expect_err("they differ").to_string();
+        let same = header(64.0, 0.0);
+        assert_eq!(check_headers("op", &[same.clone(), same.clone()]), Ok(()));
+        assert_eq!(
+            text(&[same.clone(), header(32.0, 0.0), same.clone()]),
+            "op: the ranks differ in number of channels: 64 on ranks 0, 2, 32 on rank 1"
+        );
+        assert_eq!(
+            text(&[same.clone(), header(64.0, 1.0)]),
+            "op: the ranks differ in type: f32 on rank 0, f16 on rank 1"
+        );
+        assert_eq!(text(&[same, vec![]]), "op: rank 1 sent a message that is none of ours");
+    }
+}

@@ -1,0 +1,71 @@
+use super::{BatchNorm, Norm, Operands};
+use crate::error::Result;
+use crate::plan::{Momentum, Plan, Sharing};
+use crate::tensor::Layout;
+
+/// Synchronized batch normalization
+/// ([`torch.nn.SyncBatchNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.SyncBatchNorm.html)): as
+/// [`BatchNorm`], with the statistics of a batch that is spread over the ranks of a [`Group`](crate::collective::Group).
+///
+/// Each rank calls the engine with its own samples and its handle on the group. Shards may differ in size and may be
+/// empty. Mean and variance are those of all samples, running estimates follow them alike on all ranks, to the bit, and
+/// the input's gradient is that of the sum of all ranks' losses. The gradients of weight and bias are each rank's own
+/// share, for whoever adds up those of the whole network. In evaluation, without a group, or alone in it, this is
+/// [`BatchNorm`].
+///
+/// # Shapes
+///
+/// Those of [`BatchNorm`], with each rank's own samples; channels, type, eps and momentum are the same on all ranks.
+///
+/// # Errors
+///
+/// As [`BatchNorm`], save that one rank may well have one value a channel. Where ranks differ in what they do, or do
+/// not come together, all get an [`Error::Collective`](crate::Error::Collective) that names them.
+///
+/// See [`collective`](crate::collective) for an example, and for what crosses between the ranks.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SyncBatchNorm {
+    /// The normalization of the whole batch.
+    pub batch: BatchNorm,
+}
+
+impl SyncBatchNorm {
+    /// PyTorch's defaults, in training.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// In training or in evaluation.
+    #[must_use]
+    pub fn training(self, training: bool) -> Self {
+        Self { batch: self.batch.training(training) }
+    }
+
+    /// With another momentum.
+    #[must_use]
+    pub fn momentum(self, momentum: Momentum) -> Self {
+        Self { batch: self.batch.momentum(momentum) }
+    }
+
+    /// With another eps.
+    #[must_use]
+    pub fn eps(self, eps: f64) -> Self {
+        Self { batch: self.batch.eps(eps) }
+    }
+
+    /// With channels elsewhere.
+    #[must_use]
+    pub fn layout(self, layout: Layout) -> Self {
+        Self { batch: self.batch.layout(layout) }
+    }
+}
+
+impl Norm for SyncBatchNorm {
+    fn lower(&self, operands: &Operands) -> Result<Plan> {
+        // Whether a channel has more than one value, all ranks know together.
+        let plan = self.batch.lower_counting(operands, 0)?;
+        let sharing = if self.batch.training { Sharing::Group } else { Sharing::OwnInEvaluation };
+        Ok(Plan { sharing, ..plan })
+    }
+}
