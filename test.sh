@@ -32,7 +32,8 @@ install_mesa() {
 if [ "$gpu_tests" != off ] && [ "$(uname -s)" = Linux ] && ! has_adapter; then
     install_mesa
 fi
-cargo test --features cli
+# Software adapters use every core by themselves; two tests at once only get into each other's way.
+cargo test --features cli -- --test-threads 1
 if [ "$gpu_tests" = off ]; then
     echo "GPU tests were turned off by WGPU_NORM_TEST_GPU=off"
 fi

@@ -124,8 +124,12 @@ fn the_layout_for_wide_workgroups_agrees_too() {
 fn a_tensor_in_many_pieces_comes_out_the_same() {
     let rigs = || rigs().iter().map(|rig| rig.with_bindings_of(8 << 10)).collect::<Vec<_>>();
     let samples = samples(&[[13, 12, 18]], Epilogue::default(), 0.0, &[Dtype::F32, Dtype::F16]);
-    let few = |sample: &Sample| sample.plan.affine().map.len < 500;
-    let samples: Vec<Sample> = samples.into_iter().filter(few).collect();
+    // What is refused there: prepared parameters, or a few neighbouring columns' partial moments, beyond a binding.
+    let fits = |sample: &Sample| {
+        let view = sample.plan.view();
+        sample.plan.affine().map.len < 500 && view.b * view.d * view.c.min(4) <= 2048
+    };
+    let samples: Vec<Sample> = samples.into_iter().filter(fits).collect();
     strategies::assert_all_ways(&samples, rigs());
     gradients::assert_all_ways(&samples, &rigs());
 }
