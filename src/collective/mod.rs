@@ -2,7 +2,7 @@
 //! [`SyncBatchNorm`](crate::norm::SyncBatchNorm) needs beside the kernels.
 //!
 //! A [`Group`] is one rank's handle on a [`ProcessGroup`]. Two come with the crate: [`local`], for devices and threads
-//! of one process, and [`mpi`](self::mpi) (feature `mpi`), for processes on any number of machines. Everything else
+//! of one process, and `mpi_world` (feature `mpi`), for processes on any number of machines. Everything else
 //! that can gather a few numbers becomes one by implementing the trait.
 //!
 //! # Example: two threads, one batch
@@ -50,6 +50,12 @@
 mod exchange;
 mod group;
 mod local;
+#[cfg(feature = "mpi")]
+mod mpi_group;
 
 pub use group::{Group, ProcessGroup};
 pub use local::{TIMEOUT, local, local_with_timeout};
+#[cfg(feature = "mpi")]
+pub use mpi;
+#[cfg(feature = "mpi")]
+pub use mpi_group::{mpi_communicator, mpi_world};
