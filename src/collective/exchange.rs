@@ -107,14 +107,16 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn counts(&self) -> impl Iterator<Item = f64> {
-        self.messages.iter().map(|message| message[Header::LEN])
+    /// Of each rank its count, and both its numbers of every channel.
+    fn ranks(&self) -> impl Iterator<Item = (f64, [&[f64]; 2])> {
+        self.messages.iter().map(|message| {
+            let (one, other) = message[Header::LEN + 1..].split_at(self.channels);
+            (message[Header::LEN], [one, other])
+        })
     }
 
-    /// Of each rank its count, and both its numbers of a channel.
-    fn of_channel(&self, channel: usize) -> impl Iterator<Item = (f64, [f64; 2])> {
-        let first = Header::LEN + 1 + channel;
-        self.messages.iter().map(move |m| (m[Header::LEN], [m[first], m[first + self.channels]]))
+    fn count(&self) -> f64 {
+        self.ranks().map(|(count, _)| count).sum()
     }
 }
 
@@ -140,37 +142,48 @@ impl Peers for Group {
     fn merged(&self, plan: &Plan, own: Shard) -> Result<Shard> {
         let squares: Vec<f64> = own.moments.var.iter().map(|var| var * own.count).collect();
         let gathered = self.gathered(Pass::Forward, plan, own.count, [&own.moments.mean, &squares])?;
-        let count: f64 = gathered.counts().sum();
-        if count == 1.0 {
+        if gathered.count() == 1.0 {
             return Err(Error::Collective {
                 operation: Pass::Forward.operation().to_owned(),
                 message: "expected more than one value per channel over all ranks when training".into(),
             });
         }
-        let moments = (0..gathered.channels).map(|channel| chan(gathered.of_channel(channel)));
-        let (mean, var) = moments.map(|[mean, squares]| (mean, squares / count)).unzip();
-        Ok(Shard { count, moments: Moments { mean, var } })
+        Ok(chan(gathered.ranks(), gathered.channels))
     }
 
     fn summed(&self, plan: &Plan, own: GroupSums) -> Result<GroupSums> {
         let gathered = self.gathered(Pass::Backward, plan, plan.count(), [&own.products, &own.gradients])?;
-        let share = plan.count() / gathered.counts().sum::<f64>();
-        let sums = (0..gathered.channels).map(|channel| {
-            gathered.of_channel(channel).fold([0.0; 2], |[p, g], (_, [product, gradient])| [p + product, g + gradient])
-        });
-        let (products, gradients) = sums.map(|[product, gradient]| (product * share, gradient * share)).unzip();
+        let mut sums = [vec![0.0; gathered.channels], vec![0.0; gathered.channels]];
+        for (_, of_rank) in gathered.ranks() {
+            for (sums, of_rank) in sums.iter_mut().zip(of_rank) {
+                sums.iter_mut().zip(of_rank).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        let share = plan.count() / gathered.count().max(1.0);
+        let [products, gradients] = sums.map(|sums| sums.into_iter().map(|sum| sum * share).collect());
         Ok(GroupSums { products, gradients })
     }
 }
 
-/// Mean and centred sum of everything, from those of parts with their counts, in their order (Chan, Golub & LeVeque,
-/// 1979). Parts of nothing are passed over.
-fn chan(parts: impl Iterator<Item = (f64, [f64; 2])>) -> [f64; 2] {
-    let merge = |(n, [mean, squares]): (f64, [f64; 2]), (m, [other, more]): (f64, [f64; 2])| {
-        let (total, delta) = (n + m, other - mean);
-        (total, [mean + delta * (m / total), squares + more + delta * delta * (n * m / total)])
-    };
-    parts.filter(|(count, _)| *count > 0.0).reduce(merge).map_or([0.0; 2], |(_, merged)| merged)
+/// Moments of everything, from counts, means and centred sums of parts, in their order (Chan, Golub & LeVeque, 1979).
+fn chan<'a>(parts: impl Iterator<Item = (f64, [&'a [f64]; 2])>, channels: usize) -> Shard {
+    let mut all = Moments { mean: vec![0.0; channels], var: vec![0.0; channels] };
+    let mut count = 0.0;
+    for (more, [means, squares]) in parts.filter(|(count, _)| *count > 0.0) {
+        let before = count;
+        count += more;
+        let share = more / count;
+        let channels = all.mean.iter_mut().zip(&mut all.var).zip(means.iter().zip(squares));
+        for ((mean, sum), (other, squares)) in channels {
+            let delta = other - *mean;
+            *mean += delta * share;
+            *sum += squares + delta * delta * (before * share);
+        }
+    }
+    if count > 0.0 {
+        all.var.iter_mut().for_each(|sum| *sum /= count);
+    }
+    Shard { count, moments: all }
 }
 
 #[cfg(test)]
@@ -183,14 +196,20 @@ mod tests {
         let moments = |values: &[f64]| {
             let n = values.len() as f64;
             let mean = if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / n };
-            (n, [mean, values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>()])
+            (n, mean, values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>())
         };
+        let (_, want_mean, want_squares) = moments(&values);
         for cuts in [[7, 8, 8], [0, 0, 0], [32, 32, 32], [1, 2, 31]] {
             let parts = [&values[..cuts[0]], &values[cuts[0]..cuts[1]], &values[cuts[1]..cuts[2]], &values[cuts[2]..]];
-            let [mean, squares] = chan(parts.into_iter().map(moments));
-            let (_, [want_mean, want_squares]) = moments(&values);
+            let parts = parts.map(|part| {
+                let (n, mean, squares) = moments(part);
+                (n, [[mean], [squares]])
+            });
+            let all = chan(parts.iter().map(|(n, [mean, squares])| (*n, [&mean[..], &squares[..]])), 1);
+            let (mean, var) = (all.moments.mean[0], all.moments.var[0]);
+            assert_eq!(all.count, 32.0);
             assert!((mean - want_mean).abs() < 1e-11, "{cuts:?}: {mean} {want_mean}");
-            assert!((squares - want_squares).abs() < 1e-9, "{cuts:?}: {squares} {want_squares}");
+            assert!((var - want_squares / 32.0).abs() < 1e-10, "{cuts:?}: {var} {want_squares}");
         }
     }
 

@@ -4,6 +4,7 @@ mod family;
 mod gradient_bits;
 mod gradient_sample;
 mod gradients;
+mod halves;
 mod invariance;
 mod large;
 mod numerics;

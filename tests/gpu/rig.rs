@@ -357,14 +357,14 @@ impl Rig {
         Ok(gradients)
     }
 
-    fn submit(&self, bound: &Bound) {
+    pub(crate) fn submit(&self, bound: &Bound) {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         bound.record_pass(&mut encoder);
         self.queue.submit([encoder.finish()]);
     }
 
     /// Reads a guarded buffer and checks that nothing was written beside its content.
-    fn fetch(&self, buffer: &Buffer, offset: u64, into: &mut [u8]) {
+    pub(crate) fn fetch(&self, buffer: &Buffer, offset: u64, into: &mut [u8]) {
         let bytes = self.read(buffer);
         let offset = usize::try_from(offset).expect("small");
         let end = offset + into.len();
