@@ -17,7 +17,7 @@
 use std::ops::Range;
 use wgpu_norm::collective::{Group, local};
 use wgpu_norm::layer::{BatchNorm1d, Layer, SyncBatchNorm};
-use wgpu_norm::{Choice, Engine, Result, Tensor};
+use wgpu_norm::{Choice, Data, Dtype, Engine, Result, Tensor};
 
 const SHARDS: [usize; 4] = [7, 1, 0, 24];
 const CHANNELS: usize = 3;
@@ -84,13 +84,13 @@ fn run(group: &Group) -> Result<()> {
 
 /// A step of gradient descent that makes normalized samples more like their targets. Gives the loss over all ranks.
 fn train(norm: &mut Layer, own: &Range<usize>, group: Option<&Group>) -> Result<f64> {
-    let (x, target) = (data(own, 0.0), data(own, 2.0));
+    let (x, target) = (data(own, 0.0)?, data(own, 2.0)?);
     let forward = norm.forward_saving(&x)?;
     let values = (SHARDS.iter().sum::<usize>() * CHANNELS * POSITIONS) as f64;
     let differences: Vec<f64> =
         forward.output.data().to_f64().iter().zip(target.data().to_f64()).map(|(y, target)| y - target).collect();
-    let upstream = differences.iter().map(|difference| (2.0 * difference / values) as f32).collect();
-    let gradients = norm.backward(&x, &Tensor::from_f32(x.shape(), upstream)?, &forward, None)?;
+    let upstream: Vec<f64> = differences.iter().map(|difference| 2.0 * difference / values).collect();
+    let gradients = norm.backward(&x, &tensor(x.shape(), &upstream)?, &forward, None)?;
 
     // Statistics are the layer's business. The rest of the network's gradients, and losses, are added up by whoever
     // trains it: PyTorch's DistributedDataParallel does this.
@@ -102,8 +102,9 @@ fn train(norm: &mut Layer, own: &Range<usize>, group: Option<&Group>) -> Result<
     for (name, gradient) in [("weight", gradients.weight), ("bias", gradients.bias)] {
         let Some(gradient) = gradient else { continue };
         let gradient = total(name, gradient.data().to_f64())?;
-        let moved = norm.get(name)?.data().to_f64().iter().zip(gradient).map(|(w, g)| (w - RATE * g) as f32).collect();
-        norm.set(name, Tensor::from_f32([CHANNELS], moved)?)?;
+        let moved: Vec<f64> =
+            norm.get(name)?.data().to_f64().iter().zip(gradient).map(|(value, slope)| value - RATE * slope).collect();
+        norm.set(name, tensor(&[CHANNELS], &moved)?)?;
     }
     let loss = differences.iter().map(|difference| difference * difference).sum::<f64>() / values;
     Ok(total("loss", vec![loss])?[0])
@@ -129,9 +130,13 @@ fn engine_of(rank: usize) -> Result<Engine> {
 }
 
 /// Some samples of a batch that is the same everywhere.
-fn data(samples: &Range<usize>, shift: f64) -> Tensor {
+fn data(samples: &Range<usize>, shift: f64) -> Result<Tensor> {
     let row = CHANNELS * POSITIONS;
-    let value = |i: usize| ((i as f64 * 0.7 + shift).sin() * 3.0 + (i % 7) as f64) as f32;
-    let values = (samples.start * row..samples.end * row).map(value).collect::<Vec<_>>();
-    Tensor::from_f32([samples.len(), CHANNELS, POSITIONS], values).expect("as many as the shape holds")
+    let value = |i: usize| (i as f64 * 0.7 + shift).sin() * 3.0 + (i % 7) as f64;
+    let values: Vec<f64> = (samples.start * row..samples.end * row).map(value).collect();
+    tensor(&[samples.len(), CHANNELS, POSITIONS], &values)
+}
+
+fn tensor(shape: &[usize], values: &[f64]) -> Result<Tensor> {
+    Tensor::new(shape, Data::from_f64(Dtype::F32, values))
 }

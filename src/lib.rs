@@ -82,6 +82,7 @@
 //!
 //! - `backends` (default): wgpu's Vulkan, GL, Metal, DX12 and WebGPU backends. Turn it off where the application
 //!   chooses them through its own dependency on wgpu.
+//! - `mpi`: groups of processes that MPI started, for synchronized batch normalization; takes an installed MPI and libclang.
 //! - `checkpoint`: the module `checkpoint`, layers' state dicts as `.safetensors` files.
 //! - `cli`: the program `wgpu-norm` and the readers of `.npy` and `.safetensors` that it needs.
 //!

@@ -87,7 +87,7 @@ fn messages_of_any_length(group: &Group) {
     let mut parameters = Parameters { group: Some(group), ..Parameters::default() };
     let outcome = engine_of(0).forward(&SyncBatchNorm::new(), &x, &mut parameters);
     match outcome {
-        Ok(_) => assert_eq!(group.world_size(), 1),
+        Ok(_) => assert_eq!(group.world_size(), 1, "the ranks differ"),
         Err(error) => {
             let text = error.to_string();
             assert!(text.contains("number of channels: 200 on rank 0, 300 on rank 1"), "{text}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The first line, if any, that breaks a rule in a file of this path with this text.
 type Rule = fn(path: &str, text: &str) -> Option<String>;
 
-const RULES: [(&str, Rule); 11] = [
+const RULES: [(&str, Rule); 12] = [
     ("no backend names a norm", no_backend_names_a_norm),
     ("no backend imports what is above it", no_backend_imports_what_is_above_it),
     ("plan imports nothing but tensors and errors", plan_imports_nothing_but_tensors_and_errors),
@@ -15,12 +15,13 @@ const RULES: [(&str, Rule); 11] = [
     ("tensors know nothing above them", tensors_know_nothing_above_them),
     ("no norm knows a backend", no_norm_knows_a_backend),
     ("nothing below knows of layers", nothing_below_knows_of_layers),
+    ("groups know plans and nothing else", groups_know_plans_and_nothing_else),
     ("the oracle shares nothing with the library", the_oracle_shares_nothing_with_the_library),
     ("a file has one subject, 500 lines at most", a_file_has_500_lines_at_most),
     ("no variance by the difference of two large numbers", no_sum_of_squares_goes_by_its_name),
 ];
 
-const NORMS: [&str; 18] = [
+const NORMS: [&str; 19] = [
     "layernorm",
     "rmsnorm",
     "groupnorm",
@@ -37,11 +38,12 @@ const NORMS: [&str; 18] = [
     "sandwichbatchnorm",
     "sandwich",
     "switchablenorm",
+    "syncbatchnorm",
     "switchable",
     "momentshortcut",
 ];
 
-const OWN_A_DEVICE: [&str; 12] = [
+const OWN_A_DEVICE: [&str; 13] = [
     "src/gpu/device.rs",
     "src/gpu/pipelines.rs",
     "src/gpu/prepare.rs",
@@ -51,6 +53,7 @@ const OWN_A_DEVICE: [&str; 12] = [
     "src/gpu/bindings.rs",
     "src/gpu/buffers.rs",
     "src/gpu/held.rs",
+    "src/gpu/synchronized.rs",
     "src/engine/mod.rs",
     "src/engine/choice.rs",
     "src/lib.rs",
@@ -67,7 +70,8 @@ fn no_backend_imports_what_is_above_it(path: &str, text: &str) -> Option<String>
         return None;
     }
     let own = path.split('/').nth(1).unwrap_or_default();
-    let above = ["norm", "engine", "cli", "gpu", "cpu", "reference"].into_iter().filter(|module| *module != own);
+    let above =
+        ["norm", "engine", "cli", "gpu", "cpu", "reference", "collective"].into_iter().filter(|module| *module != own);
     let paths: Vec<String> = above.map(|module| format!("crate::{module}")).collect();
     shipped(text).into_iter().filter(|line| !is_prose(line)).find(|line| paths.iter().any(|p| mentions(line, p)))
 }
@@ -115,6 +119,11 @@ fn nothing_below_knows_of_layers(path: &str, text: &str) -> Option<String> {
         path if path.starts_with("src/layer/") => knows_any(text, &["checkpoint"]),
         _ => None,
     }
+}
+
+fn groups_know_plans_and_nothing_else(path: &str, text: &str) -> Option<String> {
+    let others = ["norm", "gpu", "cpu", "reference", "engine", "layer", "checkpoint", "cli"];
+    if path.starts_with("src/collective/") { knows_any(text, &others) } else { None }
 }
 
 fn the_oracle_shares_nothing_with_the_library(path: &str, text: &str) -> Option<String> {

@@ -9,6 +9,7 @@ use super::element::Element;
 use super::epilogue::Epilogue;
 use super::gradient_kernels::{AddRow, TILE, Workspace, WriteRow, total};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
+use super::gradient_sums::{Sums, merged};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
 use super::parameters::Parameters;
@@ -75,13 +76,6 @@ struct Job<'a, T> {
     wants_parameters: bool,
     simd: pulp::Arch,
     threads: usize,
-}
-
-/// Some neighbouring sums of many.
-#[derive(Debug, Clone, Default)]
-struct Sums {
-    first: usize,
-    pairs: Vec<Pair>,
 }
 
 /// Rows whose parameters' sums are in the workspace: their first parameter, and how many they are.
@@ -169,52 +163,6 @@ fn found_parameters(plan: &Plan, found: &[Found], clips: bool) -> ParameterSums 
         pairs: merged(found.iter().map(|f| &f.parameters), len),
         clipped: if clips { merged(found.iter().map(|f| &f.clipped), len) } else { Vec::new() },
         of_eps: found.iter().map(|f| f.of_eps).sum(),
-    }
-}
-
-/// All sums, added up in the order in which they come.
-fn merged<'s>(parts: impl Iterator<Item = &'s Sums>, len: usize) -> Vec<Pair> {
-    let mut all = vec![[0.0; 2]; len];
-    for part in parts {
-        for (sum, more) in all[part.first..].iter_mut().zip(&part.pairs) {
-            *sum = [sum[0] + more[0], sum[1] + more[1]];
-        }
-    }
-    all
-}
-
-impl Sums {
-    fn add(&mut self, index: usize, pair: Pair) {
-        self.reach(index..index + 1);
-        let sum = &mut self.pairs[index - self.first];
-        *sum = [sum[0] + pair[0], sum[1] + pair[1]];
-    }
-
-    fn add_run(&mut self, first: usize, products: &[f32], gradients: &[f32]) {
-        self.reach(first..first + products.len());
-        let sums = &mut self.pairs[first - self.first..];
-        for ((sum, product), gradient) in sums.iter_mut().zip(products).zip(gradients) {
-            *sum = [sum[0] + f64::from(*product), sum[1] + f64::from(*gradient)];
-        }
-    }
-
-    /// Makes room for these sums.
-    fn reach(&mut self, range: Range<usize>) {
-        if self.pairs.is_empty() {
-            self.first = range.start;
-        }
-        if range.start < self.first {
-            let missing = self.first - range.start;
-            self.pairs.splice(0..0, std::iter::repeat_n([0.0; 2], missing));
-            self.first = range.start;
-        }
-        if range.end - self.first > self.pairs.len() {
-            self.pairs.resize(range.end - self.first, [0.0; 2]);
-        }
-    }
-
-    fn get(&self, index: usize) -> Pair {
-        self.pairs[index - self.first]
     }
 }
 

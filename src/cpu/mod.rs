@@ -16,6 +16,7 @@ mod epilogue;
 mod gradient;
 mod gradient_kernels;
 mod gradient_parameters;
+mod gradient_sums;
 mod moments;
 mod parallel;
 mod parameters;

@@ -73,14 +73,15 @@ impl Case {
     fn run(&self) -> (Data, Option<RunningStatistics>) {
         let mut output = Data::zeros(self.input.dtype(), self.input.len());
         let mut running = self.running.clone();
-        execute(&self.plan, Some(&self.input), &mut self.arguments(&mut running), &mut output);
+        let mut arguments = self.arguments(&mut running);
+        execute(&self.plan, None, Some(&self.input), &mut arguments, &mut output).expect("nobody else is asked");
         (output, running)
     }
 
     fn run_in_place(&self) -> (Data, Option<RunningStatistics>) {
         let mut output = self.input.clone();
         let mut running = self.running.clone();
-        execute(&self.plan, None, &mut self.arguments(&mut running), &mut output);
+        execute(&self.plan, None, None, &mut self.arguments(&mut running), &mut output).expect("nobody else is asked");
         (output, running)
     }
 

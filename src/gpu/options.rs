@@ -31,7 +31,33 @@ pub struct Options {
 }
 
 /// Which half of a pass. Between the halves an application can replace what the first one found by what it found
-/// together with others, as [`SyncBatchNorm`](crate::norm::SyncBatchNorm) does: statistics forward, sums backward.
+/// together with others: statistics forward, sums backward. An engine that is handed a
+/// [group](crate::collective::Group) does this by itself; this is for applications that record into their own encoder.
+///
+/// ```no_run
+/// # fn halves(device: &wgpu::Device, plan: &wgpu_norm::plan::Plan, x: &wgpu::Buffer, y: &wgpu::Buffer, kept: &wgpu::Buffer, submit: impl Fn(wgpu::CommandBuffer)) -> wgpu_norm::Result<()> {
+/// use wgpu_norm::gpu::{Buffers, Gpu, Options, Part};
+///
+/// let gpu = Gpu::new(device);
+/// let reduce = gpu.prepare(plan, &Options::default().part(Part::Reduce))?;
+/// let apply = gpu.prepare(plan, &Options::default().part(Part::Apply))?;
+/// let reduce = reduce.bind(&Buffers::reduce(x.slice(..), kept.slice(..)))?;
+/// let apply = apply.bind(&Buffers::new(x.slice(..), y.slice(..)).statistics(kept.slice(..)))?;
+///
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// reduce.record_pass(&mut encoder);
+/// submit(encoder.finish());
+/// // Here the application reads `kept`, merges it with what others have, and writes all parts' statistics there.
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// apply.record_pass(&mut encoder);
+/// submit(encoder.finish());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With nothing exchanged both halves together have the bits of the whole pass by the same strategy. The first half
+/// divides by its own counts: sums that all parts' elements share have to come scaled by `own count / count of all`.
+/// Halves leave running estimates alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Part {
     /// Everything, in as few passes over memory as there can be.

@@ -7,6 +7,7 @@
 //! | [`GroupNorm`] | `torch.nn.GroupNorm` | neighbouring channels and all positions of a sample |
 //! | [`InstanceNorm`] | `torch.nn.InstanceNorm1d/2d/3d` | the positions of one channel of a sample |
 //! | [`BatchNorm`] | `torch.nn.BatchNorm1d/2d/3d` | all samples and positions of a channel |
+//! | [`SyncBatchNorm`] | `torch.nn.SyncBatchNorm` | as batch, over the ranks of a [group](crate::collective) |
 //! | [`BatchGroupNorm`] | [arXiv 2012.02782](https://arxiv.org/abs/2012.02782) | all samples of a run of channels and positions |
 //! | [`PositionalNorm`] | [arXiv 1907.04312](https://arxiv.org/abs/1907.04312) | the channels at one position of a sample |
 //! | [`SwitchableNorm`] | [arXiv 1806.10779](https://arxiv.org/abs/1806.10779) | a learned mixture of instance, layer and batch |

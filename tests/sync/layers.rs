@@ -48,11 +48,13 @@ fn converted_layers_keep_everything_and_share_their_statistics() {
             let off = got.iter().zip(want).find(|(got, want)| (*got - *want).abs() > 4e-6 * (1.0 + want.abs()));
             assert!(off.is_none(), "{what} on {}: {off:?}", engine.name());
         };
-        let joined = |part: fn(&(Tensor, Tensor, Vec<Vec<f32>>)) -> &Tensor| {
-            steps.iter().flat_map(|step| part(step).data().to_f32()).collect::<Vec<_>>()
-        };
-        close(joined(|step| &step.0), &forward.output.data().to_f32(), "output");
-        close(joined(|step| &step.1), &gradients.input.expect("wanted").data().to_f32(), "grad_input");
+        let joined = |parts: Vec<&Tensor>| parts.iter().flat_map(|part| part.data().to_f32()).collect::<Vec<_>>();
+        close(joined(steps.iter().map(|step| &step.0).collect()), &forward.output.data().to_f32(), "output");
+        close(
+            joined(steps.iter().map(|step| &step.1).collect()),
+            &gradients.input.expect("wanted").data().to_f32(),
+            "grad_input",
+        );
         for step in &steps {
             assert_eq!(step.2, steps[0].2, "the ranks agree to the bit on {}", engine.name());
             close(step.2.concat(), &values(&whole).concat(), "state");

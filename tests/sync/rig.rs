@@ -171,9 +171,9 @@ pub(crate) fn distance(got: &Step, want: &Step) -> f64 {
     ];
     let mut worst = 0f64;
     for (got, want) in pairs {
-        assert_eq!(got.is_some(), want.is_some());
+        assert_eq!(got.is_some(), want.is_some(), "both have it or have it not");
         let (Some(got), Some(want)) = (got, want) else { continue };
-        assert_eq!((got.shape(), got.dtype()), (want.shape(), want.dtype()));
+        assert_eq!((got.shape(), got.dtype()), (want.shape(), want.dtype()), "shape and type");
         let (got_values, want_values) = (got.data().to_f64(), want.data().to_f64());
         let largest = want_values.iter().fold(1f64, |largest, value| largest.max(value.abs()));
         for (got, want) in got_values.iter().zip(&want_values) {
@@ -182,7 +182,7 @@ pub(crate) fn distance(got: &Step, want: &Step) -> f64 {
         }
     }
     if let (Some(got), Some(want)) = (&got.running, &want.running) {
-        assert_eq!(got.num_batches_tracked, want.num_batches_tracked);
+        assert_eq!(got.num_batches_tracked, want.num_batches_tracked, "num_batches_tracked");
         for (got, want) in got.mean.iter().chain(&got.var).zip(want.mean.iter().chain(&want.var)) {
             worst = worst.max(f64::from((got - want).abs() / want.abs().max(1.0)) / f64::from(f32::EPSILON));
         }
