@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Forces a strategy. `None` lets [`choose`] take the best.
+    /// Forces a strategy. `None` lets [`choose`](super::choose) take the best.
     pub strategy: Option<Strategy>,
     /// Whether subgroup operations are used where the device has them.
     pub subgroups: bool,
