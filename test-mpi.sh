@@ -50,7 +50,7 @@ fails() {
     fi
     echo "a rank that $mode: status $status, and \"$(grep -m 1 "$says" <<< "$output")\""
 }
-fails dies "exit"
+fails dies "Exit code: *3\|exit status 3\|code 3\|non-zero exit code"
 fails never-comes "barrier: rank [01] waited 500ms for the other ranks"
 
 timeout 300 "${ranks[@]}" -n 4 "$example"

@@ -34,8 +34,11 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let universe = mpi::initialize_with_threading(mpi::Threading::Serialized);
         let group = mpi_world(std::time::Duration::from_secs(60))?;
         if group.world_size() > 1 {
-            run(&group)?;
-            group.barrier()?;
+            if let Err(error) = run(&group).and_then(|()| group.barrier()) {
+                eprintln!("rank {}: {error}", group.rank());
+                // The others may wait for this rank, and ending in good order would wait for them.
+                mpi::traits::Communicator::abort(&mpi::topology::SimpleCommunicator::world(), 1);
+            }
             return Ok(());
         }
         drop(universe);

@@ -82,6 +82,10 @@ fn messages_of_any_length(group: &Group) {
         let all = group.all_gather("lengths", &message(group.rank())).expect("all come");
         assert_eq!(all, (0..group.world_size()).map(message).collect::<Vec<_>>(), "{unit}");
     }
+    if group.world_size() > 1 {
+        let error = group.all_gather(if group.rank() == 0 { "one" } else { "another" }, &[]).expect_err("they differ");
+        assert!(error.to_string().contains("called something else"), "{error}");
+    }
     let channels = 200 + 100 * group.rank();
     let x = Tensor::zeros([2, channels], wgpu_norm::Dtype::F32).expect("small");
     let mut parameters = Parameters { group: Some(group), ..Parameters::default() };

@@ -47,8 +47,10 @@ impl Case {
 
     /// Every tensor of the file has to mean something to the operation.
     fn check_names(&self) -> Result<(), String> {
-        let inputs = ["input", "grad_output", "grad_mean", "grad_std", "splits"];
-        let is_input = |name: &str| inputs.contains(&name) || learned::NAMES.contains(&name);
+        let inputs = ["input", "grad_output", "grad_mean", "grad_std"];
+        let has_ranks = self.attributes.world_size()?.is_some();
+        let is_splits = |name: &str| has_ranks && name == "splits";
+        let is_input = |name: &str| inputs.contains(&name) || is_splits(name) || learned::NAMES.contains(&name);
         let outputs = ["output", "mean", "std", "running_mean", "running_var", "num_batches_tracked"];
         let is_gradient =
             |name: &str| name.strip_prefix("grad_").is_some_and(|of| of == "input" || learned::NAMES.contains(&of));
@@ -110,6 +112,9 @@ impl Case {
         running: Option<&RunningStatistics>,
     ) -> Result<f64, String> {
         let grad_output = self.file.tensor("grad_output")?;
+        if let Some(other) = grad_output.as_ref().filter(|gradient| gradient.shape() != input.shape()) {
+            return Err(format!("grad_output: expected shape {:?}, got {:?}", input.shape(), other.shape()));
+        }
         let text = |error: wgpu_norm::Error| error.to_string();
         let results = ranks.each(|group, own| {
             let mut running = running.cloned();

@@ -54,7 +54,13 @@ impl Ranks {
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
                 thread.join().unwrap_or_else(|_| Err("a rank panicked".into()))
             };
-            threads.into_iter().map(join).collect()
+            let results: Vec<Result<T, String>> = threads.into_iter().map(join).collect();
+            // What the others say of a rank that failed is less than what it says itself.
+            let own = |error: &String| !error.contains("gave up") && !error.contains("left the group");
+            if let Some(cause) = results.iter().find_map(|result| result.as_ref().err().filter(|error| own(error))) {
+                return Err(cause.clone());
+            }
+            results.into_iter().collect()
         })
     }
 }

@@ -3,57 +3,63 @@
 use super::group::Group;
 use super::local::listed;
 use crate::error::{Error, Result};
-use crate::plan::{GroupSums, Moments, Peers, Plan, Shard};
+use crate::plan::{GroupSums, Moments, Momentum, Peers, Plan, RunningVariance, Shard};
 use crate::tensor::Dtype;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a message says first, so that ranks that do different things notice.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Header {
-    pass: Pass,
-    /// The layer, by the order in which layers were given the group.
-    layer: f64,
-    channels: f64,
-    dtype: f64,
-    eps: f64,
-    /// The share of the new value in running estimates: 0 for a cumulative average, less where there are none.
-    momentum: f64,
-}
+#[derive(Debug, Clone, Copy)]
+struct Header([f64; Self::LEN]);
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Pass {
+/// Which pass of a synchronized normalization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// Its statistics are gathered.
     Forward,
+    /// Its sums are.
     Backward,
 }
 
+/// In the place of the pass: the rank has met an error of its own, whose text follows.
+const GAVE_UP: f64 = -1.0;
+
 impl Header {
-    const LEN: usize = 6;
-    const NAMES: [&'static str; Self::LEN] = ["pass", "layer", "number of channels", "type", "eps", "momentum"];
+    const LEN: usize = 8;
+    const NAMES: [&'static str; Self::LEN] = [
+        "pass",
+        "layer",
+        "number of channels",
+        "type",
+        "eps",
+        "kind of momentum",
+        "momentum",
+        "variance of the running estimates",
+    ];
 
     #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 channels")]
     fn new(pass: Pass, group: &Group, plan: &Plan) -> Self {
-        use crate::plan::Momentum;
-        let momentum = plan.source().running_update().map(|update| update.momentum);
-        Self {
-            pass,
-            layer: f64::from(group.layer()),
-            channels: plan.view().statistics() as f64,
-            dtype: Dtype::ALL.iter().position(|dtype| *dtype == plan.dtype()).unwrap_or(0) as f64,
-            eps: plan.eps(),
-            momentum: match momentum {
-                None => -1.0,
-                Some(Momentum::Cumulative) => 0.0,
-                Some(Momentum::Fixed(share)) => share,
-            },
-        }
-    }
-
-    fn to_array(self) -> [f64; Self::LEN] {
-        let pass = if self.pass == Pass::Forward { 0.0 } else { 1.0 };
-        [pass, self.layer, self.channels, self.dtype, self.eps, self.momentum]
+        let dtype = Dtype::ALL.iter().position(|dtype| *dtype == plan.dtype()).unwrap_or(0) as f64;
+        let update = plan.source().running_update();
+        let [kind, share] = match update.map(|update| update.momentum) {
+            None => [0.0, 0.0],
+            Some(Momentum::Fixed(share)) => [1.0, share],
+            Some(Momentum::Cumulative) => [2.0, 0.0],
+        };
+        let is_biased = update.is_some_and(|update| update.variance == RunningVariance::Biased);
+        let channels = plan.view().statistics() as f64;
+        let layer = f64::from(group.number());
+        Self([pass.code(), layer, channels, dtype, plan.eps(), kind, share, f64::from(u8::from(is_biased))])
     }
 }
 
 impl Pass {
+    fn code(self) -> f64 {
+        match self {
+            Self::Forward => 0.0,
+            Self::Backward => 1.0,
+        }
+    }
+
     fn operation(self) -> &'static str {
         match self {
             Self::Forward => "sync_batch_norm forward",
@@ -64,20 +70,25 @@ impl Pass {
 
 /// A field of a header in words.
 fn in_words(field: usize, value: f64) -> String {
-    let dtype = || Dtype::ALL.into_iter().zip(0u8..).find(|(_, i)| f64::from(*i) == value).map(|(dtype, _)| dtype);
-    match field {
-        0 if value == 0.0 => "forward".into(),
-        0 => "backward".into(),
-        3 => dtype().map_or_else(|| value.to_string(), |dtype| dtype.to_string()),
-        5 if value < 0.0 => "none".into(),
-        5 if value == 0.0 => "cumulative".into(),
-        _ => value.to_string(),
-    }
+    let dtypes = Dtype::ALL.map(|dtype| dtype.to_string());
+    let words: &[&str] = match field {
+        0 => &["forward", "backward"],
+        3 => &dtypes.each_ref().map(String::as_str),
+        5 => &["none", "fixed", "cumulative"],
+        7 => &["unbiased", "biased"],
+        _ => &[],
+    };
+    let word = words.iter().zip(0u8..).find(|(_, code)| f64::from(*code) == value);
+    word.map_or_else(|| value.to_string(), |(word, _)| (*word).to_owned())
 }
 
 /// Checks that all ranks sent the same header; otherwise says what differs, and where.
 fn check_headers(operation: &str, messages: &[Vec<f64>]) -> Result<()> {
     let disagreement = |message| Err(Error::Collective { operation: operation.to_owned(), message });
+    if let Some((rank, text)) = messages.iter().enumerate().find_map(|(rank, message)| Some((rank, given_up(message)?)))
+    {
+        return disagreement(format!("{} gave up before it: {text}", listed(&[rank])));
+    }
     for (field, name) in Header::NAMES.into_iter().enumerate() {
         let mut kinds: Vec<(f64, Vec<usize>)> = Vec::new();
         for (rank, message) in messages.iter().enumerate() {
@@ -120,46 +131,101 @@ impl Gathered {
     }
 }
 
-impl Group {
+/// The error of a rank that gave up, if it did.
+fn given_up(message: &[f64]) -> Option<String> {
+    let (first, text) = message.split_first()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "each is a byte")]
+    let bytes = || text.iter().map(|byte| *byte as u8).collect::<Vec<_>>();
+    (*first == GAVE_UP).then(|| String::from_utf8_lossy(&bytes()).into_owned())
+}
+
+/// A rank's part in a pass that all ranks of its group make together. If it ends without the exchange, the others are
+/// told, so that they neither wait nor take the next pass for this one.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    group: &'a Group,
+    pass: Pass,
+    is_over: AtomicBool,
+}
+
+impl<'a> Turn<'a> {
+    /// Begins a pass with the others.
+    pub(crate) fn new(group: &'a Group, pass: Pass) -> Self {
+        Self { group, pass, is_over: AtomicBool::new(false) }
+    }
+
+    /// Ends the pass: where the rank has not come to the exchange, with what kept it from there.
+    pub(crate) fn end<T>(self, result: Result<T>) -> Result<T> {
+        if let (Err(error), false) = (&result, self.is_over.swap(true, Ordering::Relaxed)) {
+            self.give_up(&error.to_string());
+        }
+        result
+    }
+
+    fn give_up(&self, text: &str) {
+        let message: Vec<f64> = std::iter::once(GAVE_UP).chain(text.bytes().map(f64::from)).collect();
+        // The rank's own error is the one to return.
+        let _ = self.group.all_gather(self.pass.operation(), &message);
+    }
+
     /// Two numbers a channel and a count from every rank.
-    fn gathered(&self, pass: Pass, plan: &Plan, count: f64, of_channels: [&[f64]; 2]) -> Result<Gathered> {
-        let header = Header::new(pass, self, plan).to_array();
+    fn gathered(&self, plan: &Plan, count: f64, of_channels: [&[f64]; 2]) -> Result<Gathered> {
+        self.is_over.store(true, Ordering::Relaxed);
+        let (operation, Header(header)) = (self.pass.operation(), Header::new(self.pass, self.group, plan));
+        let failed = |message| Err(Error::Collective { operation: operation.to_owned(), message });
         let message = [&header, &[count][..], of_channels[0], of_channels[1]].concat();
-        let messages = self.all_gather(pass.operation(), &message)?;
-        check_headers(pass.operation(), &messages)?;
+        let messages = self.group.all_gather(operation, &message)?;
+        if messages.len() != self.group.world_size() {
+            return failed(format!("{} messages from {} ranks", messages.len(), self.group.world_size()));
+        }
+        check_headers(operation, &messages)?;
         let channels = plan.view().statistics();
         match messages.iter().position(|message| message.len() != Header::LEN + 1 + 2 * channels) {
             None => Ok(Gathered { messages, channels }),
-            Some(rank) => Err(Error::Collective {
-                operation: pass.operation().to_owned(),
-                message: format!("{} sent a message of another length", listed(&[rank])),
-            }),
+            Some(rank) => failed(format!("{} sent a message of another length", listed(&[rank]))),
         }
     }
 }
 
-impl Peers for Group {
+/// The result of a pass, of which the other ranks, if there are any, are told where it ended before they met.
+pub(crate) fn ended<T>(turn: Option<Turn<'_>>, result: Result<T>) -> Result<T> {
+    match turn {
+        Some(turn) => turn.end(result),
+        None => result,
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// The rank panicked, or nobody waits for its future any more.
+    fn drop(&mut self) {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            self.give_up("it was dropped");
+        }
+    }
+}
+
+impl Peers for Turn<'_> {
     fn merged(&self, plan: &Plan, own: Shard) -> Result<Shard> {
         let squares: Vec<f64> = own.moments.var.iter().map(|var| var * own.count).collect();
-        let gathered = self.gathered(Pass::Forward, plan, own.count, [&own.moments.mean, &squares])?;
+        let gathered = self.gathered(plan, own.count, [&own.moments.mean, &squares])?;
         if gathered.count() == 1.0 {
             return Err(Error::Collective {
-                operation: Pass::Forward.operation().to_owned(),
-                message: "expected more than one value per channel over all ranks when training".into(),
+                operation: self.pass.operation().to_owned(),
+                message: "expected more than one value per channel over all ranks when training, got 1".into(),
             });
         }
         Ok(chan(gathered.ranks(), gathered.channels))
     }
 
     fn summed(&self, plan: &Plan, own: GroupSums) -> Result<GroupSums> {
-        let gathered = self.gathered(Pass::Backward, plan, plan.count(), [&own.products, &own.gradients])?;
+        let gathered = self.gathered(plan, plan.shard_count(), [&own.products, &own.gradients])?;
         let mut sums = [vec![0.0; gathered.channels], vec![0.0; gathered.channels]];
         for (_, of_rank) in gathered.ranks() {
             for (sums, of_rank) in sums.iter_mut().zip(of_rank) {
                 sums.iter_mut().zip(of_rank).for_each(|(sum, more)| *sum += more);
             }
         }
-        let share = plan.count() / gathered.count().max(1.0);
+        let share = plan.shard_count() / gathered.count().max(1.0);
         let [products, gradients] = sums.map(|sums| sums.into_iter().map(|sum| sum * share).collect());
         Ok(GroupSums { products, gradients })
     }
@@ -215,7 +281,7 @@ mod tests {
 
     #[test]
     fn headers_that_differ_are_named_with_their_ranks() {
-        let header = |channels: f64, dtype: f64| vec![0.0, 1.0, channels, dtype, 1e-5, 0.1];
+        let header = |channels: f64, dtype: f64| vec![0.0, 1.0, channels, dtype, 1e-5, 1.0, 0.1, 0.0];
         let text = |messages: &[Vec<f64>]| check_headers("op", messages).expect_err("they differ").to_string();
         let same = header(64.0, 0.0);
         assert_eq!(check_headers("op", &[same.clone(), same.clone()]), Ok(()));
@@ -227,6 +293,8 @@ mod tests {
             text(&[same.clone(), header(64.0, 1.0)]),
             "op: the ranks differ in type: f32 on rank 0, f16 on rank 1"
         );
+        let gave_up = std::iter::once(GAVE_UP).chain("ü: wrong".bytes().map(f64::from)).collect();
+        assert_eq!(text(&[same.clone(), gave_up]), "op: rank 1 gave up before it: ü: wrong");
         assert_eq!(text(&[same, vec![]]), "op: rank 1 sent a message that is none of ours");
     }
 }

@@ -76,14 +76,15 @@ impl Group {
         self.ranks.barrier()
     }
 
-    /// The handle of a new layer. Ranks that make their layers in the same order give them the same numbers, by which
-    /// they notice when they do not run the same one.
-    pub(crate) fn of_new_layer(&self) -> Self {
+    /// A handle for one more layer. Ranks that take these in the same order give their layers the same numbers, by which
+    /// they notice when they do not run the same one. [`Layer`](crate::layer::Layer)s take their own.
+    #[must_use]
+    pub fn for_layer(&self) -> Self {
         let layer = self.layers.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Self { layer, ..self.clone() }
     }
 
-    pub(super) fn layer(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         self.layer
     }
 

@@ -32,7 +32,8 @@ pub fn local(world_size: usize) -> Vec<Group> {
 /// As [`local`], where ranks wait for each other so long.
 #[must_use]
 pub fn local_with_timeout(world_size: usize, timeout: Duration) -> Vec<Group> {
-    let meeting = Meeting { slots: vec![None; world_size], gone: vec![false; world_size], ..Meeting::default() };
+    let nobody = || vec![false; world_size];
+    let meeting = Meeting { slots: vec![None; world_size], inside: nobody(), gone: nobody(), ..Meeting::default() };
     let shared = Arc::new(Shared { meeting: Mutex::new(meeting), changed: Condvar::new(), timeout });
     (0..world_size).map(|rank| Group::new(LocalRank { rank, world_size, shared: shared.clone() })).collect()
 }
@@ -58,6 +59,8 @@ struct Meeting {
     /// What all gave to the last gather, and how many gathers there were.
     result: Arc<Vec<Given>>,
     finished: u64,
+    /// Ranks in a call that has not taken its result yet.
+    inside: Vec<bool>,
     /// Ranks without a handle.
     gone: Vec<bool>,
     /// Why there will be no more gathers.
@@ -132,10 +135,11 @@ impl ProcessGroup for LocalRank {
             return Err(broken.clone());
         }
         let round = meeting.finished;
-        if meeting.slots[self.rank].is_some() {
+        if meeting.inside[self.rank] {
             let message = format!("rank {} is in another call already", self.rank);
             return Err(Error::Collective { operation: operation.to_owned(), message });
         }
+        meeting.inside[self.rank] = true;
         meeting.slots[self.rank] = Some(Given { operation: operation.to_owned(), values: values.to_vec() });
         if meeting.missing().next().is_none() {
             meeting.result = Arc::new(meeting.slots.iter_mut().filter_map(Option::take).collect());
@@ -151,6 +155,7 @@ impl ProcessGroup for LocalRank {
             meeting = self.shared.wait(meeting, deadline);
         }
         let result = meeting.result.clone();
+        meeting.inside[self.rank] = false;
         drop(meeting);
         same_operation(&result)?;
         Ok(result.iter().map(|given| given.values.clone()).collect())
@@ -160,13 +165,12 @@ impl ProcessGroup for LocalRank {
 /// Checks that all ranks met for the same thing.
 fn same_operation(all: &[Given]) -> Result<()> {
     let Some(first) = all.first() else { return Ok(()) };
-    match all.iter().position(|given| given.operation != first.operation) {
-        None => Ok(()),
-        Some(rank) => Err(Error::Collective {
-            operation: first.operation.clone(),
-            message: format!("rank 0 calls {}, rank {rank} calls {}", first.operation, all[rank].operation),
-        }),
+    if all.iter().all(|given| given.operation == first.operation) {
+        return Ok(());
     }
+    let calls: Vec<String> =
+        all.iter().enumerate().map(|(rank, given)| format!("rank {rank} calls {}", given.operation)).collect();
+    Err(Error::Collective { operation: first.operation.clone(), message: calls.join(", ") })
 }
 
 impl Drop for LocalRank {

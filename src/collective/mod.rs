@@ -12,16 +12,16 @@
 //! use wgpu_norm::norm::SyncBatchNorm;
 //! use wgpu_norm::{Choice, Engine, Parameters, Tensor};
 //!
-//! let rank = |group: &wgpu_norm::collective::Group, shard: Vec<f32>| {
+//! let rank = &|group: &wgpu_norm::collective::Group, shard: Vec<f32>| {
 //!     let engine = pollster::block_on(Engine::open(&Choice::Cpu))?;
 //!     let input = Tensor::from_f32([shard.len(), 1], shard)?;
 //!     let mut parameters = Parameters { group: Some(group), ..Parameters::default() };
 //!     engine.forward(&SyncBatchNorm::new(), &input, &mut parameters)
 //! };
-//! let groups = local(2);
+//! let groups = local(2).into_iter(); // each rank takes its own handle along, and is missed where it ends
 //! let outputs = std::thread::scope(|scope| {
 //!     let shards = [vec![1.0, 2.0, 3.0], vec![6.0]]; // the mean of all is 3
-//!     let ranks = groups.iter().zip(shards).map(|(group, shard)| scope.spawn(|| rank(group, shard)));
+//!     let ranks = groups.zip(shards).map(|(group, shard)| scope.spawn(move || rank(&group, shard)));
 //!     ranks.collect::<Vec<_>>().into_iter().map(|rank| rank.join().expect("no rank panics")).collect::<Result<Vec<_>, _>>()
 //! })?;
 //! assert!(outputs[0].data().to_f32()[2].abs() < 1e-6);
@@ -31,7 +31,7 @@
 //! # What crosses
 //!
 //! Never a tensor. A forward pass in training gathers `2 C + 1` numbers a rank (means, centred sums and the count), a
-//! backward pass `2 C + 1` (two sums a channel and the count), each as f64 and with a header of six numbers that says
+//! backward pass `2 C + 1` (two sums a channel and the count), each as f64 and with a header of eight numbers that says
 //! what it is, so that ranks that do different things find out. In evaluation, and in a group of one, nothing crosses.
 //!
 //! Every rank merges what it gathered in the order of the ranks, in f64 by Chan's formula. So all have the same
@@ -45,7 +45,8 @@
 //!
 //! In a [`local`] group a rank whose handles are dropped, because its thread ended or panicked, is missed at once, and
 //! one that does not arrive after the timeout: the others get an error that names the operation and the rank, now and
-//! for every later call. Under MPI its own error handler decides, which ends the job.
+//! for every later call. A rank whose pass ends by an error of its own before it met the others (a shape that does not fit,
+//! a device without memory) tells them, and all get an error; the group goes on. Under MPI its own error handler decides, which ends the job.
 
 mod exchange;
 mod group;
@@ -53,6 +54,7 @@ mod local;
 #[cfg(feature = "mpi")]
 mod mpi_group;
 
+pub(crate) use exchange::{Pass, Turn, ended};
 pub use group::{Group, ProcessGroup};
 pub use local::{TIMEOUT, local, local_with_timeout};
 #[cfg(feature = "mpi")]

@@ -1,17 +1,22 @@
 use super::group::{Group, ProcessGroup};
+use super::local::listed;
 use crate::error::{Error, Result};
 use mpi::Threading;
 use mpi::datatype::PartitionMut;
 use mpi::environment::{is_initialized, threading_support};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Numbers of a message that travel at once, the first of which is how many there are. Beyond it, whatever ranks
-/// expect of each other, they first know each other's lengths: with MPI a wrong one ends the job.
+/// Numbers of a message that travel at once: which operation it belongs to, how many numbers it has, and the first of
+/// these. Before the rest, ranks know that they mean the same and how much it is: with MPI a wrong length ends the job.
 const ENVELOPE: usize = 256;
+/// Those of the message itself.
+const FIRST: usize = ENVELOPE - 2;
+/// Below [`Threading::Multiple`] one thread at a time may call MPI, and each group has one.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// All ranks of MPI's world, as `mpirun` started them.
 ///
@@ -19,8 +24,10 @@ const ENVELOPE: usize = 256;
 /// ranks; meanwhile no other thread may use MPI, unless it was initialized with [`Threading::Multiple`]. Ranks make
 /// their groups together.
 ///
-/// A rank that waits longer than `timeout` gets an error that names the operation, as does every later call; without
-/// a timeout it waits as long as MPI does. When a process dies, MPI's own error handler decides, which ends the job.
+/// A rank that waits longer than `timeout`, for the group or in one of its calls, gets an error that names the operation,
+/// as does every later call; without a timeout it waits as long as MPI does. After such an error MPI is still waiting:
+/// the process has to end by `abort` of a communicator, since `MPI_Finalize`, which a `Universe` calls when it is
+/// dropped, would wait as well. When a process dies, MPI's own error handler decides, which ends the job.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -58,24 +65,63 @@ pub fn mpi_communicator(
     if threading < Threading::Serialized {
         return Err(failed(format!("expected MPI initialized with Threading::Serialized or more, got {threading:?}")));
     }
-    let (calls, received) = channel::<Vec<f64>>();
+    let timeout = timeout.into();
+    let (calls, received) = channel::<Message>();
     let (answers, results) = channel();
     let (here, place) = channel();
     let talk = move || {
+        let lock = (threading < Threading::Multiple).then(locked);
         let communicator = communicator().duplicate();
+        drop(lock);
         let ranks = (communicator.rank(), communicator.size());
         if here.send(ranks).is_ok() {
-            answer(&communicator, &received, &answers);
+            answer(&communicator, threading, &received, &answers);
         }
         // Freeing it is collective, and the others may be gone.
         std::mem::forget(communicator);
     };
     let thread = std::thread::Builder::new().name("wgpu-norm mpi".into()).spawn(talk);
     thread.map_err(|error| failed(error.to_string()))?;
-    let (rank, world_size) = place.recv().map_err(|error| failed(error.to_string()))?;
+    let (rank, world_size) = received_within(&place, timeout).map_err(failed)?;
     let place = |n: i32| usize::try_from(n).unwrap_or(0);
     let line = Mutex::new(Some(Line { calls, results }));
-    Ok(Group::new(MpiRank { rank: place(rank), world_size: place(world_size), timeout: timeout.into(), line }))
+    Ok(Group::new(MpiRank { rank: place(rank), world_size: place(world_size), timeout, line }))
+}
+
+fn locked() -> MutexGuard<'static, ()> {
+    // It guards nothing that a panic could have left half done.
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the other thread has to say, or why it says nothing.
+fn received_within<T>(receiver: &Receiver<T>, timeout: Option<Duration>) -> std::result::Result<T, String> {
+    let gone = "the thread that talks to the other ranks is gone";
+    match timeout {
+        None => receiver.recv().map_err(|_| gone.into()),
+        Some(timeout) => receiver.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => format!("waited {timeout:?} for the other ranks"),
+            RecvTimeoutError::Disconnected => gone.into(),
+        }),
+    }
+}
+
+/// What a rank gives to an operation.
+struct Message {
+    /// A number for the operation's name, never 0.
+    operation: f64,
+    values: Vec<f64>,
+}
+
+impl Message {
+    fn new(operation: &str, values: &[f64]) -> Self {
+        // FNV-1a, of which a number of 52 bits keeps the most.
+        let hash = operation
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        #[expect(clippy::cast_precision_loss, reason = "52 bits fit")]
+        let operation = (hash >> 12 | 1) as f64;
+        Self { operation, values: values.to_vec() }
+    }
 }
 
 struct MpiRank {
@@ -88,14 +134,25 @@ struct MpiRank {
 
 /// To and from the thread that talks to the other ranks.
 struct Line {
-    calls: Sender<Vec<f64>>,
-    results: Receiver<Vec<Vec<f64>>>,
+    calls: Sender<Message>,
+    results: Receiver<Gathered>,
 }
 
+/// What every rank gave, or the ranks that call something else.
+type Gathered = std::result::Result<Vec<Vec<f64>>, Vec<usize>>;
+
 /// Answers calls until there is nobody to call.
-fn answer(communicator: &SimpleCommunicator, calls: &Receiver<Vec<f64>>, answers: &Sender<Vec<Vec<f64>>>) {
-    for values in calls {
-        if answers.send(gather(communicator, &values)).is_err() {
+fn answer(
+    communicator: &SimpleCommunicator,
+    threading: Threading,
+    calls: &Receiver<Message>,
+    answers: &Sender<Gathered>,
+) {
+    for message in calls {
+        let lock = (threading < Threading::Multiple).then(locked);
+        let gathered = gather(communicator, &message);
+        drop(lock);
+        if answers.send(gathered).is_err() {
             return;
         }
     }
@@ -104,17 +161,25 @@ fn answer(communicator: &SimpleCommunicator, calls: &Receiver<Vec<f64>>, answers
 /// What every rank gave: the envelopes first, then what did not fit in, if anything did not.
 #[expect(clippy::cast_precision_loss, reason = "no message has 2^53 numbers")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they are lengths")]
-fn gather(communicator: &SimpleCommunicator, values: &[f64]) -> Vec<Vec<f64>> {
+fn gather(communicator: &SimpleCommunicator, Message { operation, values }: &Message) -> Gathered {
     let ranks = usize::try_from(communicator.size()).unwrap_or(0);
-    let (first, rest) = values.split_at(values.len().min(ENVELOPE - 1));
-    let mut envelope = vec![values.len() as f64];
+    let (first, rest) = values.split_at(values.len().min(FIRST));
+    let mut envelope = vec![*operation, values.len() as f64];
     envelope.extend(first);
     envelope.resize(ENVELOPE, 0.0);
     let mut envelopes = vec![0.0; ENVELOPE * ranks];
     communicator.all_gather_into(&envelope[..], &mut envelopes[..]);
 
-    let lens: Vec<usize> = envelopes.chunks_exact(ENVELOPE).map(|envelope| envelope[0] as usize).collect();
-    let rests: Vec<usize> = lens.iter().map(|len| len.saturating_sub(ENVELOPE - 1)).collect();
+    // All ranks see the same envelopes, so all of them stop here or none.
+    let others = |of: f64| {
+        let different = envelopes.chunks_exact(ENVELOPE).enumerate().filter(move |(_, envelope)| envelope[0] != of);
+        different.map(|(rank, _)| rank).collect::<Vec<_>>()
+    };
+    if !others(*operation).is_empty() {
+        return Err(others(*operation));
+    }
+    let lens: Vec<usize> = envelopes.chunks_exact(ENVELOPE).map(|envelope| envelope[1] as usize).collect();
+    let rests: Vec<usize> = lens.iter().map(|len| len.saturating_sub(FIRST)).collect();
     let mut all_rests = vec![0.0; rests.iter().sum()];
     if !all_rests.is_empty() {
         let counts: Vec<i32> = rests.iter().map(|rest| i32::try_from(*rest).unwrap_or(i32::MAX)).collect();
@@ -125,12 +190,12 @@ fn gather(communicator: &SimpleCommunicator, values: &[f64]) -> Vec<Vec<f64>> {
     }
     let mut left = &all_rests[..];
     let each = envelopes.chunks_exact(ENVELOPE).zip(lens).zip(rests);
-    each.map(|((envelope, len), rest)| {
+    let messages = each.map(|((envelope, len), rest)| {
         let (own, others) = left.split_at(rest);
         left = others;
-        [&envelope[1..1 + len.min(ENVELOPE - 1)], own].concat()
-    })
-    .collect()
+        [&envelope[2..2 + len.min(FIRST)], own].concat()
+    });
+    Ok(messages.collect())
 }
 
 impl ProcessGroup for MpiRank {
@@ -145,22 +210,15 @@ impl ProcessGroup for MpiRank {
     fn all_gather(&self, operation: &str, values: &[f64]) -> Result<Vec<Vec<f64>>> {
         let failed = |message: String| Error::Collective { operation: operation.to_owned(), message };
         // Whoever panicked with the line in hand took it out first.
-        let mut line = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Line { calls, results }) = line.take() else {
             return Err(failed("an earlier call did not end, and the group with it".into()));
         };
-        let gone = |_| failed("the thread that talks to the other ranks is gone".into());
-        calls.send(values.to_vec()).map_err(|_| gone(()))?;
-        let result = match self.timeout {
-            None => results.recv().map_err(|_| gone(()))?,
-            Some(timeout) => results.recv_timeout(timeout).map_err(|error| match error {
-                RecvTimeoutError::Timeout => {
-                    failed(format!("rank {} waited {timeout:?} for the other ranks", self.rank))
-                }
-                RecvTimeoutError::Disconnected => gone(()),
-            })?,
-        };
+        // Where the thread is gone, nothing will be received.
+        let _ = calls.send(Message::new(operation, values));
+        let result = received_within(&results, self.timeout)
+            .map_err(|message| failed(format!("rank {} {message}", self.rank)))?;
         *line = Some(Line { calls, results });
-        Ok(result)
+        result.map_err(|others| failed(format!("{} called something else", listed(&others))))
     }
 }

@@ -126,7 +126,7 @@ fn run<T: Element>(
         threads: parallel::threads(view.elements()),
     };
     let keeps = plan.running_update().is_some() || arguments.statistics.is_some();
-    let mut count = plan.count();
+    let mut count = plan.shard_count();
     let (moments, sources) = match (plan.source, peers) {
         (Source::Input { .. }, Some(peers)) => {
             let own = Shard { count, moments: job.measured(by_columns, output) };

@@ -1,9 +1,10 @@
 use super::{Backend, Engine, Parameters, reference};
+use crate::collective::{Pass, Turn, ended};
 use crate::error::{Error, Result};
 use crate::gpu::synchronized::Rank;
 use crate::norm::{Norm, Operands};
 use crate::plan::{self, Extra, GradientArguments, Peers, Plan, Statistics, Wanted};
-use crate::tensor::{Spec, Tensor};
+use crate::tensor::{Data, Spec, Tensor};
 use crate::{cpu, gpu};
 
 /// The gradients that flow into a backward pass.
@@ -115,11 +116,26 @@ impl Engine {
         parameters: &Parameters<'_>,
         wanted: impl Into<Option<Wanted>>,
     ) -> Result<Gradients> {
-        let upstream = upstream.into();
+        let turn = super::turn(norm, parameters.group, Pass::Backward)?;
+        let shared = (norm, turn.as_ref());
+        let result = self.run_backward(shared, input, upstream.into(), statistics, parameters, wanted.into()).await;
+        ended(turn, result)
+    }
+
+    /// As [`backward`](Self::backward), with other ranks where there is a turn.
+    pub(crate) async fn run_backward(
+        &self,
+        (norm, turn): (&dyn Norm, Option<&Turn<'_>>),
+        input: &Tensor,
+        upstream: Upstream<'_>,
+        statistics: &Statistics,
+        parameters: &Parameters<'_>,
+        wanted: Option<Wanted>,
+    ) -> Result<Gradients> {
         upstream.check(input)?;
         let operands = parameters.operands(input);
         let plan = norm.lower(&operands)?;
-        let wanted = wanted.into().unwrap_or_else(|| Wanted::all(&plan));
+        let wanted = wanted.unwrap_or_else(|| Wanted::all(&plan));
         let arguments = GradientArguments {
             input: input.data(),
             grad_output: upstream.output.data(),
@@ -133,8 +149,7 @@ impl Engine {
             grad_std: upstream.std.map(Tensor::data),
         };
         arguments.check(&plan)?;
-        let peers = super::peers(&plan, parameters.group)?;
-        let gradients = self.execute_backward_held(&plan, peers, &arguments, None, wanted).await?;
+        let gradients = self.execute_backward_held(&plan, turn, &arguments, None, wanted).await?;
         Gradients::shaped(gradients, &operands)
     }
 
@@ -159,12 +174,18 @@ impl Engine {
     pub(crate) async fn execute_backward_held(
         &self,
         plan: &Plan,
-        peers: Option<&dyn Peers>,
+        turn: Option<&Turn<'_>>,
         arguments: &GradientArguments<'_>,
         held: Option<&gpu::Held>,
         wanted: Wanted,
     ) -> Result<plan::Gradients> {
         wanted.check(plan)?;
+        let peers = turn.map(|turn| turn as &dyn Peers);
+        if peers.is_some() {
+            // What flows into statistics would have to cross as well, and PyTorch's layer gives none out.
+            refuse("grad_mean", arguments.grad_mean)?;
+            refuse("grad_std", arguments.grad_std)?;
+        }
         let mut gradients = plan::Gradients::zeros(plan, wanted);
         match (&self.backend, peers) {
             (Backend::Reference, _) => reference::backward(plan, peers, arguments, &mut gradients)?,
@@ -182,6 +203,11 @@ impl Engine {
         }
         Ok(gradients)
     }
+}
+
+fn refuse(argument: &'static str, inflow: Option<&Data>) -> Result<()> {
+    let reason = "the statistics are those of all ranks of a group";
+    inflow.map_or(Ok(()), |_| Err(Error::Unexpected { argument, reason }))
 }
 
 fn check_shape(argument: &'static str, gradient: &Tensor, input: &Tensor) -> Result<()> {

@@ -1,7 +1,7 @@
 //! State that stays where the engine computes.
 
 use super::{Backend, Engine, Forward, Gradients, Upstream};
-use crate::collective::Group;
+use crate::collective::Turn;
 use crate::error::Result;
 use crate::gpu::Held;
 use crate::norm::{Norm, Operands};
@@ -17,8 +17,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) residual: Option<&'a Tensor>,
     /// The class of each sample.
     pub(crate) labels: Option<&'a [i64]>,
-    /// The ranks that have the other parts of the batch.
-    pub(crate) group: Option<&'a Group>,
+    /// The pass that other ranks make too, if any do.
+    pub(crate) turn: Option<&'a Turn<'a>>,
 }
 
 impl Engine {
@@ -35,7 +35,7 @@ impl Engine {
         &self,
         norm: &dyn Norm,
         operands: &Operands,
-        Inputs { tensor: input, residual, labels, group }: Inputs<'_>,
+        Inputs { tensor: input, residual, labels, turn }: Inputs<'_>,
         held: &mut Held,
         saved: bool,
     ) -> Result<Forward> {
@@ -52,8 +52,7 @@ impl Engine {
             labels,
             ..Arguments::default()
         };
-        let peers = super::peers(&plan, group)?;
-        self.execute_held(&plan, peers, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
+        self.execute_held(&plan, turn, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
         let shaped = |data| Tensor::new(input.shape(), data);
         Ok(Forward { output: shaped(output)?, sum: sum.map(shaped).transpose()?, statistics })
     }
@@ -63,7 +62,7 @@ impl Engine {
         &self,
         norm: &dyn Norm,
         operands: &Operands,
-        Inputs { tensor: input, labels, group, .. }: Inputs<'_>,
+        Inputs { tensor: input, labels, turn, .. }: Inputs<'_>,
         upstream: Upstream<'_>,
         (held, statistics): (&Held, &Statistics),
         wanted: Wanted,
@@ -83,8 +82,7 @@ impl Engine {
             grad_std: upstream.std.map(Tensor::data),
         };
         arguments.check_call(&plan)?;
-        let peers = super::peers(&plan, group)?;
-        let gradients = self.execute_backward_held(&plan, peers, &arguments, Some(held), wanted).await?;
+        let gradients = self.execute_backward_held(&plan, turn, &arguments, Some(held), wanted).await?;
         Gradients::shaped(gradients, operands)
     }
 }

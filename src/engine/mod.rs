@@ -9,7 +9,7 @@ pub use choice::Choice;
 pub use gradient::{Gradients, Upstream};
 pub(crate) use held::Inputs;
 
-use crate::collective::Group;
+use crate::collective::{Group, Pass, Turn, ended};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::synchronized::Rank;
@@ -33,7 +33,8 @@ pub struct Parameters<'a> {
     pub extra: Extra<Option<&'a Tensor>>,
     /// The class of each sample, where weight and bias, or others after them, are tables with a row for each class.
     pub labels: Option<&'a [i64]>,
-    /// The ranks that have the other parts of the batch, for [`SyncBatchNorm`](crate::norm::SyncBatchNorm).
+    /// The ranks that have the other parts of the batch, for [`SyncBatchNorm`](crate::norm::SyncBatchNorm). In training
+    /// a pass blocks its thread until all ranks have come, in the functions that are asynchronous too.
     pub group: Option<&'a Group>,
 }
 
@@ -151,7 +152,8 @@ impl Engine {
                 Backend::Gpu { gpu: Gpu::new(&device), queue }
             }
         };
-        Ok(Self { name: choice.name(), options, backend })
+        // Halves are for those who record: an engine makes whole passes.
+        Ok(Self { name: choice.name(), options: options.part(gpu::Part::Whole), backend })
     }
 
     /// An engine on an application's own device.
@@ -209,9 +211,9 @@ impl Engine {
         input: &Tensor,
         parameters: &mut Parameters<'_>,
     ) -> Result<Tensor> {
-        let plan = norm.lower(&parameters.operands(input))?;
-        let (output, _) = self.run(&plan, input, parameters, None).await?;
-        Ok(output)
+        let turn = turn(norm, parameters.group, Pass::Forward)?;
+        let result = self.run((norm, turn.as_ref()), input, parameters, None).await;
+        ended(turn, result).map(|(output, _)| output)
     }
 
     /// As [`forward`](Self::forward), keeping what [`backward`](Self::backward) needs, and the sum of input and
@@ -235,25 +237,25 @@ impl Engine {
         input: &Tensor,
         parameters: &mut Parameters<'_>,
     ) -> Result<Forward> {
-        let plan = norm.lower(&parameters.operands(input))?;
+        let turn = turn(norm, parameters.group, Pass::Forward)?;
         let mut statistics = Statistics::default();
-        let (output, sum) = self.run(&plan, input, parameters, Some(&mut statistics)).await?;
-        Ok(Forward { output, sum, statistics })
+        let result = self.run((norm, turn.as_ref()), input, parameters, Some(&mut statistics)).await;
+        ended(turn, result).map(|(output, sum)| Forward { output, sum, statistics })
     }
 
-    /// Output and sum of a plan.
-    async fn run(
+    /// Output and sum, with other ranks where there is a turn.
+    pub(crate) async fn run(
         &self,
-        plan: &Plan,
+        (norm, turn): (&dyn Norm, Option<&Turn<'_>>),
         input: &Tensor,
         parameters: &mut Parameters<'_>,
         statistics: Option<&mut Statistics>,
     ) -> Result<(Tensor, Option<Tensor>)> {
+        let plan = &norm.lower(&parameters.operands(input))?;
         let zeros = || Data::zeros(input.dtype(), input.data().len());
         let (mut output, mut sum) = (zeros(), plan.residual.then(zeros));
-        let group = parameters.group;
         let mut arguments = Arguments { statistics, sum: sum.as_mut(), ..parameters.arguments() };
-        self.execute_among(plan, group, Some(input.data()), &mut arguments, &mut output).await?;
+        self.execute_among(plan, turn, Some(input.data()), &mut arguments, &mut output).await?;
         let shaped = |data| Tensor::new(input.shape(), data);
         Ok((shaped(output)?, sum.map(shaped).transpose()?))
     }
@@ -293,11 +295,22 @@ impl Engine {
         tensor: &mut Tensor,
         parameters: &mut Parameters<'_>,
     ) -> Result<()> {
+        let turn = turn(norm, parameters.group, Pass::Forward)?;
+        let result = self.run_in_place(norm, turn.as_ref(), tensor, parameters).await;
+        ended(turn, result)
+    }
+
+    async fn run_in_place(
+        &self,
+        norm: &dyn Norm,
+        turn: Option<&Turn<'_>>,
+        tensor: &mut Tensor,
+        parameters: &mut Parameters<'_>,
+    ) -> Result<()> {
         let plan = norm.lower(&parameters.operands(tensor))?;
         let mut sum = plan.residual.then(|| Data::zeros(tensor.dtype(), tensor.data().len()));
-        let group = parameters.group;
         let mut arguments = Arguments { sum: sum.as_mut(), ..parameters.arguments() };
-        self.execute_among(&plan, group, None, &mut arguments, tensor.data_mut()).await
+        self.execute_among(&plan, turn, None, &mut arguments, tensor.data_mut()).await
     }
 
     /// Executes a plan on host tensors, in place of `output` where there is no `input`.
@@ -315,11 +328,11 @@ impl Engine {
         self.execute_among(plan, None, input, arguments, output).await
     }
 
-    /// As [`execute`](Self::execute), as one of a group.
+    /// As [`execute`](Self::execute), with other ranks where there is a turn.
     async fn execute_among(
         &self,
         plan: &Plan,
-        group: Option<&Group>,
+        turn: Option<&Turn<'_>>,
         input: Option<&Data>,
         arguments: &mut Arguments<'_>,
         output: &mut Data,
@@ -329,7 +342,7 @@ impl Engine {
         if let Some(input) = input {
             check_tensor("input", input, plan)?;
         }
-        self.execute_held(plan, peers(plan, group)?, input, arguments, None, output).await
+        self.execute_held(plan, turn, input, arguments, None, output).await
     }
 
     /// As [`execute`](Self::execute), checked; weight, bias and running estimates are those that are held on the
@@ -337,12 +350,16 @@ impl Engine {
     async fn execute_held(
         &self,
         plan: &Plan,
-        peers: Option<&dyn Peers>,
+        turn: Option<&Turn<'_>>,
         input: Option<&Data>,
         arguments: &mut Arguments<'_>,
         held: Option<&mut gpu::Held>,
         output: &mut Data,
     ) -> Result<()> {
+        let peers = turn.map(|turn| turn as &dyn Peers);
+        if peers.is_none() {
+            plan.check_alone()?;
+        }
         match (&self.backend, peers) {
             (Backend::Reference, _) => reference::execute(plan, peers, input, arguments, output),
             (Backend::Cpu, _) => cpu::execute(plan, peers, input, arguments, output),
@@ -359,16 +376,14 @@ impl Engine {
     }
 }
 
-/// The other ranks, where there are any and the plan's statistics are theirs too.
-fn peers<'a>(plan: &Plan, group: Option<&'a Group>) -> Result<Option<&'a dyn Peers>> {
-    if group.is_some() && plan.sharing == Sharing::Own {
+/// A pass with other ranks, where there are any and the norm's statistics are theirs too.
+fn turn<'a>(norm: &dyn Norm, group: Option<&'a Group>, pass: Pass) -> Result<Option<Turn<'a>>> {
+    if group.is_some() && norm.sharing() == Sharing::Own {
         let reason = "SyncBatchNorm alone shares statistics with other ranks";
         return Err(Error::Unexpected { argument: "group", reason });
     }
-    match group.filter(|group| group.has_peers() && plan.sharing == Sharing::Group) {
-        Some(group) => Ok(Some(group)),
-        None => plan.check_alone().map(|()| None),
-    }
+    let group = group.filter(|group| group.has_peers() && norm.sharing() == Sharing::Group);
+    Ok(group.map(|group| Turn::new(group, pass)))
 }
 
 async fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {

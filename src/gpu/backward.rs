@@ -56,6 +56,7 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
     planner.prepare()?;
     let wanted = Wanted { input: wanted.input && wishes.part != Part::Reduce, ..wanted };
     match wishes.strategy {
+        _ if wishes.part == Part::Apply && !wanted.input => {}
         _ if wishes.part == Part::Apply => planner.gradient(&planner.one_chunk()?, false)?,
         Strategy::Resident => planner.whole_groups_backward(wanted)?,
         Strategy::Affine => {

@@ -32,6 +32,10 @@ fn in_part(plan: &Plan, strategy: Strategy, options: &Options) -> Result<Strateg
         let reason = "statistics come in halves only where they are the input's own";
         return Err(Error::Unexpected { argument: "part", reason });
     }
+    if plan.derivation.is_some() {
+        let reason = "parameters that are made ready first are so for whole passes alone";
+        return Err(Error::Unexpected { argument: "part", reason });
+    }
     if options.moments {
         let reason = "means and deviations are no part of one half of a pass";
         return Err(Error::Unexpected { argument: "moments", reason });

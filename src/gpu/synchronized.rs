@@ -1,11 +1,12 @@
 //! Passes on host tensors whose statistics are those of several ranks: one half, an exchange, the other half.
 
 use super::buffers::Buffers;
+use super::device::scoped;
 use super::held::Held;
 use super::options::{Options, Part};
 use super::pipelines::Gpu;
 use super::readback::{Reads, allocate, copy, entries_of, parameters, statistics_from, upload, upload_some};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{
     Arguments, GradientArguments, Gradients, GroupSums, Moments, Peers, Plan, RunningStatistics, Shard, Statistics,
     Wanted,
@@ -46,7 +47,8 @@ impl Rank<'_> {
             let all = self.peers.merged(plan, nothing)?;
             return self.settle(&all, running, arguments, held).map(drop);
         }
-        let reduce = gpu.prepare(plan, &self.options.part(Part::Reduce))?;
+        let options = self.options.in_place(false);
+        let reduce = gpu.prepare(plan, &options.part(Part::Reduce))?;
         let bytes = output.bytes().len();
         let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), BufferUsages::empty())?;
         let residual = upload_some(gpu, "residual", arguments.residual)?;
@@ -65,7 +67,7 @@ impl Rank<'_> {
         let pending = reads.submit(self.queue, Some(&reduce.bind(&buffers)?))?;
 
         // While the device works: everything that the second half needs.
-        let apply = gpu.prepare(plan, &self.options.part(Part::Apply))?;
+        let apply = gpu.prepare(plan, &options.part(Part::Apply))?;
         let result = allocate(gpu, "output", bytes as u64, BufferUsages::COPY_SRC)?;
         let (weight, bias) = parameters(gpu, (arguments.weight, arguments.bias), held.as_deref())?;
         let normalized = sum.as_ref().unwrap_or(&tensor);
@@ -86,7 +88,7 @@ impl Rank<'_> {
         let own = Shard { count: plan.count(), moments: moments_from(&copies[0]) };
         let all = self.peers.merged(plan, own)?;
         let of_all = self.settle(&all, running, arguments, held.take())?;
-        self.queue.write_buffer(&statistics, 0, bytemuck::cast_slice(&entries_of(&of_all)));
+        self.write(&statistics, bytemuck::cast_slice(&entries_of(&of_all)))?;
 
         let mut reads = Reads::new(gpu);
         reads.add(&result, bytes)?;
@@ -99,6 +101,10 @@ impl Rank<'_> {
             copy(copied, sum.bytes_mut());
         }
         Ok(())
+    }
+
+    fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        scoped(self.gpu.device(), || self.queue.write_buffer(buffer, 0, bytes)).map_err(Error::Device)
     }
 
     /// Moves the running estimates, and gives the statistics that everybody normalizes by.
@@ -140,7 +146,7 @@ impl Rank<'_> {
             return self.peers.summed(plan, GroupSums { products: zeros.clone(), gradients: zeros }).map(drop);
         }
         let none = BufferUsages::empty();
-        let options = self.options.grad_sum(arguments.grad_sum.is_some());
+        let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some());
         let reduce = gpu.prepare_backward(plan, wanted, &options.part(Part::Reduce))?;
         let input = upload(gpu, "input", arguments.input.bytes(), none)?;
         let grad_output = upload(gpu, "grad_output", arguments.grad_output.bytes(), none)?;
@@ -196,7 +202,7 @@ impl Rank<'_> {
         let own = GroupSums::from_pairs(&pairs.iter().map(|pair| pair.map(f64::from)).collect::<Vec<_>>());
         let all = self.peers.summed(plan, own)?;
         if let (Some(apply), Some(buffer), Some(into)) = (apply, &of_input, into_input) {
-            self.queue.write_buffer(&sums, 0, bytemuck::cast_slice(&narrowed(all)));
+            self.write(&sums, bytemuck::cast_slice(&narrowed(all)))?;
             let mut reads = Reads::new(gpu);
             reads.add(buffer, into.bytes().len())?;
             let copies = reads.submit(self.queue, Some(&apply))?.copies().await?;

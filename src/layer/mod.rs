@@ -119,7 +119,7 @@ impl Layer {
     /// When an option makes no sense, or there is no memory for the state.
     pub fn new(engine: &Engine, description: impl TryInto<Description, Error = Error>) -> Result<Self> {
         let mut description = description.try_into()?;
-        description.group = description.group.map(|group| group.of_new_layer());
+        description.group = description.group.map(|group| group.for_layer());
         let state = State::new(&description.contents, engine)?;
         Ok(Self { engine: engine.clone(), description, state, training: true, frozen: false })
     }

@@ -3,7 +3,7 @@
 use super::description::{Call, Recipe};
 use super::input::{Input, InputRule, Reading, check_axes};
 use super::{Description, Layer};
-use crate::collective::Group;
+use crate::collective::{Group, Pass, Turn, ended};
 use crate::engine::{self, Gradients, Upstream};
 use crate::error::{Error, Result};
 use crate::plan::{Statistics, Wanted};
@@ -33,7 +33,7 @@ impl Forward {
 
 impl Layer {
     /// Normalizes a tensor. In training the running estimates follow, where there are any; an empty batch leaves
-    /// them and their counter alone.
+    /// them and their counter alone, be it one rank's or a whole group's.
     ///
     /// ```
     /// use wgpu_norm::layer::{InstanceNorm2d, Layer};
@@ -52,7 +52,8 @@ impl Layer {
     /// # Errors
     ///
     /// When the input has another number of axes or channels than the layer takes, or one value a statistic where
-    /// statistics are the input's own; and when the device fails. The state is then as it was.
+    /// statistics are the input's own; and when the device fails. The state is then as it was, save where ranks have
+    /// met already: then all have moved their running estimates.
     pub fn forward<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
         pollster::block_on(self.forward_async(input))
     }
@@ -86,11 +87,17 @@ impl Layer {
     }
 
     async fn pass(&mut self, input: Input<'_>, saved: bool) -> Result<Forward> {
+        let group = self.sharing_group().cloned();
+        let turn = group.as_ref().map(|group| Turn::new(group, Pass::Forward));
+        let result = self.forward_among(input, turn.as_ref(), saved).await;
+        ended(turn, result)
+    }
+
+    async fn forward_among(&mut self, input: Input<'_>, turn: Option<&Turn<'_>>, saved: bool) -> Result<Forward> {
         let call = self.call(input.tensor.shape())?;
         let norm = self.description.norm(call);
-        let shared = (input, self.description.group_of(call));
         let engine::Forward { output, sum, statistics } =
-            self.state.forward(&self.engine, &*norm, shared, saved).await?;
+            self.state.forward(&self.engine, &*norm, (input, turn), saved).await?;
         let labels = input.labels.filter(|_| saved).map(<[i64]>::to_vec);
         Ok(Forward { output, sum, statistics, call, labels, revision: self.state.revision() })
     }
@@ -143,14 +150,28 @@ impl Layer {
         forward: &Forward,
         wanted: impl Into<Option<Wanted>>,
     ) -> Result<Gradients> {
+        let group = self.description.group.as_ref().filter(|group| group.has_peers() && forward.call.synchronized);
+        let turn = group.map(|group| Turn::new(group, Pass::Backward));
+        let result = self.backward_among(input, turn.as_ref(), upstream.into(), forward, wanted.into()).await;
+        ended(turn, result)
+    }
+
+    async fn backward_among(
+        &self,
+        input: &Tensor,
+        turn: Option<&Turn<'_>>,
+        upstream: Upstream<'_>,
+        forward: &Forward,
+        wanted: Option<Wanted>,
+    ) -> Result<Gradients> {
         if forward.revision != self.state.revision() {
             return Err(Error::Value {
                 argument: "forward",
-                got: "one from before parameters were replaced".into(),
+                got: "one from before parameters were replaced, or the layer was converted".into(),
                 expected: "a forward pass of this layer as it is".into(),
             });
         }
-        let wanted = self.wanted(wanted.into())?;
+        let wanted = self.wanted(wanted)?;
         let norm = self.description.norm(forward.call);
         // A residual's gradient is the sum's: backward needs to know only that there was one, of this shape and type.
         let normalized = Input {
@@ -158,8 +179,7 @@ impl Layer {
             residual: forward.sum.as_ref(),
             labels: forward.labels.as_deref(),
         };
-        let shared = (normalized, self.description.group_of(forward.call));
-        self.state.backward(&self.engine, &*norm, shared, upstream.into(), &forward.statistics, wanted).await
+        self.state.backward(&self.engine, &*norm, (normalized, turn), upstream, &forward.statistics, wanted).await
     }
 
     /// Mean and deviation `sqrt(var + eps)` at each position of what a forward pass of [`PositionalNorm`] normalized,
@@ -215,9 +235,20 @@ impl Layer {
         }
     }
 
+    /// Whether statistics come from the input, rather than from running estimates.
+    fn uses_input(&self) -> bool {
+        self.contents().running.is_none() || (self.training && !self.frozen)
+    }
+
+    /// The other ranks, where there are any that make a forward pass with this one.
+    fn sharing_group(&self) -> Option<&Group> {
+        let shares = self.training && self.uses_input();
+        self.description.group.as_ref().filter(|group| shares && group.has_peers())
+    }
+
     /// What this call is, or why the layer does not take such an input.
     fn call(&self, shape: &[usize]) -> Result<Call> {
-        let uses_input = self.contents().running.is_none() || (self.training && !self.frozen);
+        let uses_input = self.uses_input();
         let rule = match &self.description.input {
             InputRule::Channels(rule) => rule,
             InputRule::Axes(least) => {
@@ -235,11 +266,6 @@ impl Layer {
 }
 
 impl Description {
-    /// The ranks that a call shares its statistics with.
-    fn group_of(&self, call: Call) -> Option<&Group> {
-        self.group.as_ref().filter(|_| call.synchronized)
-    }
-
     /// Evaluation by the input's own statistics needs more than one value for each.
     fn check_evaluation(&self, shape: &[usize], reading: Reading) -> Result<()> {
         let (values, per) = match self.recipe {

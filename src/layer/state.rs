@@ -3,7 +3,7 @@
 use super::contents::{Contents, Name};
 use super::entry::Entry;
 use super::input::Input;
-use crate::collective::Group;
+use crate::collective::Turn;
 use crate::engine::{Engine, Forward, Gradients, Inputs, Parameters, Upstream};
 use crate::error::Result;
 use crate::gpu::Held;
@@ -121,6 +121,11 @@ impl State {
         Ok(())
     }
 
+    /// Makes forward passes from before outdated, as other parameters would.
+    pub(super) fn renew(&mut self) {
+        self.revision = self.revision.wrapping_add(1);
+    }
+
     /// A number that changes with the parameters.
     pub(super) fn revision(&self) -> u64 {
         self.revision
@@ -131,14 +136,14 @@ impl State {
         &mut self,
         engine: &Engine,
         norm: &dyn Norm,
-        (input, group): (Input<'_>, Option<&Group>),
+        (input, turn): (Input<'_>, Option<&Turn<'_>>),
         saved: bool,
     ) -> Result<Forward> {
         let values = match &mut self.place {
             Place::Host(values) => values,
             Place::Device(held) => {
                 let operands = self.contents.operands(input);
-                return engine.forward_held(norm, &operands, inputs(input, group), held, saved).await;
+                return engine.forward_held(norm, &operands, inputs(input, turn), held, saved).await;
             }
         };
         let Values { weight, bias, extra, running } = &mut **values;
@@ -149,13 +154,12 @@ impl State {
             residual: input.residual,
             extra: extra.as_ref().map(Option::as_ref),
             labels: input.labels,
-            group,
+            group: None,
         };
-        if saved {
-            return engine.forward_saving_async(norm, input.tensor, &mut parameters).await;
-        }
-        let output = engine.forward_async(norm, input.tensor, &mut parameters).await?;
-        Ok(Forward { output, sum: None, statistics: Statistics::default() })
+        let mut statistics = Statistics::default();
+        let kept = saved.then_some(&mut statistics);
+        let (output, sum) = engine.run((norm, turn), input.tensor, &mut parameters, kept).await?;
+        Ok(Forward { output, sum, statistics })
     }
 
     /// The gradients of a forward pass.
@@ -163,7 +167,7 @@ impl State {
         &self,
         engine: &Engine,
         norm: &dyn Norm,
-        (input, group): (Input<'_>, Option<&Group>),
+        (input, turn): (Input<'_>, Option<&Turn<'_>>),
         upstream: Upstream<'_>,
         statistics: &Statistics,
         wanted: Wanted,
@@ -173,7 +177,7 @@ impl State {
             Place::Device(held) => {
                 let operands = self.contents.operands(input);
                 let kept = (held, statistics);
-                return engine.backward_held(norm, &operands, inputs(input, group), upstream, kept, wanted).await;
+                return engine.backward_held(norm, &operands, inputs(input, turn), upstream, kept, wanted).await;
             }
         };
         // The engine takes what it may update; a backward pass reads no more of it than its length.
@@ -185,14 +189,14 @@ impl State {
             residual: input.residual,
             extra: values.extra.as_ref().map(Option::as_ref),
             labels: input.labels,
-            group,
+            group: None,
         };
-        engine.backward_async(norm, input.tensor, upstream, statistics, &parameters, wanted).await
+        engine.run_backward((norm, turn), input.tensor, upstream, statistics, &parameters, Some(wanted)).await
     }
 }
 
-fn inputs<'a>(Input { tensor, residual, labels }: Input<'a>, group: Option<&'a Group>) -> Inputs<'a> {
-    Inputs { tensor, residual, labels, group }
+fn inputs<'a>(Input { tensor, residual, labels }: Input<'a>, turn: Option<&'a Turn<'a>>) -> Inputs<'a> {
+    Inputs { tensor, residual, labels, turn }
 }
 
 fn nothing_tracked() -> RunningStatistics {

@@ -19,15 +19,15 @@ use crate::error::{Error, Result};
 /// use wgpu_norm::layer::{Layer, SyncBatchNorm};
 /// use wgpu_norm::{Engine, Tensor};
 ///
-/// let rank = |group: &wgpu_norm::collective::Group, shard: Vec<f32>| {
+/// let rank = &|group: &wgpu_norm::collective::Group, shard: Vec<f32>| {
 ///     let mut norm = Layer::new(&Engine::new()?, SyncBatchNorm::new(1).group(group).momentum(Some(0.5)))?;
 ///     norm.forward(&Tensor::from_f32([shard.len(), 1], shard)?)?;
 ///     norm.get("running_mean").map(|mean| mean.data().to_f32()[0])
 /// };
-/// let groups = local(2);
+/// let groups = local(2).into_iter(); // each rank takes its own handle along, and is missed where it ends
 /// let means = std::thread::scope(|scope| {
 ///     let shards = [vec![1.0, 2.0, 3.0], vec![6.0]];
-///     let ranks = groups.iter().zip(shards).map(|(group, shard)| scope.spawn(|| rank(group, shard)));
+///     let ranks = groups.zip(shards).map(|(group, shard)| scope.spawn(move || rank(&group, shard)));
 ///     ranks.collect::<Vec<_>>().into_iter().map(|rank| rank.join().expect("no rank panics")).collect::<Result<Vec<_>, _>>()
 /// })?;
 /// assert_eq!(means, [1.5; 2]); // half of the mean of all four
@@ -95,11 +95,20 @@ pub(super) const CLASS: &str = "SyncBatchNorm";
 /// ```
 pub fn convert_sync_batch_norm<'a>(layers: impl IntoIterator<Item = &'a mut Layer>, group: &Group) -> usize {
     let batch_norms = layers.into_iter().filter(|layer| matches!(layer.description.recipe, Recipe::Batch(_)));
-    batch_norms.map(|layer| layer.description.group = Some(group.of_new_layer())).count()
+    let convert = |layer: &mut Layer| {
+        layer.description.group = Some(group.for_layer());
+        layer.state.renew();
+    };
+    batch_norms.map(convert).count()
 }
 
 /// The reverse of [`convert_sync_batch_norm`]: every layer that shares its statistics has its own again, and is of the
 /// class that it was. Returns how many there were.
 pub fn revert_sync_batch_norm<'a>(layers: impl IntoIterator<Item = &'a mut Layer>) -> usize {
-    layers.into_iter().filter_map(|layer| layer.description.group.take()).count()
+    let synchronized = layers.into_iter().filter(|layer| layer.description.group.is_some());
+    let revert = |layer: &mut Layer| {
+        layer.description.group = None;
+        layer.state.renew();
+    };
+    synchronized.map(revert).count()
 }

@@ -1,6 +1,6 @@
 use super::{Norm, Operands};
 use crate::error::Result;
-use crate::plan::{Activation, Epilogue, Plan};
+use crate::plan::{Activation, Epilogue, Plan, Sharing};
 
 /// A normalization with more work done in the same pass over memory.
 ///
@@ -65,6 +65,10 @@ impl<N: Norm> Norm for Fused<N> {
         let mut plan = self.norm.lower(operands)?;
         plan.epilogue = self.epilogue;
         Ok(plan)
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.norm.sharing()
     }
 }
 

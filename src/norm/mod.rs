@@ -58,6 +58,11 @@ use crate::tensor::{Dtype, Layout, Spec, count};
 
 /// A normalization's options.
 pub trait Norm: Send + Sync {
+    /// Whose the statistics of an input are.
+    fn sharing(&self) -> Sharing {
+        Sharing::Own
+    }
+
     /// The plan for these operands.
     ///
     /// # Errors

@@ -65,7 +65,10 @@ impl Norm for SyncBatchNorm {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
         // Whether a channel has more than one value, all ranks know together.
         let plan = self.batch.lower_counting(operands, 0)?;
-        let sharing = if self.batch.training { Sharing::Group } else { Sharing::OwnInEvaluation };
-        Ok(Plan { sharing, ..plan })
+        Ok(Plan { sharing: self.sharing(), ..plan })
+    }
+
+    fn sharing(&self) -> Sharing {
+        if self.batch.training { Sharing::Group } else { Sharing::OwnInEvaluation }
     }
 }

@@ -220,6 +220,12 @@ impl Plan {
         self.view.count() as f64
     }
 
+    /// As [`count`](Self::count), of a part that may be empty: without elements there is nothing to count, however
+    /// many each group of no channels would have.
+    pub(crate) fn shard_count(&self) -> f64 {
+        if self.view.elements() == 0 { 0.0 } else { self.count() }
+    }
+
     /// Elements of `running_mean` and of `running_var`, where the plan has them.
     #[must_use]
     pub fn running_len(&self) -> Option<usize> {
@@ -228,7 +234,8 @@ impl Plan {
 
     /// The update of the running estimates that executing the plan brings, if any.
     ///
-    /// An empty tensor holds no statistic, so it leaves the estimates and their counter alone.
+    /// An empty tensor holds no statistic, so it leaves the estimates and their counter alone; other ranks of a group
+    /// may move them still.
     #[must_use]
     pub fn running_update(&self) -> Option<RunningUpdate> {
         self.source.running_update().filter(|_| self.view.elements() > 0)

@@ -84,8 +84,10 @@ pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut
     let Derived { weight, bias, tau } = own.derived(plan);
     let (moments, sources) = moments(plan, values, &sum);
     let (count, moments) = match peers {
-        Some(peers) => peers.merged(plan, Shard { count: plan.count(), moments }).map(|s| (s.count, s.moments))?,
-        None => (plan.count(), moments),
+        Some(peers) => {
+            peers.merged(plan, Shard { count: plan.shard_count(), moments }).map(|s| (s.count, s.moments))?
+        }
+        None => (plan.shard_count(), moments),
     };
     let eps = plan.eps + learned_eps(&values.extra);
     let rstd: Vec<f64> = moments.var.iter().map(|var| 1.0 / (var + eps).sqrt()).collect();

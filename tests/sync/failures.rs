@@ -1,11 +1,12 @@
 //! Ranks that die, never come, or do something else.
 
-use crate::rig::{assert_says, cpu, in_groups, noise, on_ranks};
+use crate::rig::{assert_says, cpu, engines, in_groups, noise, on_ranks};
 use std::time::{Duration, Instant};
 use wgpu_norm::collective::{Group, local_with_timeout};
+use wgpu_norm::layer::{self, Layer};
 use wgpu_norm::norm::SyncBatchNorm;
 use wgpu_norm::plan::Momentum;
-use wgpu_norm::{Dtype, Error, Parameters, Result, RunningStatistics, Tensor};
+use wgpu_norm::{Dtype, Error, Parameters, Result, RunningStatistics, Tensor, Upstream};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -82,7 +83,7 @@ fn ranks_that_differ_are_told_in_what() {
                 let norm = SyncBatchNorm::new().momentum(Momentum::Cumulative);
                 cpu().forward(&norm, &noise(&[4, 3], Dtype::F32, 0.0, 1), &mut parameters)
             },
-            "momentum: none on ranks 0, 2, cumulative on rank 1",
+            "kind of momentum: none on ranks 0, 2, cumulative on rank 1",
         ),
     ];
     for (otherwise, told) in cases {
@@ -109,6 +110,98 @@ fn ranks_in_different_passes_are_told_so() {
     });
     for error in errors {
         assert_says(&error.expect_err("they differ"), &["rank 0 calls sync_batch_norm forward", "rank 1", "backward"]);
+    }
+}
+
+#[test]
+fn a_rank_with_an_error_of_its_own_tells_the_others() {
+    let told = |errors: Vec<Result<Tensor>>, own: &str| {
+        for (rank, error) in errors.into_iter().enumerate() {
+            let text = error.expect_err("rank 1 fails").to_string();
+            let want = if rank == 1 { own.to_owned() } else { format!("rank 1 gave up before it: {own}") };
+            assert!(text.ends_with(&want), "rank {rank}: {text:?} instead of {want:?}");
+        }
+    };
+    // By the engine: a tensor without an axis of channels, forward; a gradient of another shape, backward.
+    let lowering = |group: &Group| forward(&SyncBatchNorm::new(), &[4], Dtype::F32, group);
+    let results = on_ranks(3, |group| {
+        let wrong = if group.rank() == 1 { lowering(&group) } else { plain(&group) };
+        (wrong, plain(&group))
+    });
+    let (wrong, after): (Vec<_>, Vec<_>) = results.into_iter().unzip();
+    told(wrong, "input: expected at least the axes N and C, got shape [4]");
+    assert!(after.iter().all(Result::is_ok), "the group goes on: {after:?}");
+    let results = on_ranks(3, |group| {
+        let (cpu, x) = (cpu(), noise(&[4, 3], Dtype::F32, 0.0, 1));
+        let mut parameters = Parameters { group: Some(&group), ..Parameters::default() };
+        let norm = SyncBatchNorm::new();
+        let kept = cpu.forward_saving(&norm, &x, &mut parameters).expect("all do this").statistics;
+        let upstream = noise(if group.rank() == 1 { &[3, 4] } else { &[4, 3] }, Dtype::F32, 0.0, 1);
+        cpu.backward(&norm, &x, &upstream, &kept, &parameters, None).map(|gradients| gradients.input.expect("wanted"))
+    });
+    told(results, "grad_output: expected shape [4, 3], that of the output, got shape [3, 4]");
+    // By a layer, whose own rules come first.
+    let results = on_ranks(3, |group| {
+        let mut norm = Layer::new(&cpu(), layer::SyncBatchNorm::new(3).group(&group)).expect("made");
+        let shape: &[usize] = if group.rank() == 1 { &[4] } else { &[4, 3] };
+        norm.forward(&noise(shape, Dtype::F32, 0.0, 1))
+    });
+    told(results, "input: expected at least 2D input (got 1D input), got shape [4]");
+}
+
+#[test]
+fn gradients_of_shared_statistics_are_refused() {
+    let errors = on_ranks(2, |group| {
+        let (cpu, x, one) = (cpu(), noise(&[4, 3], Dtype::F32, 0.0, 1), noise(&[3], Dtype::F32, 0.0, 1));
+        let mut parameters = Parameters { group: Some(&group), ..Parameters::default() };
+        let norm = SyncBatchNorm::new();
+        let kept = cpu.forward_saving(&norm, &x, &mut parameters).expect("both do this").statistics;
+        let upstream = Upstream { output: &x, sum: None, mean: Some(&one), std: None };
+        cpu.backward(&norm, &x, upstream, &kept, &parameters, None).map(drop)
+    });
+    for error in errors {
+        assert_says(&error.expect_err("they would have to cross"), &["grad_mean: not expected"]);
+    }
+}
+
+#[test]
+fn two_threads_of_one_rank_do_not_get_each_others_answers() {
+    let results = on_ranks(2, |group| {
+        if group.rank() == 1 {
+            return (0..200).map(|i| group.all_gather("one", &[f64::from(i)]).map(|all| all[1][0])).collect::<Vec<_>>();
+        }
+        let call = |_: i32| loop {
+            match group.all_gather("one", &[-1.0]) {
+                Err(error) if error.to_string().contains("in another call already") => std::thread::yield_now(),
+                other => return other.map(|all| all[1][0]),
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads = [(); 2].map(|()| scope.spawn(|| (0..100).map(call).collect::<Vec<_>>()));
+            let each = threads.map(|thread| thread.join().expect("no panic"));
+            for own in &each {
+                let values: Vec<f64> = own.iter().map(|value| *value.as_ref().expect("both come")).collect();
+                assert!(values.is_sorted_by(|a, b| a < b), "{values:?}");
+            }
+            each.concat()
+        })
+    });
+    assert_eq!(results.concat().len(), 400);
+}
+
+#[test]
+fn no_channels_are_no_statistics() {
+    for engine in engines() {
+        let results = on_ranks(2, |group| {
+            let mut running = RunningStatistics::new(0);
+            let mut parameters =
+                Parameters { running: Some(&mut running), group: Some(&group), ..Parameters::default() };
+            let x = noise(&[4, 0], Dtype::F32, 0.0, 1);
+            let forward = engine.forward_saving(&SyncBatchNorm::new(), &x, &mut parameters).expect("nothing");
+            engine.backward(&SyncBatchNorm::new(), &x, &x, &forward.statistics, &parameters, None).expect("nothing");
+            running
+        });
+        assert_eq!(results, vec![RunningStatistics::new(0); 2], "{}", engine.name());
     }
 }
 

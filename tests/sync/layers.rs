@@ -45,7 +45,8 @@ fn converted_layers_keep_everything_and_share_their_statistics() {
         let gradients = whole.backward(&x, &x, &forward, None).expect("its own");
         let close = |got: Vec<f32>, want: &[f32], what: &str| {
             assert_eq!(got.len(), want.len(), "{what} on {}", engine.name());
-            let off = got.iter().zip(want).find(|(got, want)| (*got - *want).abs() > 4e-6 * (1.0 + want.abs()));
+            let is_close = |(got, want): (&f32, &f32)| (got - want).abs() <= 4e-6 * (1.0 + want.abs());
+            let off = got.iter().zip(want).find(|(got, want)| !is_close((got, want)));
             assert!(off.is_none(), "{what} on {}: {off:?}", engine.name());
         };
         let joined = |parts: Vec<&Tensor>| parts.iter().flat_map(|part| part.data().to_f32()).collect::<Vec<_>>();
