@@ -46,6 +46,10 @@ impl Errors {
         }
     }
 
+    pub(super) fn over_tolerance(&self) -> f64 {
+        self.over_tolerance
+    }
+
     pub(super) fn within_tolerance(&self) -> bool {
         self.over_tolerance <= 1.0
     }

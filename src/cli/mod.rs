@@ -2,6 +2,7 @@
 
 mod adapters;
 mod attributes;
+mod bench;
 mod case;
 mod check;
 mod compare;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Arguments),
     /// Run conformance cases and compare with what they expect.
     Check(check::Arguments),
+    /// Time every workload on everything here, beside a plain copy.
+    Bench(bench::Arguments),
 }
 
 /// Why a command did not succeed.
@@ -61,6 +64,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Adapters(arguments) => (adapters::adapters(arguments), arguments.json),
         Command::Run(arguments) => (run::run(arguments), arguments.json),
         Command::Check(arguments) => (check::check(arguments), arguments.json),
+        Command::Bench(arguments) => (bench::bench(arguments), arguments.json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
