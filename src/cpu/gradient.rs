@@ -197,13 +197,8 @@ impl<T: Element> Job<'_, T> {
                 }
                 let Some(output) = output else { continue };
                 let groups = |s: usize| known.map_or_else(|| found.groups.get(s), |groups| groups[s]);
-                for (i, to) in output[(some.start - own.start) * slab..(some.end - own.start) * slab]
-                    .chunks_mut(self.row())
-                    .enumerate()
-                {
-                    let (a, b) = (some.start + i / self.view.b, i % self.view.b);
-                    self.write(a, b, 0, to, &groups, &mut workspace);
-                }
+                let to = &mut output[(some.start - own.start) * slab..(some.end - own.start) * slab];
+                self.write_rows(some.start * self.view.b, to, &groups, &mut workspace);
             }
             found
         };
@@ -233,7 +228,12 @@ impl<T: Element> Job<'_, T> {
     /// The gradient of the input where all sums are known.
     fn write_all(&self, groups: &[Pair], output: &mut [T]) {
         let row = self.row();
-        let columns = TASK.next_multiple_of(TILE).min(row);
+        if row < TASK {
+            let rows = TASK / row;
+            let blocks = output.par_chunks_mut(rows * row).enumerate();
+            return blocks.for_each(|(i, to)| self.write_rows(i * rows, to, &|s| groups[s], &mut Workspace::new()));
+        }
+        let columns = TASK.next_multiple_of(TILE);
         let rows = output.par_chunks_mut(row).enumerate();
         rows.for_each(|(i, to)| {
             to.par_chunks_mut(columns).enumerate().for_each(|(span, to)| {
@@ -241,6 +241,25 @@ impl<T: Element> Job<'_, T> {
                 self.write(a, b, span * columns, to, &|s| groups[s], &mut Workspace::new());
             });
         });
+    }
+
+    /// The gradient of whole rows from row `first` on, tile by tile: what neighbouring rows share is set up once.
+    fn write_rows(&self, first: usize, output: &mut [T], groups: &impl Fn(usize) -> Pair, w: &mut Workspace) {
+        for start in (0..self.row()).step_by(TILE) {
+            let tile = start..(start + TILE).min(self.row());
+            let (mut last_a, mut last_base) = (None, None);
+            for (i, output) in output.chunks_mut(self.row()).enumerate() {
+                let (a, b) = ((first + i) / self.view.b, (first + i) % self.view.b);
+                if last_a.replace(a) != Some(a) {
+                    self.set_scales(a, &tile, w);
+                    self.set_through(a, &tile, groups, w);
+                }
+                if last_base.replace(self.base(a, b)) != Some(self.base(a, b)) {
+                    self.set_parameters(a, b, &tile, w);
+                }
+                self.write_tile(a, b, &tile, &mut output[tile.clone()], w);
+            }
+        }
     }
 
     /// Adds rows of some steps of `a` up, tile by tile.
@@ -316,23 +335,28 @@ impl<T: Element> Job<'_, T> {
         groups: &impl Fn(usize) -> Pair,
         w: &mut Workspace,
     ) {
-        let at = (a * self.view.b + b) * self.row();
         for (i, output) in output.chunks_mut(TILE).enumerate() {
             let start = first + i * TILE;
             let tile = start..start + output.len();
             self.set_scales(a, &tile, w);
             self.set_parameters(a, b, &tile, w);
             self.set_through(a, &tile, groups, w);
-            let elements = at + tile.start..at + tile.end;
-            self.simd.dispatch(WriteRow {
-                x: &self.x[elements.clone()],
-                upstream: &self.upstream[elements.clone()],
-                inflow: self.inflow.map(|inflow| &inflow[elements]),
-                output,
-                workspace: &mut *w,
-                epilogue: self.epilogue,
-            });
+            self.write_tile(a, b, &tile, output, w);
         }
+    }
+
+    /// The gradient of some columns of a row, with what belongs to them in the workspace.
+    fn write_tile(&self, a: usize, b: usize, tile: &Range<usize>, output: &mut [T], w: &mut Workspace) {
+        let at = (a * self.view.b + b) * self.row();
+        let elements = at + tile.start..at + tile.end;
+        self.simd.dispatch(WriteRow {
+            x: &self.x[elements.clone()],
+            upstream: &self.upstream[elements.clone()],
+            inflow: self.inflow.map(|inflow| &inflow[elements]),
+            output,
+            workspace: w,
+            epilogue: self.epilogue,
+        });
     }
 
     /// What of a parameter's index depends on the row.
