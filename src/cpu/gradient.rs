@@ -378,13 +378,17 @@ impl<T: Element> Job<'_, T> {
 
     /// The same for each run that shares a parameter, of rows whose first has parameter `base`.
     fn each_parameter(&self, base: usize, tile: &Range<usize>, mut f: impl FnMut(Range<usize>, usize)) {
-        let (d, divisor) = (self.view.d, self.parameters.map.d_divisor);
+        let map = self.parameters.map;
+        let (d, divisor) = (self.view.d, map.d_divisor);
+        if map.c_scale == 0 && divisor >= d {
+            return f(0..tile.len(), base + map.index(0, 0, 0, 0));
+        }
         let mut column = tile.start;
         while column < tile.end {
             let (i_c, i_d) = (column / d, column % d);
             let shared = divisor.min(d);
             let end = (i_c * d + ((i_d / shared + 1) * shared).min(d)).min(tile.end);
-            f(column - tile.start..end - tile.start, base + self.parameters.map.index(0, 0, i_c, i_d));
+            f(column - tile.start..end - tile.start, base + map.index(0, 0, i_c, i_d));
             column = end;
         }
     }
