@@ -31,6 +31,25 @@ fn a_workload_is_timed_in_both_passes_and_every_type() {
 }
 
 #[test]
+fn an_earlier_report_is_compared_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("old.json");
+    let now = bench(&["ln_tiny", "--adapter", "cpu", "--pass", "forward", "--json"]);
+    let mut report: Value = serde_json::from_slice(&now.stdout).expect("JSON");
+    report["results"][0]["median_s"] = 1.0.into();
+    report["results"][0]["spread"] = 0.0.into();
+    std::fs::write(&path, report.to_string()).expect("written");
+    let old = path.to_str().expect("UTF-8");
+    let output = bench(&["ln_tiny", "--adapter", "cpu", "--compare", old]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{table} {}", text(&output.stderr));
+    assert!(table.contains("times the speed of before"), "what took a second takes less: {table}");
+    assert!(table.lines().any(|line| line.contains("backward") && line.ends_with("new")), "{table}");
+    let output = bench(&["ln_tiny", "--compare", "/nowhere/old.json"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn adapters_are_timed_beside_the_cpu() {
     if std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off") {
         println!("GPU tests are turned off by WGPU_NORM_TEST_GPU=off");

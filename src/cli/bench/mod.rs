@@ -1,6 +1,7 @@
 //! `wgpu-norm bench`: how fast every workload is on everything here, and how close that comes to a plain copy.
 
 mod clock;
+mod comparison;
 mod device;
 mod host;
 mod workloads;
@@ -8,8 +9,10 @@ mod workloads;
 use super::compare::Errors;
 use super::{Failure, engine_options, one_line, open, print, print_json, progress};
 use clock::Time;
+use comparison::Earlier;
 use device::Device;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use wgpu_norm::{Choice, Data, Dtype, Engine};
 use workloads::{Problem, WORKLOADS, Workload};
 
@@ -28,6 +31,9 @@ pub(super) struct Arguments {
     /// The pass: forward, backward, or both.
     #[arg(long, default_value = "both", value_parser = ["forward", "backward", "both"])]
     pass: String,
+    /// Tell what moved since an earlier report, which `--json` printed.
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -68,6 +74,7 @@ impl Figures {
 pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     let workloads = chosen(&arguments.workloads)?;
     let dtypes = arguments.dtype.iter().map(|name| dtype(name)).collect::<Result<Vec<_>, _>>()?;
+    let earlier = arguments.compare.as_deref().map(Earlier::read).transpose().map_err(Failure::Unusable)?;
     let places = places(&arguments.adapter)?;
     let passes: &[bool] = match arguments.pass.as_str() {
         "forward" => &[false],
@@ -100,9 +107,14 @@ pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     if arguments.json {
-        print_json(&json!({ "results": rows.iter().map(Row::json).collect::<Vec<_>>() }));
+        let results = rows.iter().map(|row| row.json_since(earlier.as_ref())).collect::<Vec<_>>();
+        print_json(&json!({ "results": results }));
     } else {
         against_the_cpu(&rows);
+        if let Some(earlier) = &earlier {
+            print("");
+            rows.iter().for_each(|row| print(&format!("{} {}", row.start(), earlier.change(&row.json()))));
+        }
     }
     if rows.iter().any(|row| row.outcome.is_err()) { Err(Failure::Mismatch) } else { Ok(()) }
 }
@@ -205,9 +217,14 @@ impl Row {
         if self.backward { "backward" } else { "forward" }
     }
 
-    fn line(&self) -> String {
+    /// What the row is about.
+    fn start(&self) -> String {
         let adapter: String = self.adapter.chars().take(44).collect();
-        let start = format!("{:<16} {:<5} {:<8} {adapter:<44}", self.workload, self.dtype.to_string(), self.pass());
+        format!("{:<16} {:<5} {:<8} {adapter:<44}", self.workload, self.dtype.to_string(), self.pass())
+    }
+
+    fn line(&self) -> String {
+        let start = self.start();
         match &self.outcome {
             Ok(figures) => format!(
                 "{start} {:>8.1} us {:>5.1}% {:>8.2} {:>7.0}%  {}",
@@ -219,6 +236,15 @@ impl Row {
             ),
             Err(reason) => format!("{start} FAIL {reason}"),
         }
+    }
+
+    /// With what changed since an earlier report, where there is one.
+    fn json_since(&self, earlier: Option<&Earlier>) -> Value {
+        let mut row = self.json();
+        if let Some(earlier) = earlier {
+            row["change"] = json!(earlier.change(&row).to_string());
+        }
+        row
     }
 
     fn json(&self) -> Value {
@@ -255,14 +281,7 @@ fn against_the_cpu(rows: &[Row]) {
                 && (other.workload, other.dtype, other.backward) == (row.workload, row.dtype, row.backward)
         };
         if let (Some(here), Some(cpu)) = (time(row), rows.iter().find(same).and_then(time)) {
-            lines.push(format!(
-                "{:<16} {:<5} {:<8} {:<44} {:>6.2} times the CPU's speed",
-                row.workload,
-                row.dtype.to_string(),
-                row.pass(),
-                row.adapter.chars().take(44).collect::<String>(),
-                cpu / here
-            ));
+            lines.push(format!("{} {:>6.2} times the CPU's speed", row.start(), cpu / here));
         }
     }
     if !lines.is_empty() {
