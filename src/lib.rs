@@ -99,6 +99,7 @@ pub mod layer;
 pub mod norm;
 pub mod plan;
 pub mod reference;
+mod setters;
 mod tensor;
 
 pub use engine::{Choice, Engine, Forward, Gradients, Parameters, Upstream};

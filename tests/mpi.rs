@@ -6,7 +6,12 @@
 //!
 //! Started by `cargo test` this is a world of one.
 
+mod engines;
+mod shards;
+
+use engines::engines;
 use serde_json::Value;
+use shards::rows;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +22,7 @@ use wgpu_norm::collective::{Group, mpi, mpi_world};
 use wgpu_norm::layer::Entry;
 use wgpu_norm::norm::{BatchNorm, SyncBatchNorm};
 use wgpu_norm::plan::Momentum;
-use wgpu_norm::{Choice, Data, Engine, Parameters, RunningStatistics, Tensor};
+use wgpu_norm::{Engine, Parameters, RunningStatistics, Tensor};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -99,13 +104,11 @@ fn messages_of_any_length(group: &Group) {
     }
 }
 
-/// The CPU, the reference and the adapters in turn, so that ranks of different kinds meet.
+/// The CPU, the adapters and the reference in turn, so that ranks of different kinds meet.
 fn engine_of(rank: usize) -> Engine {
-    let off = std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off");
-    let mut choices = pollster::block_on(Choice::all());
-    choices.retain(|choice| !(off && matches!(choice, Choice::Adapter(_))));
-    choices.rotate_left(1);
-    pollster::block_on(Engine::open(&choices[rank % choices.len()])).expect("it opens")
+    let mut engines = engines();
+    engines.rotate_left(1);
+    engines.swap_remove(rank % engines.len())
 }
 
 struct Case {
@@ -164,7 +167,7 @@ impl Case {
         let input = self.tensor("input").expect("there is an input");
         let own = self.own(input.shape()[0], group);
         let (weight, bias, mut running) = (self.tensor("weight"), self.tensor("bias"), self.running());
-        let shard = rows(&input, &own);
+        let shard = rows(&input, own.clone());
         let mut parameters = Parameters {
             weight: weight.as_ref(),
             bias: bias.as_ref(),
@@ -175,7 +178,7 @@ impl Case {
         let norm = self.norm();
         let forward = engine.forward_saving(&norm, &shard, &mut parameters).map_err(text)?;
         if let Some(grad_output) = self.tensor("grad_output") {
-            let upstream = rows(&grad_output, &own);
+            let upstream = rows(&grad_output, own.clone());
             let gradients =
                 engine.backward(&norm, &shard, &upstream, &forward.statistics, &parameters, None).map_err(text)?;
             self.compare_rows("grad_input", gradients.input.as_ref(), &own)?;
@@ -210,7 +213,7 @@ impl Case {
     fn compare_rows(&self, name: &str, got: Option<&Tensor>, own: &Range<usize>) -> Result<(), String> {
         let got = got.ok_or_else(|| format!("{name}: missing"))?;
         let all = self.tensor(&format!("expected.{name}")).ok_or_else(|| format!("the case expects no {name}"))?;
-        self.compare(name, &got.data().to_f64(), &rows(&all, own).data().to_f64())
+        self.compare(name, &got.data().to_f64(), &rows(&all, own.clone()).data().to_f64())
     }
 
     fn compare(&self, name: &str, got: &[f64], want: &[f64]) -> Result<(), String> {
@@ -225,12 +228,4 @@ impl Case {
             None => Ok(()),
         }
     }
-}
-
-fn rows(tensor: &Tensor, rows: &Range<usize>) -> Tensor {
-    let mut shape = tensor.shape().to_vec();
-    let row: usize = shape[1..].iter().product();
-    shape[0] = rows.len();
-    let values = &tensor.data().to_f64()[rows.start * row..rows.end * row];
-    Tensor::new(shape, Data::from_f64(tensor.dtype(), values)).expect("whole rows")
 }

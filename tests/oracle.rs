@@ -2,7 +2,7 @@
 
 mod direct;
 
-use direct::{Channel, Ncs};
+use direct::{Channel, Ncs, values};
 use proptest::prelude::*;
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::{Momentum, View};
@@ -10,17 +10,6 @@ use wgpu_norm::reference::{self, Values};
 use wgpu_norm::{Dtype, Layout, Spec};
 
 const EPS: f64 = 1e-3;
-
-fn values(seed: u64, len: usize) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 51) as f64 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 /// Both compute in f64 and differ in the order of summation alone.
 fn assert_same(got: &[f64], want: &[f64], count: usize) -> Result<(), TestCaseError> {

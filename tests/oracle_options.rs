@@ -3,7 +3,7 @@
 
 mod direct;
 
-use direct::{Channel, Ncs};
+use direct::{Channel, Ncs, values};
 use proptest::prelude::*;
 use wgpu_norm::norm::{BatchNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::{Momentum, View};
@@ -12,18 +12,6 @@ use wgpu_norm::{Dtype, Layout, Spec};
 
 /// Large enough that dividing by `sqrt(var + eps)` magnifies an error at most twice.
 const EPS: f64 = 0.25;
-
-/// Values between -1 and 3.
-fn values(seed: u64, len: usize) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 51) as f64 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 /// Two sums of `count` values in different orders: each is off by at most `count * 2^-53` times the sum of
 /// magnitudes, values are at most 3, division by `sqrt(eps)` doubles that and a weight triples it. With both

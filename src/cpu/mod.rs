@@ -153,8 +153,7 @@ fn run<T: Element>(
     {
         let own = if sources.mean.is_empty() { &moments } else { &sources };
         let first = own.mean.len() - if plan.source.mixing().is_some() { update.channels } else { own.mean.len() };
-        let own = plan::Moments { mean: own.mean[first..].to_vec(), var: own.var[first..].to_vec() };
-        update.apply(running, count, &own);
+        update.apply(running, count, (&own.mean[first..], &own.var[first..]));
     }
     if let Some(statistics) = &mut arguments.statistics {
         let rstd = moments.var.iter().map(|var| 1.0 / (var + job.eps).sqrt()).collect();

@@ -1,6 +1,7 @@
 use super::planner::Wishes;
 use super::strategy::Strategy;
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// What an application can choose when it prepares a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,74 +90,27 @@ impl Default for Options {
 }
 
 impl Options {
-    /// With a forced strategy.
-    #[must_use]
-    pub fn strategy(mut self, strategy: impl Into<Option<Strategy>>) -> Self {
-        self.strategy = strategy.into();
-        self
-    }
-
-    /// With or without subgroup operations.
-    #[must_use]
-    pub fn subgroups(mut self, subgroups: bool) -> Self {
-        self.subgroups = subgroups;
-        self
-    }
-
-    /// With or without the device's own f16.
-    #[must_use]
-    pub fn native_f16(mut self, native_f16: bool) -> Self {
-        self.native_f16 = native_f16;
-        self
-    }
-
-    /// In place or into another buffer.
-    #[must_use]
-    pub fn in_place(mut self, in_place: bool) -> Self {
-        self.in_place = in_place;
-        self
-    }
-
-    /// With offsets that are a multiple of this many bytes.
-    #[must_use]
-    pub fn offset_alignment(mut self, bytes: u64) -> Self {
-        self.offset_alignment = bytes;
-        self
-    }
-
-    /// With or without the statistics kept for backward.
-    #[must_use]
-    pub fn save_statistics(mut self, save_statistics: bool) -> Self {
-        self.save_statistics = save_statistics;
-        self
-    }
-
-    /// With the sum of input and residual in the residual's place or elsewhere.
-    #[must_use]
-    pub fn sum_in_place(mut self, sum_in_place: bool) -> Self {
-        self.sum_in_place = sum_in_place;
-        self
-    }
-
-    /// With or without mean and deviation as outputs; in backward, with gradients that flow into them.
-    #[must_use]
-    pub fn moments(mut self, moments: bool) -> Self {
-        self.moments = moments;
-        self
-    }
-
-    /// The whole, or one half.
-    #[must_use]
-    pub fn part(mut self, part: Part) -> Self {
-        self.part = part;
-        self
-    }
-
-    /// With or without a gradient of the sum from elsewhere.
-    #[must_use]
-    pub fn grad_sum(mut self, grad_sum: bool) -> Self {
-        self.grad_sum = grad_sum;
-        self
+    setters! {
+        /// With a forced strategy.
+        strategy(strategy: impl Into<Option<Strategy>>) sets strategy to strategy.into();
+        /// With or without subgroup operations.
+        subgroups(subgroups: bool) sets subgroups to subgroups;
+        /// With or without the device's own f16.
+        native_f16(native_f16: bool) sets native_f16 to native_f16;
+        /// In place or into another buffer.
+        in_place(in_place: bool) sets in_place to in_place;
+        /// With offsets that are a multiple of this many bytes.
+        offset_alignment(bytes: u64) sets offset_alignment to bytes;
+        /// With or without the statistics kept for backward.
+        save_statistics(save_statistics: bool) sets save_statistics to save_statistics;
+        /// With the sum of input and residual in the residual's place or elsewhere.
+        sum_in_place(sum_in_place: bool) sets sum_in_place to sum_in_place;
+        /// With or without mean and deviation as outputs; in backward, with gradients that flow into them.
+        moments(moments: bool) sets moments to moments;
+        /// The whole, or one half.
+        part(part: Part) sets part to part;
+        /// With or without a gradient of the sum from elsewhere.
+        grad_sum(grad_sum: bool) sets grad_sum to grad_sum;
     }
 
     /// What the schedule is made with, where `strategy` is what was chosen.

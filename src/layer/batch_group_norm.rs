@@ -1,8 +1,9 @@
 use super::contents::Contents;
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, tracking_setters};
 use crate::error::{Error, Result};
 use crate::norm;
+use crate::setters::setters;
 use crate::tensor::Layout;
 
 /// Batch group normalization (Zhou et al., [arXiv 2012.02782](https://arxiv.org/abs/2012.02782)), to become a

@@ -1,6 +1,7 @@
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, tracking_setters};
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// [`torch.nn.BatchNorm1d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html):
 /// input `[N, C]` or `[N, C, L]`.

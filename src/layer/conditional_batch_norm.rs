@@ -1,7 +1,8 @@
 use super::contents::Contents;
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, check_classes, common_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, check_classes, common_setters, tracking_setters};
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// Conditional batch normalization (de Vries et al., [arXiv 1707.00683](https://arxiv.org/abs/1707.00683); Miyato &
 /// Koyama, [arXiv 1802.05637](https://arxiv.org/abs/1802.05637)), to become a [`Layer`](super::Layer): as

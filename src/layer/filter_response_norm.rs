@@ -1,10 +1,11 @@
 use super::contents::{Contents, Learned};
 use super::description::{Description, Recipe};
 use super::input::{ChannelRule, InputRule};
-use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters, setters};
+use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters};
 use crate::error::{Error, Result};
 use crate::norm;
 use crate::plan::Extra;
+use crate::setters::setters;
 use crate::tensor::Layout;
 
 /// Filter response normalization with its thresholded linear unit (Singh & Krishnan,

@@ -1,8 +1,9 @@
 use super::description::{Description, Recipe};
 use super::input::{ChannelRule, InputRule};
-use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters, setters};
+use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters};
 use crate::error::{Error, Result};
 use crate::norm;
+use crate::setters::setters;
 use crate::tensor::Layout;
 
 /// [`torch.nn.GroupNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GroupNorm.html), to become a

@@ -1,7 +1,8 @@
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, tracking_setters};
 use crate::error::{Error, Result};
 use crate::norm;
+use crate::setters::setters;
 
 /// [`torch.nn.InstanceNorm1d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.InstanceNorm1d.html):
 /// input `[N, C, L]` or `[C, L]`.

@@ -1,8 +1,9 @@
 use super::description::{Description, Recipe};
 use super::input::InputRule;
-use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters, setters};
+use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters};
 use crate::error::{Error, Result};
 use crate::norm::{self, ReducedAxes};
+use crate::setters::setters;
 
 /// [`torch.nn.LayerNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html), to become a
 /// [`Layer`](super::Layer).

@@ -8,20 +8,6 @@ use crate::norm::BatchNorm;
 use crate::plan::{Epilogue, Extra, Momentum, RunningVariance};
 use crate::tensor::{Dtype, Layout};
 
-/// A builder method for each row, which sets one field.
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty) sets $($field:ident).+ to $value:expr;)*) => {
-        $(
-            $(#[$doc])*
-            #[must_use]
-            pub fn $name(mut self, $argument: $type) -> Self {
-                self.$($field).+ = $value;
-                self
-            }
-        )*
-    };
-}
-
 /// The builder methods for weight, bias and what else [`Fused`](crate::norm::Fused) does with them.
 macro_rules! parameter_setters {
     ($affine:ident) => {
@@ -78,7 +64,7 @@ macro_rules! tracking_setters {
     };
 }
 
-pub(super) use {common_setters, parameter_setters, setters, tracking_setters};
+pub(super) use {common_setters, parameter_setters, tracking_setters};
 
 /// Which parameters there are, how they are stored, and what is done with them.
 #[derive(Debug, Clone, PartialEq)]

@@ -240,10 +240,14 @@ impl Layer {
         self.contents().running.is_none() || (self.training && !self.frozen)
     }
 
+    /// Whether statistics are those of a group.
+    fn is_synchronized(&self) -> bool {
+        self.description.group.is_some() && self.training && self.uses_input()
+    }
+
     /// The other ranks, where there are any that make a forward pass with this one.
     fn sharing_group(&self) -> Option<&Group> {
-        let shares = self.training && self.uses_input();
-        self.description.group.as_ref().filter(|group| shares && group.has_peers())
+        self.description.group.as_ref().filter(|group| self.is_synchronized() && group.has_peers())
     }
 
     /// What this call is, or why the layer does not take such an input.
@@ -260,8 +264,7 @@ impl Layer {
         if uses_input && !self.training {
             self.description.check_evaluation(shape, reading)?;
         }
-        let synchronized = self.description.group.is_some() && self.training && uses_input;
-        Ok(Call { uses_input, batched: reading.batched, synchronized })
+        Ok(Call { uses_input, batched: reading.batched, synchronized: self.is_synchronized() })
     }
 }
 

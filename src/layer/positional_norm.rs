@@ -1,8 +1,9 @@
 use super::description::{Description, Recipe};
 use super::input::InputRule;
-use super::options::{ParameterOptions, check_eps, setters};
+use super::options::{ParameterOptions, check_eps};
 use crate::error::{Error, Result};
 use crate::norm;
+use crate::setters::setters;
 use crate::tensor::Layout;
 
 /// Positional normalization (Li et al., [arXiv 1907.04312](https://arxiv.org/abs/1907.04312)), to become a

@@ -1,8 +1,9 @@
 use super::description::{Description, Recipe};
 use super::layer_norm::Extent;
-use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters, setters};
+use super::options::{ParameterOptions, check_eps, common_setters, parameter_setters};
 use crate::error::{Error, Result};
 use crate::norm;
+use crate::setters::setters;
 
 /// [`torch.nn.RMSNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RMSNorm.html), to become a
 /// [`Layer`](super::Layer). It has no bias unless it is asked for one.

@@ -1,8 +1,9 @@
 use super::contents::{Contents, Learned};
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, check_classes, common_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, check_classes, common_setters, tracking_setters};
 use crate::error::{Error, Result};
 use crate::plan::Extra;
+use crate::setters::setters;
 
 /// Sandwich batch normalization (Gong et al., [arXiv 2102.11382](https://arxiv.org/abs/2102.11382)), to become a
 /// [`Layer`](super::Layer): as [`BatchNorm`](super::BatchNorm) with weight and bias shared by all classes, followed by

@@ -1,9 +1,10 @@
 use super::contents::{Contents, Learned, Tracked};
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, setters};
+use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters};
 use crate::error::{Error, Result};
 use crate::norm;
 use crate::plan::Extra;
+use crate::setters::setters;
 
 /// Switchable normalization (Luo et al., [arXiv 1806.10779](https://arxiv.org/abs/1806.10779)), to become a
 /// [`Layer`](super::Layer): mean and variance are learned mixtures of those of the instance, of the layer and of the

@@ -1,8 +1,9 @@
 use super::Layer;
 use super::description::{Description, Recipe};
-use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, setters, tracking_setters};
+use super::options::{ParameterOptions, Tracking, common_setters, parameter_setters, tracking_setters};
 use crate::collective::Group;
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// [`torch.nn.SyncBatchNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.SyncBatchNorm.html), to become a
 /// [`Layer`]: batch normalization by the statistics of a batch that is spread over the ranks of a [`Group`].

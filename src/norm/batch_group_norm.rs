@@ -1,6 +1,7 @@
 use super::{BatchNorm, Norm, Operands};
 use crate::error::{Error, Result};
 use crate::plan::{Cells, Derivation, Nesting, ParameterMap, Plan, Statistic, View};
+use crate::setters::setters;
 use crate::tensor::{Axes, Layout};
 
 /// Batch group normalization (Zhou et al., [arXiv 2012.02782](https://arxiv.org/abs/2012.02782)).
@@ -46,11 +47,9 @@ impl BatchGroupNorm {
         Self { num_groups, batch: BatchNorm::new() }
     }
 
-    /// With the other options of this normalization.
-    #[must_use]
-    pub fn batch(mut self, batch: BatchNorm) -> Self {
-        self.batch = batch;
-        self
+    setters! {
+        /// With the other options of this normalization.
+        batch(batch: BatchNorm) sets batch to batch;
     }
 
     /// Values of a run.

@@ -4,6 +4,7 @@ use crate::plan::{
     Affine, Cells, Derivation, Extra, Momentum, Nesting, ParameterMap, Plan, RunningUpdate, RunningVariance, Source,
     Statistic, Tables, View,
 };
+use crate::setters::setters;
 use crate::tensor::{Axes, Dtype, Layout};
 
 /// Batch normalization (Ioffe & Szegedy, [arXiv 1502.03167](https://arxiv.org/abs/1502.03167);
@@ -55,53 +56,22 @@ impl BatchNorm {
         }
     }
 
-    /// In training or in evaluation.
-    #[must_use]
-    pub fn training(mut self, training: bool) -> Self {
-        self.training = training;
-        self
-    }
-
-    /// With another momentum.
-    #[must_use]
-    pub fn momentum(mut self, momentum: Momentum) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// With a running variance that follows the biased or the unbiased one.
-    #[must_use]
-    pub fn running_variance(mut self, running_variance: RunningVariance) -> Self {
-        self.running_variance = running_variance;
-        self
-    }
-
-    /// With another eps.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
-        self
+    setters! {
+        /// In training or in evaluation.
+        training(training: bool) sets training to training;
+        /// With another momentum.
+        momentum(momentum: Momentum) sets momentum to momentum;
+        /// With a running variance that follows the biased or the unbiased one.
+        running_variance(running_variance: RunningVariance) sets running_variance to running_variance;
+        /// With another eps.
+        eps(eps: f64) sets eps to eps;
+        /// With channels elsewhere.
+        layout(layout: Layout) sets layout to layout;
     }
 
     /// The input's samples, channels and positions.
     pub(super) fn axes(&self, operands: &Operands) -> Result<Axes> {
-        operands.check_input()?;
-        let shape = &operands.input.shape;
-        if shape.len() < 2 {
-            return Err(Error::Shape {
-                argument: "input",
-                got: shape.clone(),
-                expected: "at least the axes N and C".into(),
-            });
-        }
-        self.layout.axes(shape, true)
+        operands.axes(self.layout)
     }
 
     /// The view whose groups are the channels.

@@ -1,6 +1,7 @@
 use super::{InstanceNorm, Norm, Operands};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Derivation, Extra, Plan, Source, Statistic};
+use crate::setters::setters;
 use crate::tensor::{Axes, Layout};
 
 /// Filter response normalization with its thresholded linear unit (Singh & Krishnan,
@@ -46,18 +47,11 @@ impl FilterResponseNorm {
         Self { eps: 1e-6, layout: Layout::ChannelsFirst }
     }
 
-    /// With another eps.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
-        self
+    setters! {
+        /// With another eps.
+        eps(eps: f64) sets eps to eps;
+        /// With channels elsewhere.
+        layout(layout: Layout) sets layout to layout;
     }
 }
 
@@ -69,20 +63,9 @@ impl Default for FilterResponseNorm {
 
 impl Norm for FilterResponseNorm {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
-        operands.check_input()?;
+        let axes = operands.axes(self.layout)?;
         operands.no_running()?;
-        let shape = &operands.input.shape;
-        if shape.len() < 2 {
-            let expected = "at least the axes N and C".into();
-            return Err(Error::Shape { argument: "input", got: shape.clone(), expected });
-        }
-        if operands.labels.is_some() {
-            return Err(Error::Unexpected {
-                argument: "labels",
-                reason: "this normalization has no tables of classes",
-            });
-        }
-        let axes = self.layout.axes(shape, true)?;
+        operands.no_labels()?;
         let Axes { channels, .. } = axes;
         let wanted = Extra { tau: Some(vec![channels]), eps_l: Some(vec![1]), ..Extra::default() };
         let extra = operands.extra_types(wanted)?;

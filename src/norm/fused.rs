@@ -1,6 +1,7 @@
 use super::{Norm, Operands};
 use crate::error::Result;
 use crate::plan::{Activation, Epilogue, Plan, Sharing};
+use crate::setters::setters;
 
 /// A normalization with more work done in the same pass over memory.
 ///
@@ -37,26 +38,14 @@ impl<N> Fused<N> {
         Self { norm, epilogue: Epilogue::default() }
     }
 
-    /// With an activation after weight and bias.
-    #[must_use]
-    pub fn activation(mut self, activation: impl Into<Option<Activation>>) -> Self {
-        self.epilogue.activation = activation.into();
-        self
-    }
-
-    /// With a weight that is stored as its distance from 1 (Gemma).
-    #[must_use]
-    pub fn zero_centred_weight(mut self, zero_centred: bool) -> Self {
-        self.epilogue.zero_centred_weight = zero_centred;
-        self
-    }
-
-    /// With normalized values that are rounded to the storage type before the weight (LLaMA), rather than
-    /// once, after weight, bias and activation.
-    #[must_use]
-    pub fn rounds_normalized(mut self, rounds: bool) -> Self {
-        self.epilogue.rounds_normalized = rounds;
-        self
+    setters! {
+        /// With an activation after weight and bias.
+        activation(activation: impl Into<Option<Activation>>) sets epilogue.activation to activation.into();
+        /// With a weight that is stored as its distance from 1 (Gemma).
+        zero_centred_weight(zero_centred: bool) sets epilogue.zero_centred_weight to zero_centred;
+        /// With normalized values that are rounded to the storage type before the weight (LLaMA), rather than
+        /// once, after weight, bias and activation.
+        rounds_normalized(rounds: bool) sets epilogue.rounds_normalized to rounds;
     }
 }
 

@@ -1,6 +1,7 @@
 use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
 use crate::plan::{Cells, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
+use crate::setters::setters;
 use crate::tensor::Layout;
 
 /// Group normalization (Wu & He, [arXiv 1803.08494](https://arxiv.org/abs/1803.08494);
@@ -41,18 +42,11 @@ impl GroupNorm {
         Self { num_groups, eps: 1e-5, layout: Layout::ChannelsFirst }
     }
 
-    /// With another eps.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
-        self
+    setters! {
+        /// With another eps.
+        eps(eps: f64) sets eps to eps;
+        /// With channels elsewhere.
+        layout(layout: Layout) sets layout to layout;
     }
 }
 

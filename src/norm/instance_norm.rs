@@ -1,6 +1,7 @@
 use super::{Norm, Operands, channels};
 use crate::error::{Error, Result};
 use crate::plan::{Cells, Momentum, ParameterMap, Plan, RunningUpdate, RunningVariance, Source, Statistic, View};
+use crate::setters::setters;
 use crate::tensor::{Axes, Layout};
 
 /// Instance normalization (Ulyanov et al., [arXiv 1607.08022](https://arxiv.org/abs/1607.08022);
@@ -54,46 +55,19 @@ impl InstanceNorm {
         }
     }
 
-    /// With or without the input's own statistics.
-    #[must_use]
-    pub fn use_input_stats(mut self, use_input_stats: bool) -> Self {
-        self.use_input_stats = use_input_stats;
-        self
-    }
-
-    /// With another momentum.
-    #[must_use]
-    pub fn momentum(mut self, momentum: f64) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// With a running variance that follows the biased or the unbiased one.
-    #[must_use]
-    pub fn running_variance(mut self, running_variance: RunningVariance) -> Self {
-        self.running_variance = running_variance;
-        self
-    }
-
-    /// With another eps.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// With or without an axis of samples.
-    #[must_use]
-    pub fn batched(mut self, batched: bool) -> Self {
-        self.batched = batched;
-        self
-    }
-
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
-        self
+    setters! {
+        /// With or without the input's own statistics.
+        use_input_stats(use_input_stats: bool) sets use_input_stats to use_input_stats;
+        /// With another momentum.
+        momentum(momentum: f64) sets momentum to momentum;
+        /// With a running variance that follows the biased or the unbiased one.
+        running_variance(running_variance: RunningVariance) sets running_variance to running_variance;
+        /// With another eps.
+        eps(eps: f64) sets eps to eps;
+        /// With or without an axis of samples.
+        batched(batched: bool) sets batched to batched;
+        /// With channels elsewhere.
+        layout(layout: Layout) sets layout to layout;
     }
 }
 

@@ -1,6 +1,7 @@
 use super::{Norm, Operands, ReducedAxes};
 use crate::error::Result;
 use crate::plan::{Plan, Statistic};
+use crate::setters::setters;
 
 /// Layer normalization (Ba et al., [arXiv 1607.06450](https://arxiv.org/abs/1607.06450);
 /// [`torch.nn.LayerNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html)).
@@ -48,11 +49,9 @@ impl LayerNorm {
         Self { axes: ReducedAxes::Axes(axes.into()), eps: 1e-5 }
     }
 
-    /// With another eps.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
+    setters! {
+        /// With another eps.
+        eps(eps: f64) sets eps to eps;
     }
 }
 

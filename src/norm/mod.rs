@@ -54,7 +54,7 @@ pub use sync_batch_norm::SyncBatchNorm;
 
 use crate::error::{Error, Result};
 use crate::plan::{Affine, Cells, Epilogue, Extra, ParameterMap, Plan, Sharing, Source, Statistic, View};
-use crate::tensor::{Dtype, Layout, Spec, count};
+use crate::tensor::{Axes, Dtype, Layout, Spec, count};
 
 /// A normalization's options.
 pub trait Norm: Send + Sync {
@@ -202,12 +202,26 @@ impl Operands {
         }
     }
 
+    /// Checks that there are no labels.
+    fn no_labels(&self) -> Result<()> {
+        let reason = "this normalization has no tables of classes";
+        self.labels.map_or(Ok(()), |_| Err(Error::Unexpected { argument: "labels", reason }))
+    }
+
+    /// Checks the input, and reads its samples, channels and positions.
+    fn axes(&self, layout: Layout) -> Result<Axes> {
+        self.check_input()?;
+        let shape = &self.input.shape;
+        if shape.len() < 2 {
+            let expected = "at least the axes N and C".into();
+            return Err(Error::Shape { argument: "input", got: shape.clone(), expected });
+        }
+        layout.axes(shape, true)
+    }
+
     /// The plan of a normalization that learns nothing but weight and bias.
     fn plan(&self, view: View, statistic: Statistic, source: Source, affine: Affine, eps: f64) -> Result<Plan> {
-        if self.labels.is_some() {
-            let reason = "this normalization has no tables of classes";
-            return Err(Error::Unexpected { argument: "labels", reason });
-        }
+        self.no_labels()?;
         self.extra_types(Extra::default())?;
         self.unchecked_plan(view, statistic, source, affine, eps)
     }

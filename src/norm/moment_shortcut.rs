@@ -1,7 +1,8 @@
 use super::positional_norm::moments_shape;
 use super::{Norm, Operands};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Cells, Nesting, ParameterMap, Plan, Source, Statistic, StatisticMap, View};
+use crate::setters::setters;
 use crate::tensor::{Axes, Layout};
 
 /// The moment shortcut (Li et al., [arXiv 1907.04312](https://arxiv.org/abs/1907.04312)): `x * weight + bias` with one
@@ -38,24 +39,16 @@ impl MomentShortcut {
         Self::default()
     }
 
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
-        self
+    setters! {
+        /// With channels elsewhere.
+        layout(layout: Layout) sets layout to layout;
     }
 }
 
 impl Norm for MomentShortcut {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
-        operands.check_input()?;
+        let Axes { samples: n, channels: c, positions: s } = operands.axes(self.layout)?;
         operands.no_running()?;
-        let shape = &operands.input.shape;
-        if shape.len() < 2 {
-            let expected = "at least the axes N and C".into();
-            return Err(Error::Shape { argument: "input", got: shape.clone(), expected });
-        }
-        let Axes { samples: n, channels: c, positions: s } = self.layout.axes(shape, true)?;
         let places = n.saturating_mul(s);
         let constant = ParameterMap::constant(places);
         let (view, map, cells) = match self.layout {
@@ -70,7 +63,7 @@ impl Norm for MomentShortcut {
                 (view, ParameterMap { a_modulus: places.max(1), a_scale: 1, ..constant }, Cells::groups(view))
             }
         };
-        let affine = operands.affine(&moments_shape(self.layout, shape), None, map, cells)?;
+        let affine = operands.affine(&moments_shape(self.layout, &operands.input.shape), None, map, cells)?;
         operands.plan(view, Statistic::Uncentred, Source::Nothing, affine, 0.0)
     }
 }

@@ -1,6 +1,7 @@
 use super::{Norm, Operands, ReducedAxes};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Statistic, Statistics};
+use crate::setters::setters;
 use crate::tensor::{Data, Layout, Tensor};
 
 /// Positional normalization (Li et al., [arXiv 1907.04312](https://arxiv.org/abs/1907.04312)).
@@ -44,18 +45,11 @@ impl PositionalNorm {
         Self { eps: 1e-5, layout: Layout::ChannelsFirst }
     }
 
-    /// With another eps.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
-        self
+    setters! {
+        /// With another eps.
+        eps(eps: f64) sets eps to eps;
+        /// With channels elsewhere.
+        layout(layout: Layout) sets layout to layout;
     }
 
     /// Mean and deviation `sqrt(var + eps)` at each position, in the input's type, from what a forward pass kept.

@@ -1,6 +1,7 @@
 use super::{Norm, Operands, ReducedAxes};
 use crate::error::Result;
 use crate::plan::{Plan, Statistic};
+use crate::setters::setters;
 
 /// Root mean square normalization (Zhang & Sennrich,
 /// [arXiv 1910.07467](https://arxiv.org/abs/1910.07467);
@@ -50,11 +51,9 @@ impl RmsNorm {
         Self { axes: ReducedAxes::Axes(axes.into()), eps: None }
     }
 
-    /// With an eps of one's own.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = Some(eps);
-        self
+    setters! {
+        /// With an eps of one's own.
+        eps(eps: f64) sets eps to Some(eps);
     }
 }
 

@@ -1,6 +1,7 @@
 use super::{InstanceNorm, Norm, Operands};
 use crate::error::{Error, Result};
 use crate::plan::{Batch, Extra, Mixing, Momentum, Plan, RunningUpdate, RunningVariance, Source, Statistic};
+use crate::setters::setters;
 use crate::tensor::{Axes, Layout};
 
 /// Switchable normalization (Luo et al., [arXiv 1806.10779](https://arxiv.org/abs/1806.10779)): mean and variance are
@@ -49,32 +50,15 @@ impl SwitchableNorm {
         Self { training: true, momentum: 0.1, eps: 1e-5, layout: Layout::ChannelsFirst }
     }
 
-    /// In training or in evaluation.
-    #[must_use]
-    pub fn training(mut self, training: bool) -> Self {
-        self.training = training;
-        self
-    }
-
-    /// With another momentum.
-    #[must_use]
-    pub fn momentum(mut self, momentum: f64) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// With another eps.
-    #[must_use]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
-        self
+    setters! {
+        /// In training or in evaluation.
+        training(training: bool) sets training to training;
+        /// With another momentum.
+        momentum(momentum: f64) sets momentum to momentum;
+        /// With another eps.
+        eps(eps: f64) sets eps to eps;
+        /// With channels elsewhere.
+        layout(layout: Layout) sets layout to layout;
     }
 
     /// Where the batch's share comes from.
@@ -105,12 +89,7 @@ impl Norm for SwitchableNorm {
             let expected = "two positions a channel at least, whose unbiased variance is taken".into();
             return Err(Error::Shape { argument: "input", got: shape.clone(), expected });
         }
-        if operands.labels.is_some() {
-            return Err(Error::Unexpected {
-                argument: "labels",
-                reason: "this normalization has no tables of classes",
-            });
-        }
+        operands.no_labels()?;
         let three = Some(vec![3]);
         let extra =
             operands.extra_types(Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() })?;

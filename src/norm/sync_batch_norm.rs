@@ -1,6 +1,7 @@
 use super::{BatchNorm, Norm, Operands};
 use crate::error::Result;
 use crate::plan::{Momentum, Plan, Sharing};
+use crate::setters::setters;
 use crate::tensor::Layout;
 
 /// Synchronized batch normalization
@@ -36,28 +37,15 @@ impl SyncBatchNorm {
         Self::default()
     }
 
-    /// In training or in evaluation.
-    #[must_use]
-    pub fn training(self, training: bool) -> Self {
-        Self { batch: self.batch.training(training) }
-    }
-
-    /// With another momentum.
-    #[must_use]
-    pub fn momentum(self, momentum: Momentum) -> Self {
-        Self { batch: self.batch.momentum(momentum) }
-    }
-
-    /// With another eps.
-    #[must_use]
-    pub fn eps(self, eps: f64) -> Self {
-        Self { batch: self.batch.eps(eps) }
-    }
-
-    /// With channels elsewhere.
-    #[must_use]
-    pub fn layout(self, layout: Layout) -> Self {
-        Self { batch: self.batch.layout(layout) }
+    setters! {
+        /// In training or in evaluation.
+        training(training: bool) sets batch.training to training;
+        /// With another momentum.
+        momentum(momentum: Momentum) sets batch.momentum to momentum;
+        /// With another eps.
+        eps(eps: f64) sets batch.eps to eps;
+        /// With channels elsewhere.
+        layout(layout: Layout) sets batch.layout to layout;
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Batch, Mixing, Moments, RunningStatistics};
+use super::{Batch, Mixing, RunningStatistics};
 
 /// Where mean and variance come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,7 +80,7 @@ pub struct RunningUpdate {
 impl RunningUpdate {
     /// Moves the running estimates towards the average over the samples of moments of `count` values each. Nothing
     /// moves them nowhere.
-    pub(crate) fn apply(self, running: &mut RunningStatistics, count: f64, moments: &Moments) {
+    pub(crate) fn apply(self, running: &mut RunningStatistics, count: f64, (means, vars): (&[f64], &[f64])) {
         if count == 0.0 {
             return;
         }
@@ -89,12 +89,12 @@ impl RunningUpdate {
         }
         let share = self.momentum.share(running.num_batches_tracked.unwrap_or(0));
         #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-        let samples = (moments.mean.len() / self.channels.max(1)) as f64;
+        let samples = (means.len() / self.channels.max(1)) as f64;
         let correction = self.variance.correction(count);
         for (channel, (mean, var)) in running.mean.iter_mut().zip(&mut running.var).enumerate() {
             let average = |of: &[f64]| of.iter().skip(channel).step_by(self.channels).sum::<f64>() / samples;
-            *mean = moved(*mean, average(&moments.mean), share);
-            *var = moved(*var, average(&moments.var) * correction, share);
+            *mean = moved(*mean, average(means), share);
+            *var = moved(*var, average(vars) * correction, share);
         }
     }
 }

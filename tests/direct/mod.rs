@@ -6,6 +6,18 @@
 
 pub(crate) mod family;
 
+/// Values between -1 and 3.
+pub(crate) fn values(seed: u64, len: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 51) as f64 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
 /// Mean and biased variance of some values.
 fn moments(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;

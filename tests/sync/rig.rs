@@ -12,6 +12,9 @@ use wgpu_norm::{
 #[path = "../engines/mod.rs"]
 mod engines;
 pub(crate) use engines::engines;
+#[path = "../shards/mod.rs"]
+mod shards;
+pub(crate) use shards::rows;
 
 /// Uneven, one of a single sample, one of none.
 pub(crate) const SHARDS: [usize; 4] = [7, 1, 0, 24];
@@ -42,14 +45,6 @@ pub(crate) fn ranges(shards: &[usize]) -> Vec<Range<usize>> {
         Some(*end)
     });
     ends.zip(shards).map(|(end, len)| end - len..end).collect()
-}
-
-pub(crate) fn rows(tensor: &Tensor, rows: Range<usize>) -> Tensor {
-    let mut shape = tensor.shape().to_vec();
-    let row: usize = shape[1..].iter().product();
-    shape[0] = rows.len();
-    let values = &tensor.data().to_f64()[rows.start * row..rows.end * row];
-    Tensor::new(shape, Data::from_f64(tensor.dtype(), values)).expect("whole rows")
 }
 
 /// Numbers without a pattern, of this mean and a deviation near 1.

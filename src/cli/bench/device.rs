@@ -17,6 +17,7 @@ pub(super) struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
     gpu: Gpu,
+    options: Options,
     copy: wgpu::ComputePipeline,
 }
 
@@ -31,7 +32,8 @@ pub(super) struct Measured {
 }
 
 impl Device {
-    pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Self> {
+    /// `options` are what every plan is prepared with.
+    pub(super) fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-norm bench"),
             required_features: required_features() | optional_features(adapter),
@@ -49,7 +51,7 @@ impl Device {
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: None,
         });
-        Ok(Self { gpu: Gpu::new(&device), device, queue, copy })
+        Ok(Self { gpu: Gpu::new(&device), device, queue, options, copy })
     }
 
     /// Seconds that the copy kernel takes for a buffer of so many bytes.
@@ -92,8 +94,8 @@ impl Device {
         waited.map(drop).map_err(|error| Error::Device(error.to_string()))
     }
 
-    pub(super) fn forward(&self, problem: &Problem, options: &Options) -> Result<Measured> {
-        let prepared = self.gpu.prepare(&problem.plan, options)?;
+    pub(super) fn forward(&self, problem: &Problem) -> Result<Measured> {
+        let prepared = self.gpu.prepare(&problem.plan, &self.options)?;
         let sets: Vec<Set> =
             (0..sets(2 * problem.plan.tensor_bytes())).map(|_| Set::new(self, problem, None)).collect();
         let bound = sets.iter().map(|set| prepared.bind(&set.forward(problem, false))).collect::<Result<Vec<_>>>()?;
@@ -102,10 +104,10 @@ impl Device {
         Ok(Measured { time, bytes: prepared.bytes_moved(), strategy: prepared.strategy().name(), results })
     }
 
-    pub(super) fn backward(&self, problem: &Problem, options: &Options) -> Result<Measured> {
+    pub(super) fn backward(&self, problem: &Problem) -> Result<Measured> {
         let wanted = Wanted::all(&problem.plan);
-        let kept = self.gpu.prepare(&problem.plan, &options.save_statistics(true))?;
-        let prepared = self.gpu.prepare_backward(&problem.plan, wanted, options)?;
+        let kept = self.gpu.prepare(&problem.plan, &self.options.save_statistics(true))?;
+        let prepared = self.gpu.prepare_backward(&problem.plan, wanted, &self.options)?;
         let sets: Vec<Set> =
             (0..sets(3 * problem.plan.tensor_bytes())).map(|_| Set::new(self, problem, Some(wanted))).collect();
         for set in &sets {

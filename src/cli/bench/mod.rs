@@ -121,13 +121,13 @@ pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
 
 /// The workloads whose names begin so.
 fn chosen(names: &[String]) -> Result<Vec<&'static Workload>, Failure> {
-    static ALL: [Workload; WORKLOADS.len()] = WORKLOADS;
-    let known = || ALL.iter().map(|workload| workload.name).collect::<Vec<_>>().join(", ");
-    if let Some(name) = names.iter().find(|name| !ALL.iter().any(|workload| workload.name.starts_with(&***name))) {
+    let known = || WORKLOADS.iter().map(|workload| workload.name).collect::<Vec<_>>().join(", ");
+    if let Some(name) = names.iter().find(|name| !WORKLOADS.iter().any(|workload| workload.name.starts_with(&***name)))
+    {
         return Err(Failure::Unusable(format!("workload: expected the beginning of one of {}, got {name:?}", known())));
     }
     let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| workload.name.starts_with(&**name));
-    Ok(ALL.iter().filter(wanted).collect())
+    Ok(WORKLOADS.iter().filter(wanted).collect())
 }
 
 fn dtype(name: &str) -> Result<Dtype, Failure> {
@@ -141,7 +141,7 @@ fn places(adapter: &str) -> Result<Vec<Place>, Failure> {
     for choice in pollster::block_on(Choice::named(adapter))? {
         match &choice {
             Choice::Adapter(adapter) => {
-                let device = Box::new(Device::open(adapter)?);
+                let device = Box::new(Device::open(adapter, engine_options()?)?);
                 places.push(Place::Device { name: choice.name(), device });
             }
             Choice::Reference if adapter == "reference" => {
@@ -175,13 +175,7 @@ fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> 
             (time, bytes, "cpu", results, host::memcpy(half).median)
         }
         Place::Device { device, .. } => {
-            let options = match engine_options() {
-                Ok(options) => options,
-                Err(Failure::Unusable(message)) => return Err(message),
-                Err(Failure::Mismatch) => return Err("no options".into()),
-            };
-            let measured =
-                if backward { device.backward(problem, &options) } else { device.forward(problem, &options) };
+            let measured = if backward { device.backward(problem) } else { device.forward(problem) };
             let measured = measured.map_err(text)?;
             let copy = device.copy_kernel(measured.bytes / 2).map_err(text)?.median;
             (measured.time, measured.bytes, measured.strategy, measured.results, copy)

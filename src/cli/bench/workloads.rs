@@ -12,14 +12,14 @@ pub(super) struct Workload {
     pub(super) shape: &'static [usize],
     /// The shape of weight and bias; none where it is empty.
     parameters: &'static [usize],
-    /// Channels of the running estimates; none where it is 0.
-    running: usize,
+    /// Whether there are running estimates, as many as parameters.
+    tracks: bool,
     mixes: bool,
     norm: fn() -> Box<dyn Norm>,
 }
 
 /// Every workload, large ones first, then those whose latency counts.
-pub(super) const WORKLOADS: [Workload; 16] = [
+pub(super) static WORKLOADS: [Workload; 16] = [
     rows("ln_bert", &[4096, 768], &[768], || Box::new(LayerNorm::new([768]))),
     rows("ln_llm", &[2048, 4096], &[4096], || Box::new(LayerNorm::new([4096]))),
     rows("ln_wide", &[64, 65536], &[65536], || Box::new(LayerNorm::new([65536]))),
@@ -27,13 +27,13 @@ pub(super) const WORKLOADS: [Workload; 16] = [
     rows("rms_llm", &[2048, 4096], &[4096], || Box::new(RmsNorm::new([4096]))),
     rows("gn_sd", &[2, 320, 64, 64], &[320], || Box::new(GroupNorm::new(32))),
     rows("in_style", &[4, 64, 128, 128], &[64], || Box::new(InstanceNorm::new())),
-    tracked("bn_resnet_train", &[16, 64, 56, 56], 64, || Box::new(BatchNorm::new())),
-    tracked("bn_resnet_eval", &[16, 64, 56, 56], 64, || Box::new(BatchNorm::new().training(false))),
-    tracked("bn_fc", &[4096, 1024], 1024, || Box::new(BatchNorm::new())),
-    tracked("bn_nhwc", &[16, 56, 56, 64], 64, || Box::new(BatchNorm::new().layout(Layout::ChannelsLast))),
+    tracked("bn_resnet_train", &[16, 64, 56, 56], &[64], || Box::new(BatchNorm::new())),
+    tracked("bn_resnet_eval", &[16, 64, 56, 56], &[64], || Box::new(BatchNorm::new().training(false))),
+    tracked("bn_fc", &[4096, 1024], &[1024], || Box::new(BatchNorm::new())),
+    tracked("bn_nhwc", &[16, 56, 56, 64], &[64], || Box::new(BatchNorm::new().layout(Layout::ChannelsLast))),
     rows("pono", &[8, 256, 32, 32], &[], || Box::new(PositionalNorm::new())),
     rows("ln_channels", &[8, 256, 32, 32], &[256], || Box::new(LayerNorm::over_axes([1]))),
-    Workload { mixes: true, ..tracked("sn", &[8, 64, 56, 56], 64, || Box::new(SwitchableNorm::new())) },
+    Workload { mixes: true, ..tracked("sn", &[8, 64, 56, 56], &[64], || Box::new(SwitchableNorm::new())) },
     rows("ln_token", &[1, 4096], &[4096], || Box::new(LayerNorm::new([4096]))),
     rows("ln_tiny", &[1, 64], &[64], || Box::new(LayerNorm::new([64]))),
 ];
@@ -44,20 +44,16 @@ const fn rows(
     parameters: &'static [usize],
     norm: fn() -> Box<dyn Norm>,
 ) -> Workload {
-    Workload { name, shape, parameters, running: 0, mixes: false, norm }
+    Workload { name, shape, parameters, tracks: false, mixes: false, norm }
 }
 
 const fn tracked(
     name: &'static str,
     shape: &'static [usize],
-    channels: usize,
+    parameters: &'static [usize],
     norm: fn() -> Box<dyn Norm>,
 ) -> Workload {
-    let parameters: &[usize] = match channels {
-        64 => &[64],
-        _ => &[1024],
-    };
-    Workload { name, shape, parameters, running: channels, mixes: false, norm }
+    Workload { tracks: true, ..rows(name, shape, parameters, norm) }
 }
 
 /// A workload with its tensors.
@@ -79,9 +75,10 @@ impl Workload {
             let spec = || Spec::new(self.parameters, Dtype::F32);
             operands = operands.weight(spec()).bias(spec());
         }
-        if self.running > 0 {
+        let channels = self.parameters.iter().product();
+        if self.tracks {
             // Switchable normalization counts no batches.
-            operands = operands.running(self.running, !self.mixes);
+            operands = operands.running(channels, !self.mixes);
         }
         if self.mixes {
             let spec = || Some(Spec::new([3], Dtype::F32));
@@ -92,7 +89,7 @@ impl Workload {
         let len = plan.parameter_len();
         let parameter = |seed, is_there: bool| is_there.then(|| Data::from_f64(Dtype::F32, &noise(seed, len, 1.0)));
         let shares = |seed| self.mixes.then(|| Data::from_f64(Dtype::F32, &noise(seed, 3, 0.0)));
-        let mut running = RunningStatistics::new(self.running);
+        let mut running = RunningStatistics::new(channels);
         running.num_batches_tracked = running.num_batches_tracked.filter(|_| !self.mixes);
         Ok(Problem {
             input: Data::from_f64(dtype, &noise(1, elements, 0.5)),
@@ -100,7 +97,7 @@ impl Workload {
             weight: parameter(3, !self.parameters.is_empty()),
             bias: parameter(4, !self.parameters.is_empty()),
             extra: Extra { mean_weight: shares(5), var_weight: shares(6), ..Extra::default() },
-            running: (self.running > 0).then_some(running),
+            running: self.tracks.then_some(running),
             plan,
         })
     }
