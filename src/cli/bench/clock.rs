@@ -11,14 +11,14 @@ const MOST_CALLS: u32 = 1 << 14;
 
 /// Seconds a call takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Time {
-    pub(super) median: f64,
+pub(crate) struct Time {
+    pub(crate) median: f64,
     /// Half the distance between the quartiles, as a share of the median.
-    pub(super) spread: f64,
+    pub(crate) spread: f64,
 }
 
 /// Times `batch`, which makes so many calls and returns when they are done.
-pub(super) fn time<E>(mut batch: impl FnMut(u32) -> Result<(), E>) -> Result<Time, E> {
+pub(crate) fn time<E>(mut batch: impl FnMut(u32) -> Result<(), E>) -> Result<Time, E> {
     let mut timed = |calls| {
         let begin = Instant::now();
         batch(calls).map(|()| begin.elapsed())

@@ -7,9 +7,9 @@ use wgpu_norm::plan::{Extra, Plan};
 use wgpu_norm::{Data, Dtype, Layout, RunningStatistics, Spec};
 
 /// A normalization of one shape.
-pub(super) struct Workload {
-    pub(super) name: &'static str,
-    pub(super) shape: &'static [usize],
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) shape: &'static [usize],
     /// The shape of weight and bias; none where it is empty.
     parameters: &'static [usize],
     /// Whether there are running estimates, as many as parameters.
@@ -19,7 +19,7 @@ pub(super) struct Workload {
 }
 
 /// Every workload, large ones first, then those whose latency counts.
-pub(super) static WORKLOADS: [Workload; 16] = [
+pub(crate) static WORKLOADS: [Workload; 16] = [
     rows("ln_bert", &[4096, 768], &[768], || Box::new(LayerNorm::new([768]))),
     rows("ln_llm", &[2048, 4096], &[4096], || Box::new(LayerNorm::new([4096]))),
     rows("ln_wide", &[64, 65536], &[65536], || Box::new(LayerNorm::new([65536]))),
@@ -57,19 +57,19 @@ const fn tracked(
 }
 
 /// A workload with its tensors.
-pub(super) struct Problem {
-    pub(super) plan: Plan,
-    pub(super) input: Data,
-    pub(super) grad_output: Data,
-    pub(super) weight: Option<Data>,
-    pub(super) bias: Option<Data>,
-    pub(super) extra: Extra<Option<Data>>,
-    pub(super) running: Option<RunningStatistics>,
+pub(crate) struct Problem {
+    pub(crate) plan: Plan,
+    pub(crate) input: Data,
+    pub(crate) grad_output: Data,
+    pub(crate) weight: Option<Data>,
+    pub(crate) bias: Option<Data>,
+    pub(crate) extra: Extra<Option<Data>>,
+    pub(crate) running: Option<RunningStatistics>,
 }
 
 impl Workload {
     /// The tensors, stored in this type; parameters and mixing vectors in f32.
-    pub(super) fn problem(&self, dtype: Dtype) -> wgpu_norm::Result<Problem> {
+    pub(crate) fn problem(&self, dtype: Dtype) -> wgpu_norm::Result<Problem> {
         let mut operands = Operands::new(Spec::new(self.shape, dtype));
         if !self.parameters.is_empty() {
             let spec = || Spec::new(self.parameters, Dtype::F32);
