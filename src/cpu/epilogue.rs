@@ -17,6 +17,11 @@ impl Epilogue {
         Self { activation: plan.epilogue.activation, rounds: plan.rounds_normalized() }
     }
 
+    /// Whether nothing but weight and bias follows the normalization.
+    pub(super) fn is_nothing(self) -> bool {
+        self.activation.is_none() && !self.rounds
+    }
+
     /// Applies the activation to the affine map's results.
     #[inline(always)]
     pub(super) fn activate(self, values: &mut [f32]) {

@@ -7,12 +7,13 @@
 use super::Shared;
 use super::element::Element;
 use super::epilogue::Epilogue;
-use super::gradient_kernels::{AddRow, TILE, Workspace, WriteRow, total};
+use super::gradient_kernels::{TILE, Workspace};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
 use super::gradient_sums::{Sums, merged};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
 use super::parameters::Parameters;
+use super::pieces::{Pieces, bands};
 use crate::error::Result;
 use crate::plan::{GradientArguments, Gradients, GroupSums, Peers, Plan, Source, Statistics, View};
 use crate::tensor::Data;
@@ -20,7 +21,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows that are summed in f32 before f64 takes over.
-const BLOCK_ROWS: usize = 64;
+pub(super) const BLOCK_ROWS: usize = 64;
 /// Elements of one step of `a` that a cache holds, so that they are read once.
 const CACHED: usize = 1 << 18;
 /// Elements that a task should have.
@@ -57,42 +58,43 @@ pub(crate) fn backward(
 }
 
 /// What every stage needs to know.
-struct Job<'a, T> {
-    view: View,
-    x: &'a [T],
-    upstream: &'a [T],
-    inflow: Option<&'a [T]>,
-    statistics: &'a Statistics,
+pub(super) struct Job<'a, T> {
+    pub(super) view: View,
+    pub(super) x: &'a [T],
+    pub(super) upstream: &'a [T],
+    pub(super) inflow: Option<&'a [T]>,
+    pub(super) statistics: &'a Statistics,
     /// What flows into means and deviations.
-    moments_inflow: [Option<Vec<f64>>; 2],
-    parameters: Parameters<'a>,
-    scales: Vec<Scale>,
-    epilogue: Epilogue,
-    centred: bool,
+    pub(super) moments_inflow: [Option<Vec<f64>>; 2],
+    pub(super) parameters: Parameters<'a>,
+    pub(super) scales: Vec<Scale>,
+    pub(super) epilogue: Epilogue,
+    pub(super) centred: bool,
     /// Whether sums over groups are wanted: where gradients go through the statistics.
-    through: bool,
+    pub(super) through: bool,
     /// What the sums of squares were divided by.
-    divisor: f64,
-    wants_parameters: bool,
-    simd: pulp::Arch,
-    threads: usize,
-}
-
-/// Rows whose parameters' sums are in the workspace: their first parameter, and how many they are.
-#[derive(Debug, Clone, Copy)]
-struct Summed {
-    base: Option<usize>,
-    rows: usize,
+    pub(super) divisor: f64,
+    pub(super) wants_parameters: bool,
+    pub(super) simd: pulp::Arch,
+    pub(super) threads: usize,
 }
 
 /// What a task finds.
 #[derive(Debug, Clone, Default)]
-struct Found {
-    groups: Sums,
-    parameters: Sums,
+pub(super) struct Found {
+    pub(super) groups: Sums,
+    pub(super) parameters: Sums,
     /// Of what thresholds keep from the affine map, with zeros.
-    clipped: Sums,
-    of_eps: f64,
+    pub(super) clipped: Sums,
+    pub(super) of_eps: f64,
+}
+
+impl Found {
+    /// Adds what was found of a group with this `rstd`.
+    pub(super) fn add_to_group(&mut self, statistic: usize, pair: Pair, rstd: f64) {
+        self.groups.add(statistic, pair);
+        self.of_eps -= 0.5 * rstd * rstd * pair[0];
+    }
 }
 
 fn run<T: Element>(
@@ -130,6 +132,8 @@ fn run<T: Element>(
     let mut of_shares = [[0.0; 3]; 2];
     let found = if is_cached && plan.source.mixing().is_none() && peers.is_none() {
         job.by_slabs(output.as_deref_mut(), None)
+    } else if output.is_some() && job.bands_are_cached() && plan.source.mixing().is_none() && peers.is_none() {
+        output.as_deref_mut().map_or_else(Vec::new, |output| job.by_bands(output))
     } else {
         let found = match (job.through || job.wants_parameters, is_cached) {
             (false, _) => Vec::new(),
@@ -167,7 +171,7 @@ fn found_parameters(plan: &Plan, found: &[Found], clips: bool) -> ParameterSums 
 }
 
 impl<T: Element> Job<'_, T> {
-    fn row(&self) -> usize {
+    pub(super) fn row(&self) -> usize {
         self.view.c * self.view.d
     }
 
@@ -177,8 +181,10 @@ impl<T: Element> Job<'_, T> {
         let (a, slab) = (self.view.a, self.view.b * self.row());
         let tasks = (a * slab).div_ceil(TASK).clamp(1, MOST_TASKS);
         let steps = a.div_ceil(tasks);
-        // Steps that are summed before they are written: their parameters' sums are handed on together.
-        let block = (CACHED / slab).clamp(1, (BLOCK_ROWS / self.view.b).max(1));
+        // Steps that are summed before they are written. Column by column their parameters' sums are handed on
+        // together; runs keep theirs.
+        let most = if self.by_runs() { 1 } else { BLOCK_ROWS / self.view.b };
+        let block = (CACHED / slab).clamp(1, most.max(1));
         let mut outputs: Vec<Option<&mut [T]>> = match output {
             Some(output) => output.chunks_mut(steps * slab).map(Some).collect(),
             None => (0..a.div_ceil(steps)).map(|_| None).collect(),
@@ -200,6 +206,7 @@ impl<T: Element> Job<'_, T> {
                 let to = &mut output[(some.start - own.start) * slab..(some.end - own.start) * slab];
                 self.write_rows(some.start * self.view.b, to, &groups, &mut workspace);
             }
+            workspace.places.flush(&mut found);
             found
         };
         if self.threads > 1 {
@@ -209,20 +216,54 @@ impl<T: Element> Job<'_, T> {
         }
     }
 
+    /// Whether the groups of some runs side by side fit a cache, though a step of `a` does not.
+    fn bands_are_cached(&self) -> bool {
+        self.by_runs() && self.view.c > 1 && self.view.b * self.view.d <= CACHED
+    }
+
+    /// Groups side by side, some at a time: sums and gradients one after the other, so memory is read once.
+    fn by_bands(&self, output: &mut [T]) -> Vec<Found> {
+        let (b, c, d) = (self.view.b, self.view.c, self.view.d);
+        let groups = (TASK / (b * d)).clamp(1, c);
+        let a_band = c.div_ceil(groups);
+        let task = |(i, mut pieces): (usize, Pieces<'_, T>)| {
+            let (a, first) = (i / a_band, i % a_band * groups);
+            let mut found = Found::default();
+            let mut workspace = Workspace::new();
+            for group in first..(first + groups).min(c) {
+                let columns = group * d..(group + 1) * d;
+                if self.through || self.wants_parameters {
+                    self.sum(a..a + 1, 0..b, columns.clone(), &mut workspace, &mut found);
+                }
+                for row in 0..b {
+                    let to = pieces.get_mut(row, columns.start - first * d..columns.end - first * d);
+                    self.write_runs(a, row, &columns, to, &|s| found.groups.get(s));
+                }
+            }
+            found
+        };
+        bands(output, b, c * d, groups * d).into_par_iter().enumerate().map(task).collect()
+    }
+
     /// The sums of everything, block of rows by block, and some tiles at a time.
     fn sum_all(&self) -> Vec<Found> {
         let rows = (TASK / self.row()).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
         let columns = (TASK / rows.min(self.view.b)).next_multiple_of(TILE).max(TILE);
         let (blocks, spans) = (self.view.b.div_ceil(rows), self.row().div_ceil(columns));
+        // Where columns have parameters of their own, fewer tasks make fewer sums of all of them.
+        let steps = (self.view.a * blocks * spans).div_ceil(MOST_TASKS).min(self.view.a);
         let task = |i: usize| {
-            let (a, block, span) = (i / spans / blocks, i / spans % blocks, i % spans);
+            let (step, block, span) = (i / spans / blocks, i / spans % blocks, i % spans);
+            let steps = step * steps..((step + 1) * steps).min(self.view.a);
             let rows = block * rows..((block + 1) * rows).min(self.view.b);
             let columns = span * columns..((span + 1) * columns).min(self.row());
             let mut found = Found::default();
-            self.sum(a..a + 1, rows, columns, &mut Workspace::new(), &mut found);
+            let mut workspace = Workspace::new();
+            self.sum(steps, rows, columns, &mut workspace, &mut found);
+            workspace.places.flush(&mut found);
             found
         };
-        (0..self.view.a * blocks * spans).into_par_iter().map(task).collect()
+        (0..self.view.a.div_ceil(steps) * blocks * spans).into_par_iter().map(task).collect()
     }
 
     /// The gradient of the input where all sums are known.
@@ -245,21 +286,14 @@ impl<T: Element> Job<'_, T> {
 
     /// The gradient of whole rows from row `first` on, tile by tile: what neighbouring rows share is set up once.
     fn write_rows(&self, first: usize, output: &mut [T], groups: &impl Fn(usize) -> Pair, w: &mut Workspace) {
-        for start in (0..self.row()).step_by(TILE) {
-            let tile = start..(start + TILE).min(self.row());
-            let (mut last_a, mut last_base) = (None, None);
+        if self.by_runs() {
             for (i, output) in output.chunks_mut(self.row()).enumerate() {
                 let (a, b) = ((first + i) / self.view.b, (first + i) % self.view.b);
-                if last_a.replace(a) != Some(a) {
-                    self.set_scales(a, &tile, w);
-                    self.set_through(a, &tile, groups, w);
-                }
-                if last_base.replace(self.base(a, b)) != Some(self.base(a, b)) {
-                    self.set_parameters(a, b, &tile, w);
-                }
-                self.write_tile(a, b, &tile, &mut output[tile.clone()], w);
+                self.write_runs(a, b, &(0..self.row()), output, groups);
             }
+            return;
         }
+        self.write_tiles(first, output, groups, w);
     }
 
     /// Adds rows of some steps of `a` up, tile by tile.
@@ -271,58 +305,13 @@ impl<T: Element> Job<'_, T> {
         w: &mut Workspace,
         found: &mut Found,
     ) {
-        for start in (columns.start..columns.end).step_by(TILE) {
-            let tile = start..(start + TILE).min(columns.end);
-            w.clear(tile.len());
-            let mut summed = Summed { base: None, rows: 0 };
-            for a in steps.clone() {
-                self.set_scales(a, &tile, w);
-                for first in rows.clone().step_by(BLOCK_ROWS) {
-                    for b in first..(first + BLOCK_ROWS).min(rows.end) {
-                        self.turn_to(a, b, &tile, &mut summed, w, found);
-                        self.add(a, b, &tile, w);
-                    }
-                    if self.through {
-                        self.flush_groups(a, &tile, w, found);
-                    }
-                }
+        if self.by_runs() {
+            for a in steps {
+                rows.clone().for_each(|b| self.sum_runs(a, b, &columns, &mut w.places, found));
             }
-            self.flush_parameters(&tile, summed, w, found);
+            return;
         }
-    }
-
-    fn add(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
-        let at = (a * self.view.b + b) * self.row();
-        let elements = at + tile.start..at + tile.end;
-        self.simd.dispatch(AddRow {
-            x: &self.x[elements.clone()],
-            upstream: &self.upstream[elements],
-            workspace: w,
-            epilogue: self.epilogue,
-            parameters: self.wants_parameters,
-        });
-    }
-
-    /// Makes the parameters those of row `b`; sums of others, or of as many rows as f32 adds up, are handed on.
-    fn turn_to(
-        &self,
-        a: usize,
-        b: usize,
-        tile: &Range<usize>,
-        summed: &mut Summed,
-        w: &mut Workspace,
-        found: &mut Found,
-    ) {
-        let base = Some(self.base(a, b));
-        if summed.base != base || summed.rows == BLOCK_ROWS {
-            self.flush_parameters(tile, *summed, w, found);
-            summed.rows = 0;
-        }
-        if summed.base != base {
-            self.set_parameters(a, b, tile, w);
-            summed.base = base;
-        }
-        summed.rows += 1;
+        self.sum_tiles(steps, &rows, columns, w, found);
     }
 
     /// Writes the gradients of some columns of a row, from column `first` on.
@@ -335,111 +324,30 @@ impl<T: Element> Job<'_, T> {
         groups: &impl Fn(usize) -> Pair,
         w: &mut Workspace,
     ) {
-        for (i, output) in output.chunks_mut(TILE).enumerate() {
-            let start = first + i * TILE;
-            let tile = start..start + output.len();
-            self.set_scales(a, &tile, w);
-            self.set_parameters(a, b, &tile, w);
-            self.set_through(a, &tile, groups, w);
-            self.write_tile(a, b, &tile, output, w);
+        if self.by_runs() {
+            return self.write_runs(a, b, &(first..first + output.len()), output, groups);
         }
-    }
-
-    /// The gradient of some columns of a row, with what belongs to them in the workspace.
-    fn write_tile(&self, a: usize, b: usize, tile: &Range<usize>, output: &mut [T], w: &mut Workspace) {
-        let at = (a * self.view.b + b) * self.row();
-        let elements = at + tile.start..at + tile.end;
-        self.simd.dispatch(WriteRow {
-            x: &self.x[elements.clone()],
-            upstream: &self.upstream[elements.clone()],
-            inflow: self.inflow.map(|inflow| &inflow[elements]),
-            output,
-            workspace: w,
-            epilogue: self.epilogue,
-        });
+        self.write_columns(a, b, first, output, groups, w);
     }
 
     /// What of a parameter's index depends on the row.
-    fn base(&self, a: usize, b: usize) -> usize {
+    pub(super) fn base(&self, a: usize, b: usize) -> usize {
         self.parameters.map.index(a, b, 0, 0)
     }
 
-    /// Calls `f` with the range in the tile and the number of each run of columns that share a statistic.
-    fn each_group(&self, a: usize, tile: &Range<usize>, mut f: impl FnMut(Range<usize>, usize)) {
-        let d = self.view.d;
-        let mut column = tile.start;
-        while column < tile.end {
-            let group = column / d;
-            let end = ((group + 1) * d).min(tile.end);
-            f(column - tile.start..end - tile.start, a * self.view.c + group);
-            column = end;
-        }
-    }
-
-    /// The same for each run that shares a parameter, of rows whose first has parameter `base`.
-    fn each_parameter(&self, base: usize, tile: &Range<usize>, mut f: impl FnMut(Range<usize>, usize)) {
-        let map = self.parameters.map;
-        let (d, divisor) = (self.view.d, map.d_divisor);
-        if map.c_scale == 0 && divisor >= d {
-            return f(0..tile.len(), base + map.index(0, 0, 0, 0));
-        }
-        let mut column = tile.start;
-        while column < tile.end {
-            let (i_c, i_d) = (column / d, column % d);
-            let shared = divisor.min(d);
-            let end = (i_c * d + ((i_d / shared + 1) * shared).min(d)).min(tile.end);
-            f(column - tile.start..end - tile.start, base + map.index(0, 0, i_c, i_d));
-            column = end;
-        }
-    }
-
     /// Whether neighbouring columns have neighbouring parameters.
-    fn has_one_each(&self) -> bool {
+    pub(super) fn has_one_each(&self) -> bool {
         self.view.c == 1 && self.parameters.map.d_divisor == 1
     }
 
-    fn set_scales(&self, a: usize, tile: &Range<usize>, w: &mut Workspace) {
-        self.each_group(a, tile, |columns, statistic| {
-            let Scale { head, tail, rstd } = self.scales[statistic];
-            w.head[columns.clone()].fill(head);
-            w.tail[columns.clone()].fill(tail);
-            w.rstd[columns].fill(rstd);
-        });
-    }
-
-    fn set_parameters(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
-        let Parameters { weight, bias, tau, .. } = &self.parameters;
-        let first = self.base(a, b);
-        if self.has_one_each() {
-            let parameters = first + tile.start..first + tile.end;
-            w.weight[..tile.len()].copy_from_slice(&weight[parameters.clone()]);
-            w.bias[..tile.len()].copy_from_slice(&bias[parameters]);
-        } else {
-            self.each_parameter(first, tile, |columns, p| {
-                w.weight[columns.clone()].fill(weight[p]);
-                w.bias[columns].fill(bias[p]);
-            });
-        }
-        w.clips = tau.is_some();
-        if let Some(tau) = tau {
-            self.each_parameter(first, tile, |columns, p| w.tau[columns].fill(tau[p]));
-        }
-    }
-
-    fn set_through(&self, a: usize, tile: &Range<usize>, groups: &impl Fn(usize) -> Pair, w: &mut Workspace) {
+    /// What goes through the mean of a group, and through its variance for each unit of the normalized value.
+    pub(super) fn through_of(&self, statistic: usize, groups: &impl Fn(usize) -> Pair) -> [f32; 2] {
         if !self.through {
-            w.through_mean[..tile.len()].fill(0.0);
-            w.through_variance[..tile.len()].fill(0.0);
-            return;
+            return [0.0; 2];
         }
-        let count = float(self.view.count());
-        let divisor = self.divisor;
-        self.each_group(a, tile, |columns, statistic| {
-            let [products, gradients] = self.with_inflow(statistic, groups(statistic));
-            let mean = if self.centred { narrow(gradients / count) } else { 0.0 };
-            w.through_mean[columns.clone()].fill(mean);
-            w.through_variance[columns].fill(narrow(products / divisor));
-        });
+        let [products, gradients] = self.with_inflow(statistic, groups(statistic));
+        let mean = if self.centred { narrow(gradients / float(self.view.count())) } else { 0.0 };
+        [mean, narrow(products / self.divisor)]
     }
 
     /// The sums of a group, with what flows into its deviation and its mean.
@@ -449,45 +357,5 @@ impl<T: Element> Job<'_, T> {
             .each_ref()
             .map(|inflow| inflow.as_ref().map_or(0.0, |inflow| inflow[statistic] / self.statistics.rstd[statistic]));
         [products - of_std, gradients - of_mean]
-    }
-
-    fn flush_groups(&self, a: usize, tile: &Range<usize>, w: &mut Workspace, found: &mut Found) {
-        self.each_group(a, tile, |columns, statistic| {
-            let pair = [total(&w.products[columns.clone()]), total(&w.gradients[columns])];
-            found.groups.add(statistic, pair);
-            let rstd = self.statistics.rstd[statistic];
-            found.of_eps -= 0.5 * rstd * rstd * pair[0];
-        });
-        w.products[..tile.len()].fill(0.0);
-        w.gradients[..tile.len()].fill(0.0);
-    }
-
-    /// Hands the sums of parameters on.
-    fn flush_parameters(&self, tile: &Range<usize>, summed: Summed, w: &mut Workspace, found: &mut Found) {
-        let Some(base) = summed.base.filter(|_| self.wants_parameters) else { return };
-        if self.has_one_each() {
-            found.parameters.add_run(base + tile.start, &w.of_weight[..tile.len()], &w.of_bias[..tile.len()]);
-        } else {
-            self.each_parameter(base, tile, |columns, p| {
-                let pair = [total(&w.of_weight[columns.clone()]), total(&w.of_bias[columns])];
-                found.parameters.add(p, pair);
-            });
-        }
-        if self.parameters.tau.is_some() {
-            self.each_parameter(base, tile, |columns, p| found.clipped.add(p, [total(&w.of_tau[columns]), 0.0]));
-        }
-        for sums in [&mut w.of_weight, &mut w.of_bias, &mut w.of_tau] {
-            sums[..tile.len()].fill(0.0);
-        }
-    }
-}
-
-impl Workspace {
-    /// Forgets the sums of a tile of `len` columns.
-    fn clear(&mut self, len: usize) {
-        let Self { products, gradients, of_weight, of_bias, of_tau, .. } = self;
-        for sums in [products, gradients, of_weight, of_bias, of_tau] {
-            sums[..len].fill(0.0);
-        }
     }
 }

@@ -1,5 +1,7 @@
 use super::element::Element;
 use super::epilogue::{Epilogue, clip};
+use super::gradient_columns::Wide;
+use super::gradient_runs::Places;
 use pulp::{Simd, WithSimd};
 
 /// Columns of a tile at most.
@@ -26,8 +28,12 @@ pub(super) struct Workspace {
     /// Thresholds, and what they keep from the affine map.
     pub(super) tau: Vec<f32>,
     pub(super) of_tau: Vec<f32>,
+    /// Sums of runs whose columns have parameters of their own.
+    pub(super) places: Places,
     /// Whether there are thresholds.
     pub(super) clips: bool,
+    /// Several rows in f32.
+    pub(super) rows: Wide,
     wide: [Vec<f32>; 2],
     normalized: Vec<f32>,
     of_affine: Vec<f32>,
@@ -52,7 +58,9 @@ impl Workspace {
             of_bias: new(),
             tau: new(),
             of_tau: new(),
+            places: Places::default(),
             clips: false,
+            rows: Wide::new(),
             wide: [new(), new()],
             normalized: new(),
             of_affine: new(),

@@ -1,5 +1,6 @@
 //! Gradients of what the caller's parameters are, from sums over what shares one of the affine map's.
 
+use super::moments::narrow;
 use super::parameters::own;
 use crate::plan::{DerivedSums, Extra, GradientArguments, Gradients, GroupSums, Plan};
 use crate::tensor::Data;
@@ -26,6 +27,11 @@ impl ParameterSums {
         [of_mean_weight, of_var_weight]: [[f64; 3]; 2],
         gradients: &mut Gradients,
     ) {
+        if plan.derivation.is_none() && !plan.extra.any() {
+            // The affine map's parameters are the caller's own.
+            store_sums(&mut gradients.weight, &self.pairs, 0);
+            return store_sums(&mut gradients.bias, &self.pairs, 1);
+        }
         let sums = DerivedSums {
             products: self.pairs.iter().map(|pair| pair[0]).collect(),
             gradients: self.pairs.iter().map(|pair| pair[1]).collect(),
@@ -43,6 +49,17 @@ impl ParameterSums {
         store(&mut gradients.weight, all.weight);
         store(&mut gradients.bias, all.bias);
         gradients.extra.as_mut().zip(extra).into_array().into_iter().for_each(|(into, values)| store(into, values));
+    }
+}
+
+/// Stores one of each pair.
+fn store_sums(gradient: &mut Option<Data>, pairs: &[Pair], which: usize) {
+    match gradient {
+        Some(Data::F32(values)) => values.iter_mut().zip(pairs).for_each(|(value, pair)| *value = narrow(pair[which])),
+        Some(other) => {
+            *other = Data::from_f64(other.dtype(), &pairs.iter().map(|pair| pair[which]).collect::<Vec<_>>());
+        }
+        None => {}
     }
 }
 

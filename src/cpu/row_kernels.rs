@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 pub(super) const BLOCK: usize = 1024;
 
 /// Independent sums, so that additions neither wait for each other nor grow long.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 type Lanes = [f32; LANES];
 
@@ -79,7 +79,7 @@ fn sums_about(x: &[f32], head: f32) -> (f32, f32) {
 }
 
 #[inline(always)]
-fn total(lanes: Lanes) -> f32 {
+pub(super) fn total(lanes: Lanes) -> f32 {
     let [mut eight, mut four, mut two] = [[0.0; 8]; 3];
     for i in 0..8 {
         eight[i] = (lanes[i] + lanes[i + 16]) + (lanes[i + 8] + lanes[i + 24]);

@@ -169,6 +169,26 @@ impl Engine {
         self.execute_backward_held(plan, None, arguments, None, wanted).await
     }
 
+    /// As [`execute_backward`](Self::execute_backward), into gradients that the caller keeps: of those that are there,
+    /// all values are replaced. It spares what new memory costs, which for large tensors is as much as the pass itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_backward`](Self::execute_backward), and when a gradient's length or type is not what the plan says.
+    pub async fn execute_backward_into(
+        &self,
+        plan: &Plan,
+        arguments: &GradientArguments<'_>,
+        gradients: &mut plan::Gradients,
+    ) -> Result<()> {
+        arguments.check(plan)?;
+        gradients.check(plan)?;
+        if plan.view.elements() == 0 {
+            *gradients = plan::Gradients::zeros(plan, gradients.wanted());
+        }
+        self.fill_gradients(plan, None, arguments, None, gradients).await
+    }
+
     /// As [`execute_backward`](Self::execute_backward); weight and bias are those that are held on the device, if
     /// something is.
     pub(crate) async fn execute_backward_held(
@@ -187,21 +207,34 @@ impl Engine {
             refuse("grad_std", arguments.grad_std)?;
         }
         let mut gradients = plan::Gradients::zeros(plan, wanted);
+        self.fill_gradients(plan, peers, arguments, held, &mut gradients).await?;
+        Ok(gradients)
+    }
+
+    async fn fill_gradients(
+        &self,
+        plan: &Plan,
+        peers: Option<&dyn Peers>,
+        arguments: &GradientArguments<'_>,
+        held: Option<&gpu::Held>,
+        gradients: &mut plan::Gradients,
+    ) -> Result<()> {
+        let wanted = gradients.wanted();
         match (&self.backend, peers) {
-            (Backend::Reference, _) => reference::backward(plan, peers, arguments, &mut gradients)?,
-            (Backend::Cpu, _) => cpu::backward(plan, peers, arguments, &mut gradients)?,
+            (Backend::Reference, _) => reference::backward(plan, peers, arguments, gradients)?,
+            (Backend::Cpu, _) => cpu::backward(plan, peers, arguments, gradients)?,
             (Backend::Gpu { gpu, queue }, Some(peers)) => {
                 let rank = Rank { gpu, queue, plan, peers, options: self.options };
-                rank.backward(arguments, held, wanted, &mut gradients).await?;
+                rank.backward(arguments, held, wanted, gradients).await?;
             }
             (Backend::Gpu { gpu, queue }, None) => {
                 let moments = arguments.grad_mean.is_some() || arguments.grad_std.is_some();
                 let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some()).moments(moments);
                 let prepared = gpu.prepare_backward(plan, wanted, &options)?;
-                gpu::readback::backward(&prepared, queue, arguments, held, &mut gradients).await?;
+                gpu::readback::backward(&prepared, queue, arguments, held, gradients).await?;
             }
         }
-        Ok(gradients)
+        Ok(())
     }
 }
 

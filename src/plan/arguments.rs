@@ -140,7 +140,12 @@ pub(crate) fn check_labels(plan: &Plan, labels: Option<&[i64]>) -> Result<()> {
 }
 
 /// Checks a parameter's presence, type and length.
-fn check_parameter(argument: &'static str, data: Option<&Data>, wanted: Option<Dtype>, len: usize) -> Result<()> {
+pub(super) fn check_parameter(
+    argument: &'static str,
+    data: Option<&Data>,
+    wanted: Option<Dtype>,
+    len: usize,
+) -> Result<()> {
     if let (Some(data), Some(dtype)) = (data, wanted) {
         check_dtype(argument, data.dtype(), dtype)?;
     }

@@ -1,4 +1,4 @@
-use super::arguments::{check_dtype, check_labels, check_parameters, check_tensor};
+use super::arguments::{check_dtype, check_labels, check_parameter, check_parameters, check_tensor};
 use super::{Extra, Moments, Plan, Source, Statistic, check_len};
 use crate::error::{Error, Result};
 use crate::tensor::Data;
@@ -119,6 +119,30 @@ impl Gradients {
             bias: parameter(wanted.bias, plan.affine.bias),
             extra: extra.map(|(dtype, len)| dtype.filter(|_| wanted.extra).map(|dtype| Data::zeros(dtype, len))),
         }
+    }
+
+    /// Checks that each that is there is one of the plan's, as long and of the type that the plan says.
+    ///
+    /// # Errors
+    ///
+    /// When one is of something that the plan has not, of another length or of another type.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        self.wanted().check(plan)?;
+        if let Some(input) = &self.input {
+            check_tensor("grad_input", input, plan)?;
+        }
+        let len = plan.parameter_len();
+        check_parameter(
+            "grad_weight",
+            self.weight.as_ref(),
+            plan.affine.weight.filter(|_| self.weight.is_some()),
+            len,
+        )?;
+        check_parameter("grad_bias", self.bias.as_ref(), plan.affine.bias.filter(|_| self.bias.is_some()), len)?;
+        for (argument, (data, (dtype, len))) in self.extra.as_ref().zip(plan.extra.zip(plan.extra_len())).named() {
+            check_parameter(argument, data.as_ref(), dtype.filter(|_| data.is_some()), len)?;
+        }
+        Ok(())
     }
 
     /// What is asked for.

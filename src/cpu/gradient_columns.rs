@@ -1,0 +1,180 @@
+//! Gradients column by column where nothing but weight and bias follows the normalization and rows have the same
+//! parameters: what a group needs is what its parameters need, times the weight, and rows are taken four at a time.
+
+use super::element::Element;
+use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient_kernels::{TILE, Workspace};
+use super::gradient_parameters::Pair;
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// Rows that are read side by side.
+const ROWS: usize = 4;
+
+/// Rows in f32.
+#[derive(Debug)]
+pub(super) struct Wide([Vec<f32>; 2 * ROWS]);
+
+impl Wide {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|_| vec![0.0; TILE]))
+    }
+}
+
+impl<T: Element> Job<'_, T> {
+    /// Whether all rows of a step of `a` have the same parameters, and these alone.
+    pub(super) fn by_plain_columns(&self) -> bool {
+        self.epilogue.is_nothing() && self.parameters.tau.is_none() && self.parameters.map.b_scale == 0
+    }
+
+    /// Adds rows of a tile up.
+    pub(super) fn sum_plain_columns(
+        &self,
+        a: usize,
+        rows: &Range<usize>,
+        tile: &Range<usize>,
+        w: &mut Workspace,
+        found: &mut Found,
+    ) {
+        self.set_scales(a, tile, w);
+        self.set_parameters(a, rows.start, tile, w);
+        for first in rows.clone().step_by(BLOCK_ROWS) {
+            let at = (a * self.view.b + first) * self.row() + tile.start;
+            self.simd.dispatch(AddRows {
+                x: &self.x[at..],
+                upstream: &self.upstream[at..],
+                rows: BLOCK_ROWS.min(rows.end - first),
+                stride: self.row(),
+                columns: tile.len(),
+                w,
+            });
+            if self.through {
+                self.flush_groups(a, tile, w, found);
+            }
+            self.flush_columns(self.base(a, first), tile, w, found);
+        }
+    }
+
+    /// Writes the gradients of a tile of neighbouring rows, the first of which is row `first` of all.
+    pub(super) fn write_plain_columns(
+        &self,
+        first: usize,
+        tile: &Range<usize>,
+        output: &mut [T],
+        groups: &impl Fn(usize) -> Pair,
+        w: &mut Workspace,
+    ) {
+        let b = self.view.b;
+        let mut row = first;
+        let mut rest = output;
+        while !rest.is_empty() {
+            let rows = (b - row % b).min(rest.len() / self.row());
+            let (of_step, later) = rest.split_at_mut(rows * self.row());
+            self.set_scales(row / b, tile, w);
+            self.set_parameters(row / b, row % b, tile, w);
+            self.set_through(row / b, tile, groups, w);
+            let at = row * self.row() + tile.start;
+            self.simd.dispatch(WriteRows {
+                x: &self.x[at..],
+                upstream: &self.upstream[at..],
+                inflow: self.inflow.map(|inflow| &inflow[at..]),
+                output: &mut of_step[tile.start..],
+                rows,
+                stride: self.row(),
+                columns: tile.len(),
+                w,
+            });
+            (row, rest) = (row + rows, later);
+        }
+    }
+}
+
+/// Adds rows, `stride` elements apart, to the sums of columns.
+struct AddRows<'a, T> {
+    x: &'a [T],
+    upstream: &'a [T],
+    rows: usize,
+    stride: usize,
+    columns: usize,
+    w: &'a mut Workspace,
+}
+
+impl<T: Element> WithSimd for AddRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let len = self.columns;
+        let Workspace { head, tail, rstd, weight, of_weight, of_bias, products, gradients, rows: wide, .. } = self.w;
+        let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
+        let (of_weight, of_bias) = (&mut of_weight[..len], &mut of_bias[..len]);
+        let row = |r: usize| r * self.stride..r * self.stride + len;
+        let [x0, x1, x2, x3, g0, g1, g2, g3] = &mut wide.0;
+        let mut r = 0;
+        while r + ROWS <= self.rows {
+            let (x0, g0) = (T::read(&self.x[row(r)], x0), T::read(&self.upstream[row(r)], g0));
+            let (x1, g1) = (T::read(&self.x[row(r + 1)], x1), T::read(&self.upstream[row(r + 1)], g1));
+            let (x2, g2) = (T::read(&self.x[row(r + 2)], x2), T::read(&self.upstream[row(r + 2)], g2));
+            let (x3, g3) = (T::read(&self.x[row(r + 3)], x3), T::read(&self.upstream[row(r + 3)], g3));
+            for j in 0..len {
+                let product = |x: &[f32], g: &[f32]| g[j] * ((x[j] - head[j] - tail[j]) * rstd[j]);
+                of_weight[j] += (product(x0, g0) + product(x1, g1)) + (product(x2, g2) + product(x3, g3));
+                of_bias[j] += (g0[j] + g1[j]) + (g2[j] + g3[j]);
+            }
+            r += ROWS;
+        }
+        for r in r..self.rows {
+            let (x, g) = (T::read(&self.x[row(r)], x0), T::read(&self.upstream[row(r)], g0));
+            for j in 0..len {
+                of_weight[j] += g[j] * ((x[j] - head[j] - tail[j]) * rstd[j]);
+                of_bias[j] += g[j];
+            }
+        }
+        let (weight, products, gradients) = (&weight[..len], &mut products[..len], &mut gradients[..len]);
+        for j in 0..len {
+            products[j] = of_weight[j] * weight[j];
+            gradients[j] = of_bias[j] * weight[j];
+        }
+    }
+}
+
+/// Writes the gradients of rows, `stride` elements apart.
+struct WriteRows<'a, T> {
+    x: &'a [T],
+    upstream: &'a [T],
+    inflow: Option<&'a [T]>,
+    output: &'a mut [T],
+    rows: usize,
+    stride: usize,
+    columns: usize,
+    w: &'a mut Workspace,
+}
+
+impl<T: Element> WithSimd for WriteRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let len = self.columns;
+        let Workspace { head, tail, rstd, weight, through_mean, through_variance, rows: wide, .. } = self.w;
+        let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
+        let (weight, mean, variance) = (&weight[..len], &through_mean[..len], &through_variance[..len]);
+        let [wide_x, wide_g, results, ..] = &mut wide.0;
+        for r in 0..self.rows {
+            let row = r * self.stride..r * self.stride + len;
+            let (x, g) = (T::read(&self.x[row.clone()], wide_x), T::read(&self.upstream[row.clone()], wide_g));
+            let to = &mut self.output[row.clone()];
+            let y = T::target(to, results);
+            for j in 0..len {
+                let normalized = (x[j] - head[j] - tail[j]) * rstd[j];
+                y[j] = (g[j] * weight[j] - mean[j] - normalized * variance[j]) * rstd[j];
+            }
+            if let Some(inflow) = self.inflow {
+                for (y, inflow) in y.iter_mut().zip(T::read(&inflow[row], wide_x)) {
+                    *y += inflow;
+                }
+            }
+            T::finish(to, results);
+        }
+    }
+}

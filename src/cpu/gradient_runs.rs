@@ -1,0 +1,320 @@
+//! Gradients of runs: neighbours that share a statistic, where nothing but weight and bias follows the normalization.
+//! What a run shares is a number and not a table, and its sums stay in registers.
+
+use super::element::Element;
+use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient_parameters::Pair;
+use super::moments::Scale;
+use super::row_kernels::{BLOCK, LANES, total};
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// Shorter runs are taken column by column.
+const LEAST_RUN: usize = 64;
+
+/// Some columns of a row that share a statistic and, unless each has its own, a parameter.
+#[derive(Debug, Clone)]
+struct Run {
+    columns: Range<usize>,
+    statistic: usize,
+    /// That of the first column.
+    parameter: usize,
+}
+
+/// Sums of some rows in f32, where every column has a parameter.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    of_weight: Vec<f32>,
+    of_bias: Vec<f32>,
+    /// The parameter of the first column, and the rows so far.
+    base: usize,
+    rows: usize,
+}
+
+impl Places {
+    /// Hands the sums on.
+    pub(super) fn flush(&mut self, found: &mut Found) {
+        if self.rows > 0 {
+            found.parameters.add_run(self.base, &self.of_weight, &self.of_bias);
+        }
+        self.rows = 0;
+    }
+
+    /// Makes room for one more row, whose first column has parameter `base`.
+    fn turn_to(&mut self, base: usize, columns: usize, found: &mut Found) {
+        if self.base != base || self.rows == BLOCK_ROWS || self.of_weight.len() != columns {
+            self.flush(found);
+        }
+        if self.rows == 0 {
+            for sums in [&mut self.of_weight, &mut self.of_bias] {
+                sums.clear();
+                sums.resize(columns, 0.0);
+            }
+            self.base = base;
+        }
+        self.rows += 1;
+    }
+}
+
+impl<T: Element> Job<'_, T> {
+    /// Whether rows are taken run by run.
+    pub(super) fn by_runs(&self) -> bool {
+        let shared = self.parameters.map.d_divisor.min(self.view.d);
+        let plain = self.epilogue.is_nothing() && self.parameters.tau.is_none();
+        plain && self.view.d >= LEAST_RUN && (self.has_one_each() || shared >= LEAST_RUN)
+    }
+
+    /// Adds some columns of a row up. Sums of columns' own parameters stay in `places` until these are flushed.
+    pub(super) fn sum_runs(&self, a: usize, b: usize, columns: &Range<usize>, places: &mut Places, found: &mut Found) {
+        let own = self.has_one_each();
+        if own && self.wants_parameters {
+            places.turn_to(self.base(a, b) + columns.start, columns.len(), found);
+        }
+        self.each_run(a, b, columns, |run| {
+            let (x, upstream) = (self.of(self.x, a, b, &run.columns), self.of(self.upstream, a, b, &run.columns));
+            let scale = self.scales[run.statistic];
+            if own {
+                let weight = &self.parameters.weight[run.parameter..][..x.len()];
+                let at = run.columns.start - columns.start..run.columns.end - columns.start;
+                let sums = if self.wants_parameters {
+                    (&mut places.of_weight[at.clone()], &mut places.of_bias[at])
+                } else {
+                    Default::default()
+                };
+                self.add_to_group(
+                    run.statistic,
+                    self.simd.dispatch(SumOwn { x, upstream, scale, weight, sums }),
+                    found,
+                );
+            } else {
+                let pair = self.simd.dispatch(SumShared { x, upstream, scale });
+                let weight = f64::from(self.parameters.weight[run.parameter]);
+                self.add_to_group(run.statistic, pair.map(|sum| sum * weight), found);
+                if self.wants_parameters {
+                    found.parameters.add(run.parameter, pair);
+                }
+            }
+        });
+    }
+
+    /// Writes the gradients of some columns of a row.
+    pub(super) fn write_runs(
+        &self,
+        a: usize,
+        b: usize,
+        columns: &Range<usize>,
+        output: &mut [T],
+        groups: &impl Fn(usize) -> Pair,
+    ) {
+        self.each_run(a, b, columns, |run| {
+            let Run { columns: of_run, statistic, parameter } = run;
+            let weight = &self.parameters.weight[parameter..];
+            let job = WriteRun {
+                x: self.of(self.x, a, b, &of_run),
+                upstream: self.of(self.upstream, a, b, &of_run),
+                inflow: self.inflow.map(|inflow| self.of(inflow, a, b, &of_run)),
+                output: &mut output[of_run.start - columns.start..of_run.end - columns.start],
+                scale: self.scales[statistic],
+                weight: if self.has_one_each() {
+                    Weight::Own(&weight[..of_run.len()])
+                } else {
+                    Weight::Shared(weight[0])
+                },
+                through: self.through_of(statistic, groups),
+            };
+            self.simd.dispatch(job);
+        });
+    }
+
+    /// Some columns of a row.
+    fn of<'e>(&self, elements: &'e [T], a: usize, b: usize, columns: &Range<usize>) -> &'e [T] {
+        let row = (a * self.view.b + b) * self.view.c * self.view.d;
+        &elements[row + columns.start..row + columns.end]
+    }
+
+    fn add_to_group(&self, statistic: usize, pair: Pair, found: &mut Found) {
+        if self.through {
+            found.add_to_group(statistic, pair, self.statistics.rstd[statistic]);
+        }
+    }
+
+    fn each_run(&self, a: usize, b: usize, columns: &Range<usize>, mut f: impl FnMut(Run)) {
+        let map = self.parameters.map;
+        let d = self.view.d;
+        let longest = if self.has_one_each() { d } else { map.d_divisor.min(d) };
+        let mut start = columns.start;
+        while start < columns.end {
+            let (i_c, i_d) = (start / d, start % d);
+            let end = (i_c * d + ((i_d / longest + 1) * longest).min(d)).min(columns.end);
+            f(Run { columns: start..end, statistic: a * self.view.c + i_c, parameter: map.index(a, b, i_c, i_d) });
+            start = end;
+        }
+    }
+}
+
+/// The sums of a run's gradients times normalized values, and of its gradients, where all have one parameter.
+struct SumShared<'a, T> {
+    x: &'a [T],
+    upstream: &'a [T],
+    scale: Scale,
+}
+
+impl<T: Element> WithSimd for SumShared<'_, T> {
+    type Output = Pair;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Pair {
+        let Scale { head, tail, rstd } = self.scale;
+        let mut wide = [[0.0; BLOCK]; 2];
+        let mut pair = [0.0; 2];
+        for (x, g) in self.x.chunks(BLOCK).zip(self.upstream.chunks(BLOCK)) {
+            let [wide_x, wide_g] = &mut wide;
+            let (x, g) = (T::read(x, wide_x), T::read(g, wide_g));
+            let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
+            let mut add = |x: &[f32], g: &[f32]| {
+                for (((product, gradient), x), g) in products.iter_mut().zip(&mut gradients).zip(x).zip(g) {
+                    *product += g * ((x - head - tail) * rstd);
+                    *gradient += g;
+                }
+            };
+            let (mut xs, mut gs) = (x.chunks_exact(LANES), g.chunks_exact(LANES));
+            for (x, g) in (&mut xs).zip(&mut gs) {
+                add(x, g);
+            }
+            add(xs.remainder(), gs.remainder());
+            pair = [pair[0] + f64::from(total(products)), pair[1] + f64::from(total(gradients))];
+        }
+        pair
+    }
+}
+
+/// The same of weighted gradients, where each column has a parameter: what belongs to these is added to sums of
+/// products with normalized values and of gradients, if there are any.
+struct SumOwn<'a, T> {
+    x: &'a [T],
+    upstream: &'a [T],
+    scale: Scale,
+    weight: &'a [f32],
+    sums: (&'a mut [f32], &'a mut [f32]),
+}
+
+impl<T: Element> WithSimd for SumOwn<'_, T> {
+    type Output = Pair;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Pair {
+        let mut wide = [[0.0; BLOCK]; 2];
+        let mut pair = [0.0; 2];
+        let (of_weight, of_bias) = self.sums;
+        for (i, (x, g)) in self.x.chunks(BLOCK).zip(self.upstream.chunks(BLOCK)).enumerate() {
+            let [wide_x, wide_g] = &mut wide;
+            let (x, g) = (T::read(x, wide_x), T::read(g, wide_g));
+            let at = i * BLOCK..i * BLOCK + x.len();
+            let weight = &self.weight[at.clone()];
+            let sums = if of_weight.is_empty() {
+                products_and_gradients(x, g, weight, self.scale)
+            } else {
+                add_columns(x, g, weight, self.scale, (&mut of_weight[at.clone()], &mut of_bias[at]))
+            };
+            pair = [pair[0] + sums[0], pair[1] + sums[1]];
+        }
+        pair
+    }
+}
+
+#[inline(always)]
+fn products_and_gradients(x: &[f32], g: &[f32], weight: &[f32], scale: Scale) -> Pair {
+    let Scale { head, tail, rstd } = scale;
+    let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
+    for ((x, g), weight) in x.chunks(LANES).zip(g.chunks(LANES)).zip(weight.chunks(LANES)) {
+        for i in 0..x.len() {
+            let gradient = g[i] * weight[i];
+            products[i] += gradient * ((x[i] - head - tail) * rstd);
+            gradients[i] += gradient;
+        }
+    }
+    [f64::from(total(products)), f64::from(total(gradients))]
+}
+
+#[inline(always)]
+fn add_columns(
+    x: &[f32],
+    g: &[f32],
+    weight: &[f32],
+    scale: Scale,
+    (of_weight, of_bias): (&mut [f32], &mut [f32]),
+) -> Pair {
+    let Scale { head, tail, rstd } = scale;
+    let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
+    let columns = x.chunks(LANES).zip(g.chunks(LANES)).zip(weight.chunks(LANES));
+    for (((x, g), weight), (of_weight, of_bias)) in
+        columns.zip(of_weight.chunks_mut(LANES).zip(of_bias.chunks_mut(LANES)))
+    {
+        let len = x.len();
+        let (g, weight, of_weight, of_bias) = (&g[..len], &weight[..len], &mut of_weight[..len], &mut of_bias[..len]);
+        for i in 0..len {
+            let normalized = (x[i] - head - tail) * rstd;
+            let gradient = g[i] * weight[i];
+            products[i] += gradient * normalized;
+            gradients[i] += gradient;
+            of_weight[i] += g[i] * normalized;
+            of_bias[i] += g[i];
+        }
+    }
+    [f64::from(total(products)), f64::from(total(gradients))]
+}
+
+/// The weights of a run.
+#[derive(Debug, Clone, Copy)]
+enum Weight<'a> {
+    Shared(f32),
+    Own(&'a [f32]),
+}
+
+/// Writes the gradients of a run.
+struct WriteRun<'a, T> {
+    x: &'a [T],
+    upstream: &'a [T],
+    inflow: Option<&'a [T]>,
+    output: &'a mut [T],
+    scale: Scale,
+    weight: Weight<'a>,
+    /// What goes through the mean, and through the variance for each unit of the normalized value.
+    through: [f32; 2],
+}
+
+impl<T: Element> WithSimd for WriteRun<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Scale { head, tail, rstd } = self.scale;
+        let [mean, variance] = self.through;
+        let mut wide = [[0.0; BLOCK]; 3];
+        for (i, to) in self.output.chunks_mut(BLOCK).enumerate() {
+            let at = i * BLOCK..i * BLOCK + to.len();
+            let [wide_x, wide_g, results] = &mut wide;
+            let (x, g) = (T::read(&self.x[at.clone()], wide_x), T::read(&self.upstream[at.clone()], wide_g));
+            let y = T::target(to, results);
+            let of_input = |x: f32, weighted: f32| (weighted - mean - (x - head - tail) * rstd * variance) * rstd;
+            match self.weight {
+                Weight::Shared(weight) => {
+                    for ((y, x), g) in y.iter_mut().zip(x).zip(g) {
+                        *y = of_input(*x, g * weight);
+                    }
+                }
+                Weight::Own(weight) => {
+                    for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(&weight[at.clone()]) {
+                        *y = of_input(*x, g * weight);
+                    }
+                }
+            }
+            if let Some(inflow) = self.inflow {
+                for (y, inflow) in y.iter_mut().zip(T::read(&inflow[at], wide_x)) {
+                    *y += inflow;
+                }
+            }
+            T::finish(to, results);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Gradients of the CPU backend against the f64 reference, in shapes that take each of its ways through memory.
+
+use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, PositionalNorm};
+use wgpu_norm::plan::{Arguments, GradientArguments, Gradients, Plan, Statistics};
+use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec, Wanted};
+
+/// A normalization of one shape, with as many parameters as the last number says.
+type Way = (&'static str, Box<dyn Norm>, Vec<usize>, Option<usize>);
+
+fn ways() -> Vec<Way> {
+    let nhwc = || BatchNorm::new().layout(Layout::ChannelsLast);
+    vec![
+        ("rows, more than f32 adds up", Box::new(LayerNorm::new([200])), vec![150, 200], Some(200)),
+        ("rows of whole and broken blocks", Box::new(LayerNorm::new([2500])), vec![9, 2500], Some(2500)),
+        ("rows beyond a cache", Box::new(LayerNorm::new([300_001])), vec![3, 300_001], Some(300_001)),
+        ("short rows", Box::new(LayerNorm::new([33])), vec![130, 33], Some(33)),
+        ("runs of shared parameters", Box::new(GroupNorm::new(3)), vec![5, 6, 10, 13], Some(6)),
+        ("one parameter a group", Box::new(InstanceNorm::new()), vec![3, 4, 20, 21], Some(4)),
+        ("bands that a cache holds", Box::new(BatchNorm::new()), vec![7, 70, 25, 25], Some(70)),
+        ("bands beyond a cache", Box::new(BatchNorm::new()), vec![30, 2, 100, 100], Some(2)),
+        ("given statistics", Box::new(BatchNorm::new().training(false)), vec![7, 70, 25, 25], Some(70)),
+        ("columns", Box::new(BatchNorm::new()), vec![150, 70], Some(70)),
+        ("columns, several tiles", Box::new(nhwc()), vec![3, 9, 5, 1100], Some(1100)),
+        ("columns beyond a cache", Box::new(nhwc()), vec![9, 50, 40, 30], Some(30)),
+        ("columns without parameters", Box::new(PositionalNorm::new()), vec![3, 70, 9, 9], None),
+        ("columns with parameters along rows", Box::new(LayerNorm::over_axes([1])), vec![3, 70, 9, 9], Some(70)),
+    ]
+}
+
+fn noise(seed: u64, len: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f64::from(u32::try_from(state >> 32).expect("32 bits")) / f64::from(u32::MAX) - 0.5
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// A plan with tensors for it.
+struct Case {
+    plan: Plan,
+    input: Data,
+    grad_output: Data,
+    parameters: Option<[Data; 2]>,
+    channels: usize,
+}
+
+impl Case {
+    fn new((_, norm, shape, parameters): &Way, dtype: Dtype) -> Self {
+        let mut operands = Operands::new(Spec::new(shape.clone(), dtype));
+        if let Some(len) = *parameters {
+            operands = operands.weight(Spec::new([len], Dtype::F32)).bias(Spec::new([len], Dtype::F32));
+        }
+        let channels = parameters.unwrap_or(1);
+        let evaluates = norm.lower(&operands).is_err();
+        if evaluates {
+            operands = operands.running(channels, true);
+        }
+        let elements = shape.iter().product();
+        Self {
+            plan: norm.lower(&operands).expect("fits"),
+            input: Data::from_f64(dtype, &noise(1, elements)),
+            grad_output: Data::from_f64(dtype, &noise(2, elements)),
+            parameters: parameters.map(|len| [3, 4].map(|seed| Data::from_f64(Dtype::F32, &noise(seed, len)))),
+            channels,
+        }
+    }
+
+    fn gradients(&self, engine: &Engine, statistics: &Statistics, gradients: &mut Gradients) {
+        let [weight, bias] = self.parameters.as_ref().map_or([None, None], |both| both.each_ref().map(Some));
+        let arguments = GradientArguments {
+            input: &self.input,
+            grad_output: &self.grad_output,
+            grad_sum: None,
+            statistics,
+            weight,
+            bias,
+            extra: Default::default(),
+            labels: None,
+            grad_mean: None,
+            grad_std: None,
+        };
+        let done = pollster::block_on(engine.execute_backward_into(&self.plan, &arguments, gradients));
+        done.expect("the arguments fit");
+    }
+
+    fn statistics(&self, engine: &Engine) -> Statistics {
+        let [weight, bias] = self.parameters.as_ref().map_or([None, None], |both| both.each_ref().map(Some));
+        let mut running = wgpu_norm::RunningStatistics::new(self.channels);
+        let mut statistics = Statistics::default();
+        let mut output = self.input.clone();
+        let tracks = matches!(self.plan.source(), wgpu_norm::plan::Source::Running { .. });
+        let mut arguments = Arguments {
+            weight,
+            bias,
+            running: tracks.then_some(&mut running),
+            statistics: Some(&mut statistics),
+            ..Arguments::default()
+        };
+        let done = pollster::block_on(engine.execute(&self.plan, Some(&self.input), &mut arguments, &mut output));
+        done.expect("the arguments fit");
+        statistics
+    }
+}
+
+/// The largest error over the largest value.
+fn error(got: &Data, want: &Data) -> f64 {
+    let (got, want) = (got.to_f64(), want.to_f64());
+    assert_eq!(got.len(), want.len(), "as many gradients");
+    let largest = want.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+    let worst = got
+        .iter()
+        .zip(&want)
+        .map(|(got, want)| (got - want).abs())
+        .fold(0.0, |most: f64, e| if e.is_nan() { f64::INFINITY } else { most.max(e) });
+    worst / largest
+}
+
+#[test]
+fn every_way_through_memory_gives_the_gradients_of_the_reference() {
+    let open = |choice| pollster::block_on(Engine::open(&choice)).expect("it is always there");
+    let (cpu, reference) = (open(Choice::Cpu), open(Choice::Reference));
+    for way in ways() {
+        // What f32 adds up; one unit of a short type, to which both are rounded.
+        for (dtype, bound) in [(Dtype::F32, 4e-6), (Dtype::F16, 9.8e-4), (Dtype::Bf16, 7.9e-3)] {
+            let case = Case::new(&way, dtype);
+            let statistics = case.statistics(&reference);
+            let all = Wanted::all(&case.plan);
+            for wanted in [all, Wanted { input: false, ..all }, Wanted { weight: false, bias: false, ..all }] {
+                let mut want = Gradients::zeros(&case.plan, wanted);
+                case.gradients(&reference, &statistics, &mut want);
+                // What was there before plays no part.
+                let mut got = want.clone();
+                for data in [&mut got.input, &mut got.weight, &mut got.bias].into_iter().flatten() {
+                    *data = Data::from_f64(data.dtype(), &vec![7.0; data.len()]);
+                }
+                case.gradients(&cpu, &statistics, &mut got);
+                for (name, got, want) in [
+                    ("input", &got.input, &want.input),
+                    ("weight", &got.weight, &want.weight),
+                    ("bias", &got.bias, &want.bias),
+                ] {
+                    let (Some(got), Some(want)) = (got, want) else { continue };
+                    let error = error(got, want);
+                    assert!(error <= bound, "{} {dtype} of {name}, {wanted:?}: {error:e}, {bound:e} allowed", way.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_that_do_not_fit_are_refused() {
+    let engine = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");
+    let way: Way = ("", Box::new(LayerNorm::new([8])), vec![4, 8], Some(8));
+    let case = Case::new(&way, Dtype::F32);
+    let statistics = case.statistics(&engine);
+    let good = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+    for (wrong, says) in [
+        (Gradients { input: Some(Data::from_f64(Dtype::F32, &[0.0; 31])), ..good.clone() }, "grad_input"),
+        (Gradients { input: Some(Data::from_f64(Dtype::F16, &[0.0; 32])), ..good.clone() }, "grad_input"),
+        (Gradients { weight: Some(Data::from_f64(Dtype::F32, &[0.0; 9])), ..good.clone() }, "grad_weight"),
+        (Gradients { bias: Some(Data::from_f64(Dtype::Bf16, &[0.0; 8])), ..good.clone() }, "grad_bias"),
+    ] {
+        let [weight, bias] = case.parameters.as_ref().expect("both are there");
+        let arguments = GradientArguments {
+            input: &case.input,
+            grad_output: &case.grad_output,
+            grad_sum: None,
+            statistics: &statistics,
+            weight: Some(weight),
+            bias: Some(bias),
+            extra: Default::default(),
+            labels: None,
+            grad_mean: None,
+            grad_std: None,
+        };
+        let mut gradients = wrong;
+        let refused = pollster::block_on(engine.execute_backward_into(&case.plan, &arguments, &mut gradients));
+        let message = refused.expect_err("it does not fit").to_string();
+        assert!(message.contains(says), "{message:?} does not say {says}");
+    }
+}
