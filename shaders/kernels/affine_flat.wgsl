@@ -9,8 +9,8 @@
 fn element(place: u32) -> f32 {
     let at = element_at(place);
     let value = load_one(row_index(at.x, at.y, at.z) + at.w + task.input_shift);
-    let y = normalized(vec4<f32>(value), statistics[statistic_index(at.x, at.z)]);
-    return activate(affine(y, parameter_base(at.x, at.y, at.z), at.w)).x;
+    let y = normalized_by(vec4<f32>(value), all_of(statistics[statistic_index(at.x, at.z)]));
+    return activate(affine(y, parameters_at(parameter_base(at.x, at.y, at.z), at.w))).x;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

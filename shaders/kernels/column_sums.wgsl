@@ -1,10 +1,37 @@
-// column_sums: as the sums kernel, for groups or cells that lie side by side. A lane takes four neighbouring
+// column_sums: as the sums kernel, for groups or cells that lie side by side. A lane takes packs of four neighbouring
 // columns of c * d and `rows` rows of b.
 //
-// grid     one lane a pack of columns and block of rows
+// grid     one team of LANES lanes a segment of LANES * REGISTERS packs of columns and block of rows
 // bytes    reads x and the output's gradient once, writes 8 bytes a column and block
-// limits   `rows` bounds a lane's iterations
+// limits   `rows` times REGISTERS bounds a lane's iterations
 @group(0) @binding(6) var<storage, read_write> partials: array<vec2<f32>>; // (products, gradients)
+
+// Whether rows of b have statistics of their own, and whether columns have.
+override ROW_STATISTICS: bool = false;
+override COLUMN_STATISTICS: bool = false;
+// Rows that a lane reads of one pack before it goes on to the next.
+const ROWS_AT_ONCE = 8u;
+
+// What is summed for a pack.
+struct Kept {
+    products: vec4<f32>,
+    gradients: vec4<f32>,
+    clipped: vec4<f32>,
+    eps: vec4<f32>,
+}
+
+// The statistics of four columns, whose offsets these are, in a row.
+fn four_at(base: u32, offsets: vec4<u32>) -> Four {
+    if !COLUMN_STATISTICS {
+        return all_of(statistics[base]);
+    }
+    return each_of(
+        statistics[base + offsets.x],
+        statistics[base + offsets.y],
+        statistics[base + offsets.z],
+        statistics[base + offsets.w],
+    );
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn sum_columns(lanes: LaneInput) {
@@ -12,39 +39,59 @@ fn sum_columns(lanes: LaneInput) {
     if here.item >= task.items {
         return;
     }
-    let columns = column_item(here.item);
+    let columns = column_item(here.item, here.lane);
+    let row_step = task.levels.z * task.levels.w;
+    let first = row_index(columns.i_a, columns.row, 0u);
+    let base = group_parameter(columns.i_a, 0u);
+    let statistic = statistic_base(columns.i_a, 0u);
+    var kept: array<Kept, REGISTERS>;
+    for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
+        let end = min(i + ROWS_AT_ONCE, columns.rows);
+        for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+            let k = pack_number(columns, place);
+            let offsets = statistic_offsets(columns, place);
+            var four = four_at(statistic + statistic_row(columns.row), offsets);
+            var parameters = parameters_at(base + row_parameter(columns.row), place);
+            var sums = kept[k];
+            for (var row = i; row < end; row++) {
+                if ROW_STATISTICS {
+                    four = four_at(statistic + statistic_row(columns.row + row), offsets);
+                }
+                if EACH_ROW {
+                    parameters = parameters_at(base + row_parameter(columns.row + row), place);
+                }
+                let terms = terms_at(first + row * row_step + place, four, parameters);
+                let both = summed(terms, parameters);
+                sums.products += both.products;
+                sums.gradients += both.gradients;
+                if SECOND {
+                    sums.clipped += terms.clipped;
+                    sums.eps += of_eps(terms, four, parameters);
+                }
+            }
+            kept[k] = sums;
+        }
+    }
+    for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+        let sums = kept[pack_number(columns, place)];
+        for (var i = 0u; i < min(4u, columns.end - place); i++) {
+            let index = column_index(columns, place + i);
+            partials[index] = vec2<f32>(sums.products[i], sums.gradients[i]);
+            if SECOND {
+                partials[index + task.second_origin] = vec2<f32>(sums.clipped[i], sums.eps[i]);
+            }
+        }
+    }
+}
+
+// What leads to the statistics of four columns.
+fn statistic_offsets(columns: ColumnItem, place: u32) -> vec4<u32> {
+    let at = min(vec4<u32>(place) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(columns.end - 1u));
     let d = task.levels.w;
-    let row_step = task.levels.z * d;
-    let place = columns.place;
-    let first = row_index(columns.i_a, columns.row, 0u) + place;
-    let last = place + columns.valid - 1u;
-    let column1 = min(place + 1u, last);
-    let column2 = min(place + 2u, last);
-    let o0 = statistic_offset(place / d, place % d);
-    let o1 = statistic_offset(column1 / d, column1 % d);
-    let o2 = statistic_offset(column2 / d, column2 % d);
-    let o3 = statistic_offset(last / d, last % d);
-    var products = vec4<f32>();
-    var gradients = vec4<f32>();
-    var clipped = vec4<f32>();
-    var eps = vec4<f32>();
-    for (var i = 0u; i < columns.rows; i++) {
-        let s = statistic_base(columns.i_a, columns.row + i);
-        let four = each_of(statistics[s + o0], statistics[s + o1], statistics[s + o2], statistics[s + o3]);
-        let base = parameter_base(columns.i_a, columns.row + i, 0u);
-        let terms = terms_at(first + i * row_step, four, base, place);
-        let both = summed(terms, base, place);
-        products += both.products;
-        gradients += both.gradients;
-        if SECOND {
-            clipped += terms.clipped;
-            eps += of_eps(terms, four, base, place);
-        }
-    }
-    for (var i = 0u; i < columns.valid; i++) {
-        partials[column_index(columns, i)] = vec2<f32>(products[i], gradients[i]);
-        if SECOND {
-            partials[column_index(columns, i) + task.second_origin] = vec2<f32>(clipped[i], eps[i]);
-        }
-    }
+    return vec4<u32>(
+        statistic_offset(at.x / d, at.x % d),
+        statistic_offset(at.y / d, at.y % d),
+        statistic_offset(at.z / d, at.z % d),
+        statistic_offset(at.w / d, at.w % d),
+    );
 }

@@ -9,13 +9,13 @@
 fn element(place: u32) -> f32 {
     let at = element_at(place);
     let index = row_index(at.x, at.y, at.z) + at.w;
-    let base = parameter_base(at.x, at.y, at.z);
+    let parameters = parameters_at(parameter_base(at.x, at.y, at.z), at.w);
     let group = entry_index(at.x, at.z);
     let four = all_of(statistics[group + task.statistics_shift]);
     let value = vec4<f32>(load_x_one(index + task.x_shift));
     let upstream = vec4<f32>(load_one(index + task.input_shift));
-    let terms = terms_of(value, upstream, four, base, at.w);
-    let of_input = gradient_of(terms, four, through_of(group), base, at.w).x;
+    let terms = terms_of(value, upstream, four, parameters);
+    let of_input = gradient_of(terms, four, through_of(group), parameters).x;
     return with_inflow_one(of_input, index);
 }
 

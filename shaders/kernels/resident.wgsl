@@ -1,7 +1,8 @@
-// resident: LANES lanes hold a whole group in registers.
+// resident: LANES lanes hold a whole group, in registers or in a cache.
 //
 // grid     one team of LANES lanes a statistic, WORKGROUP_SIZE / LANES teams a workgroup
-// bytes    reads the tensor once, writes it once; with a residual also reads that once and writes the sum once
+// bytes    reads the tensor once, writes it once; with a residual also reads that once and writes the sum once.
+//          What is not held in registers is read three times, from a cache after the first
 // steps    load and sum to the mean's head; sum what is left to its tail and the squares; apply and store
 // limits   b * d elements fit LANES * REGISTERS packs; a 16-bit row is of even length
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -19,7 +20,7 @@ fn resident(lanes: LaneInput) {
     let step = walk_step(row_packs);
 
     let guess = head_of(near(first));
-    var held: array<vec4<f32>, REGISTERS>;
+    var held: Held;
     var sum = vec4<f32>();
     var walk = start;
     for (var k = 0u; k < REGISTERS; k++) {
@@ -27,8 +28,9 @@ fn resident(lanes: LaneInput) {
             break;
         }
         let valid = min(4u, d - 4u * walk.pack);
-        held[k] = take(first + walk.row * row_step + 4u * walk.pack, valid);
-        sum += masked(held[k] - vec4<f32>(guess), valid);
+        let value = take(first + walk.row * row_step + 4u * walk.pack, valid);
+        hold(&held, k, value);
+        sum += masked(value - vec4<f32>(guess), valid);
         walk = walk_on(walk, step, row_packs);
     }
     var head = guess;
@@ -43,9 +45,10 @@ fn resident(lanes: LaneInput) {
         if here.lane + k * LANES >= packs {
             break;
         }
-        held[k] = masked(held[k] - vec4<f32>(head), min(4u, d - 4u * walk.pack));
-        sum += held[k];
-        squares += held[k] * held[k];
+        let value = again(&held, k, first + walk.row * row_step + 4u * walk.pack) - vec4<f32>(head);
+        let centred = masked(value, min(4u, d - 4u * walk.pack));
+        sum += centred;
+        squares += centred * centred;
         walk = walk_on(walk, step, row_packs);
     }
     // What the rounding of the head left: small, so the correction of the squares cancels nothing.
@@ -57,15 +60,17 @@ fn resident(lanes: LaneInput) {
     let variance = (left.y - tail * left.x) / task.divisor;
     let rstd = rstd_of(variance);
 
+    let group_base = group_parameter(i_a, i_c);
     walk = start;
     for (var k = 0u; k < REGISTERS; k++) {
         if here.lane + k * LANES >= packs {
             break;
         }
         let place = 4u * walk.pack;
-        let base = parameter_base(i_a, walk.row, i_c);
-        let index = first + task.output_shift + walk.row * row_step + place;
-        store(index, activate(affine((held[k] - vec4<f32>(tail)) * rstd, base, place)), min(4u, d - place));
+        let parameters = parameters_at(group_base + row_parameter(walk.row), place);
+        let index = first + walk.row * row_step + place;
+        let value = (again(&held, k, index) - vec4<f32>(head)) - vec4<f32>(tail);
+        store(index + task.output_shift, activate(affine(value * rstd, parameters)), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
     if is_item && here.lane == 0u {

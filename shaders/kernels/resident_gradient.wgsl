@@ -26,12 +26,6 @@ fn resident_gradient(lanes: LaneInput) {
     var gradient: array<vec4<f32>, REGISTERS>;
     var of_weight: array<vec4<f32>, REGISTERS>;
     var of_bias: array<vec4<f32>, REGISTERS>;
-    if PARAMETER_SUMS == 1u {
-        for (var k = 0u; k < REGISTERS; k++) {
-            of_weight[k] = vec4<f32>();
-            of_bias[k] = vec4<f32>();
-        }
-    }
     for (var group = 0u; group < task.block_a * task.block_c; group++) {
         let i_a = task.origin.x + here.item / task.extent.z * task.block_a + group / task.block_c;
         let i_c = task.origin.z + here.item % task.extent.z * task.block_c + group % task.block_c;
@@ -41,6 +35,7 @@ fn resident_gradient(lanes: LaneInput) {
         let own = select(0u, statistic_index(i_a, i_c), is_group);
         let four = all_of(statistics[own]);
 
+        let group_base = group_parameter(i_a, i_c);
         var sum = vec4<f32>();
         var product = vec4<f32>();
         var weight_sum = vec4<f32>();
@@ -52,11 +47,11 @@ fn resident_gradient(lanes: LaneInput) {
             }
             let place = 4u * walk.pack;
             let valid = min(4u, d - place);
-            let base = parameter_base(i_a, walk.row, i_c);
-            let terms = terms_at(first + walk.row * row_step + place, four, base, place);
+            let parameters = parameters_at(group_base + row_parameter(walk.row), place);
+            let terms = terms_at(first + walk.row * row_step + place, four, parameters);
             let of_affine = masked(terms.of_affine, valid);
             normalized[k] = masked(terms.normalized, valid);
-            gradient[k] = masked(weighted(of_affine, base, place), valid);
+            gradient[k] = masked(weighted(of_affine, parameters), valid);
             if SECOND {
                 sum += masked(terms.clipped, valid);
             } else {

@@ -21,20 +21,22 @@ fn streaming(lanes: LaneInput) {
         }
     }
     let statistics = statistics_of(gather_moments(here.lane, kept));
+    let four = all_of(statistics);
 
     let d = task.levels.w;
     let row_packs = packs_of(d);
     let packs = select(0u, task.levels.y * row_packs, is_item);
     let row_step = task.levels.z * d;
     let first = row_index(i_a, 0u, i_c);
+    let group_base = group_parameter(i_a, i_c);
     let step = walk_step(row_packs);
     var walk = walk_from(here.lane, row_packs);
     for (var pack = here.lane; pack < packs; pack += LANES) {
         let place = 4u * walk.pack;
         let index = first + walk.row * row_step + place;
-        let value = normalized(load(index + task.input_shift), statistics);
-        let base = parameter_base(i_a, walk.row, i_c);
-        store(index + task.output_shift, activate(affine(value, base, place)), min(4u, d - place));
+        let value = normalized_by(load(index + task.input_shift), four);
+        let parameters = parameters_at(group_base + row_parameter(walk.row), place);
+        store(index + task.output_shift, activate(affine(value, parameters)), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
     if is_item && here.lane == 0u {

@@ -34,6 +34,8 @@ fn sum_rows(lanes: LaneInput) {
     let packs = select(0u, min(task.rows, task.levels.y - row) * row_packs, is_item);
     let first = row_index(p.i_a, row, p.i_c) + begin;
     let row_step = task.levels.z * d;
+    let statistic = statistic_base(p.i_a, 0u);
+    let group_base = group_parameter(p.i_a, p.i_c);
     let step = walk_step(row_packs);
     var walk = walk_from(here.lane, row_packs);
     var products = vec4<f32>();
@@ -44,15 +46,15 @@ fn sum_rows(lanes: LaneInput) {
         let i_b = row + walk.row;
         let place = begin + 4u * walk.pack;
         let valid = min(4u, length - 4u * walk.pack);
-        let base = parameter_base(p.i_a, i_b, p.i_c);
-        let four = four_at(statistic_base(p.i_a, i_b), p.i_c, place);
-        let terms = terms_at(first + walk.row * row_step + 4u * walk.pack, four, base, place);
-        let both = summed(terms, base, place);
+        let parameters = parameters_at(group_base + row_parameter(i_b), place);
+        let four = four_at(statistic + statistic_row(i_b), p.i_c, place);
+        let terms = terms_at(first + walk.row * row_step + 4u * walk.pack, four, parameters);
+        let both = summed(terms, parameters);
         products += masked(both.products, valid);
         gradients += masked(both.gradients, valid);
         if SECOND {
             clipped += masked(terms.clipped, valid);
-            eps += masked(of_eps(terms, four, base, place), valid);
+            eps += masked(of_eps(terms, four, parameters), valid);
         }
         walk = walk_on(walk, step, row_packs);
     }

@@ -1,28 +1,32 @@
 // Joins what the LANES lanes of an item hold: a butterfly, so every lane ends with the same bits, and
-// the same ones whichever way partners meet.
-
-fn gather_sum(value: f32) -> f32 {
-    var sum = value;
-    for (var mask = 1u; mask < LANES; mask = mask << 1u) {
-        sum = sum + partner(vec4<f32>(sum), mask).x;
-    }
-    return sum;
-}
-
-fn gather_sums(values: vec2<f32>) -> vec2<f32> {
-    var both = values;
-    for (var mask = 1u; mask < LANES; mask = mask << 1u) {
-        both = both + partner(vec4<f32>(both, 0.0, 0.0), mask).xy;
-    }
-    return both;
-}
+// the same ones whichever way partners meet. Its steps are written out, up to 256 lanes, so that a compiler
+// sees which of them there are: where lanes meet by shuffles alone no barrier is left.
 
 fn gather_four(values: vec4<f32>) -> vec4<f32> {
     var all = values;
-    for (var mask = 1u; mask < LANES; mask = mask << 1u) {
-        all = all + partner(all, mask);
+    all = with_partner(all, 1u);
+    all = with_partner(all, 2u);
+    all = with_partner(all, 4u);
+    all = with_partner(all, 8u);
+    all = with_partner(all, 16u);
+    all = with_partner(all, 32u);
+    all = with_partner(all, 64u);
+    return with_partner(all, 128u);
+}
+
+fn with_partner(values: vec4<f32>, mask: u32) -> vec4<f32> {
+    if mask >= LANES {
+        return values;
     }
-    return all;
+    return values + partner(values, mask);
+}
+
+fn gather_sum(value: f32) -> f32 {
+    return gather_four(vec4<f32>(value, 0.0, 0.0, 0.0)).x;
+}
+
+fn gather_sums(values: vec2<f32>) -> vec2<f32> {
+    return gather_four(vec4<f32>(values, 0.0, 0.0)).xy;
 }
 
 fn sums(values: vec4<f32>) -> f32 {
@@ -30,16 +34,26 @@ fn sums(values: vec4<f32>) -> f32 {
 }
 
 fn gather_moments(lane: u32, value: Moments) -> Moments {
-    var own = value;
-    for (var mask = 1u; mask < LANES; mask = mask << 1u) {
-        let met = partner(vec4<f32>(own.head, own.tail, own.squares, own.count), mask);
-        let other = Moments(met.x, met.y, met.z, met.w);
-        // Chan's formula is not symmetric in its roundings: the lower lane always comes first.
-        if (lane & mask) == 0u {
-            own = merge(own, other);
-        } else {
-            own = merge(other, own);
-        }
+    var all = value;
+    all = merged_with_partner(all, lane, 1u);
+    all = merged_with_partner(all, lane, 2u);
+    all = merged_with_partner(all, lane, 4u);
+    all = merged_with_partner(all, lane, 8u);
+    all = merged_with_partner(all, lane, 16u);
+    all = merged_with_partner(all, lane, 32u);
+    all = merged_with_partner(all, lane, 64u);
+    return merged_with_partner(all, lane, 128u);
+}
+
+// Chan's formula is not symmetric in its roundings: the lower lane always comes first.
+fn merged_with_partner(own: Moments, lane: u32, mask: u32) -> Moments {
+    if mask >= LANES {
+        return own;
     }
-    return own;
+    let met = partner(vec4<f32>(own.head, own.tail, own.squares, own.count), mask);
+    let other = Moments(met.x, met.y, met.z, met.w);
+    if (lane & mask) == 0u {
+        return merge(own, other);
+    }
+    return merge(other, own);
 }

@@ -1,7 +1,4 @@
-// A segment of a row for a team that writes it. A row is d elements, or c * d with COLUMNS.
-
-// Whether a row runs over c and d, so that each element has a statistic of its own.
-override COLUMNS: bool = false;
+// A segment of a row of d elements for a team that writes it.
 
 struct RowItem {
     i_a: u32,
@@ -15,11 +12,8 @@ fn row_item(item: u32) -> RowItem {
     var rest = item;
     let begin = task.origin.w + (rest % task.extent.w) * task.segment;
     rest /= task.extent.w;
-    var i_c = 0u;
-    if !COLUMNS {
-        i_c = task.origin.z + rest % task.extent.z;
-        rest /= task.extent.z;
-    }
+    let i_c = task.origin.z + rest % task.extent.z;
+    rest /= task.extent.z;
     let i_b = task.origin.y + rest % task.extent.y;
     return RowItem(task.origin.x + rest / task.extent.y, i_b, i_c, begin, min(begin + task.segment, task.place_end));
 }

@@ -7,3 +7,8 @@ fn masked(value: vec4<f32>, valid: u32) -> vec4<f32> {
 fn present(valid: u32) -> vec4<f32> {
     return masked(vec4<f32>(1.0), valid);
 }
+
+// The share of a new element among `count`: nothing where none is present.
+fn share_of_one(one: vec4<f32>, count: vec4<f32>) -> vec4<f32> {
+    return one / max(count, vec4<f32>(1.0));
+}

@@ -2,7 +2,12 @@
 
 fn statistic_base(i_a: u32, i_b: u32) -> u32 {
     let a = i_a / task.statistic_a_divisor % task.statistic_a_modulus;
-    return a * task.statistic_a_scale + i_b * task.statistic_b_scale + task.statistics_shift;
+    return a * task.statistic_a_scale + statistic_row(i_b) + task.statistics_shift;
+}
+
+// What a row of b adds.
+fn statistic_row(i_b: u32) -> u32 {
+    return i_b * task.statistic_b_scale;
 }
 
 fn statistic_offset(i_c: u32, i_d: u32) -> u32 {

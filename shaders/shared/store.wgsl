@@ -2,6 +2,10 @@
 // at the end of a tensor alone, what else is in it stays.
 
 fn store(index: u32, value: vec4<f32>, valid: u32) {
+    if ELEMENTS_A_WORD == 4u {
+        write_word(index / 4u, word_of(value, 0u));
+        return;
+    }
     for (var i = 0u; i < valid; i += ELEMENTS_A_WORD) {
         let word = (index + i) / ELEMENTS_A_WORD;
         var ours = word_of(value, i);

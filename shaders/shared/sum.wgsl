@@ -13,3 +13,16 @@ fn take(index: u32, valid: u32) -> vec4<f32> {
     }
     return value;
 }
+
+fn load_sum_one(index: u32) -> f32 {
+    return element_of(sum[index / ELEMENTS_A_WORD], index);
+}
+
+// What `take` gave for the same index.
+fn retake(index: u32) -> vec4<f32> {
+    let first = index + task.sum_shift;
+    if ELEMENTS_A_WORD == 4u {
+        return pack_of(sum[first / 4u]);
+    }
+    return vec4<f32>(load_sum_one(first), load_sum_one(first + 1u), load_sum_one(first + 2u), load_sum_one(first + 3u));
+}

@@ -11,14 +11,14 @@ struct Summed {
 }
 
 // What reaches eps by way of the variance.
-fn of_eps(terms: Terms, four: Four, base: u32, place: u32) -> vec4<f32> {
-    let products = weighted(terms.of_affine, base, place) * terms.normalized;
+fn of_eps(terms: Terms, four: Four, parameters: Parameters) -> vec4<f32> {
+    let products = weighted(terms.of_affine, parameters) * terms.normalized;
     return (-0.5 * sign_of_eps()) * four.rstd * four.rstd * products;
 }
 
-fn summed(terms: Terms, base: u32, place: u32) -> Summed {
+fn summed(terms: Terms, parameters: Parameters) -> Summed {
     if WEIGHTED {
-        let gradients = weighted(terms.of_affine, base, place);
+        let gradients = weighted(terms.of_affine, parameters);
         return Summed(gradients * terms.normalized, gradients);
     }
     return Summed(terms.of_affine * meeting_weight(terms.normalized), terms.of_affine);

@@ -30,8 +30,8 @@ fn each_through(g0: u32, g1: u32, g2: u32, g3: u32) -> Through {
     return Through(vec4<f32>(p0.x, p1.x, p2.x, p3.x), vec4<f32>(p0.y, p1.y, p2.y, p3.y));
 }
 
-fn gradient_of(terms: Terms, four: Four, through: Through, base: u32, place: u32) -> vec4<f32> {
-    let gradient = weighted(terms.of_affine, base, place);
+fn gradient_of(terms: Terms, four: Four, through: Through, parameters: Parameters) -> vec4<f32> {
+    let gradient = weighted(terms.of_affine, parameters);
     if GIVEN {
         return gradient * four.rstd;
     }

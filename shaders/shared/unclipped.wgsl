@@ -1,7 +1,7 @@
 // An affine map without a threshold: every gradient passes.
 override THRESHOLDED: bool = false;
 
-fn passes(value: vec4<f32>, base: u32, place: u32) -> vec4<bool> {
+fn passes(value: vec4<f32>, parameters: Parameters) -> vec4<bool> {
     return vec4<bool>(true);
 }
 

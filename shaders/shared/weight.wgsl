@@ -10,6 +10,9 @@ fn weight_pack(base: u32, place: u32) -> vec4<f32> {
     if PARAMETER_STEP == 0u {
         return vec4<f32>(weight_at(first));
     }
+    if PARAMETER_STEP == 4u {
+        return vec4<f32>(weight_at(first + parameter_offset(place)));
+    }
     if PARAMETER_STEP == 1u && PARAMETERS_A_WORD == 4u {
         return parameter_pack(weight[(first + place) / 4u]);
     }

@@ -7,3 +7,8 @@ fn masked(value: vec4<f32>, valid: u32) -> vec4<f32> {
 fn present(valid: u32) -> vec4<f32> {
     return vec4<f32>(1.0);
 }
+
+// The share of a new element among `count`: the same for all four.
+fn share_of_one(one: vec4<f32>, count: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(1.0 / count.x);
+}

@@ -10,12 +10,11 @@
 
 use super::boxes::{Box4, levels};
 use super::options::Part;
-use super::planner::{
-    Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, check_levels, low,
-};
+use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low};
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Registers, Terms};
 use super::strategy::{Capabilities, Strategy, packs};
 use super::variant::Variant;
+use super::writing::Writers;
 use crate::error::{Error, Result};
 use crate::plan::{Cells, Nesting, ParameterMap, Plan, StatisticMap, View, Wanted};
 use std::ops::Range;
@@ -107,13 +106,17 @@ impl Planner<'_> {
         let map = self.plan.affine.map;
         let group = b * c * d * self.plan.dtype.size() as u64;
         // The groups of a block have to lie in one binding.
-        let block = self.device.gradient_block().min(self.device.max_binding / 2 / group.max(1)).max(1);
+        let block =
+            self.device.gradient_block(packs(self.plan.view)).min(self.device.max_binding / 2 / group.max(1)).max(1);
         let block = if sums == ParameterSums::EachPlace { block } else { 1 };
         let along_a = c == 1 && map.a_scale == 0;
         let (block_a, block_c) = if along_a { (block, 1) } else { (1, if c == 1 { 1 } else { block }) };
         let team = self.device.team(packs(self.plan.view));
-        let mut variant = self.writing_gradients(Variant::new(Kernel::ResidentGradient), d);
-        variant.registers = Registers::holding(packs(self.plan.view).div_ceil(u64::from(team)));
+        let registers = self.device.registers(packs(self.plan.view).div_ceil(u64::from(team)));
+        let in_cache = registers == Some(Registers::None);
+        let kernel = if in_cache { Kernel::CachedGradient } else { Kernel::ResidentGradient };
+        let mut variant = self.writing_gradients(Variant::new(kernel), d);
+        variant.registers = registers.filter(|_| !in_cache);
 
         let granule_a = if sums == ParameterSums::EachGroup { self.period() } else { block_a };
         let partials = |piece: &Box4| match sums {
@@ -243,7 +246,7 @@ impl Planner<'_> {
 
     /// The input's gradient, from the sums of groups or, where the statistics are given, without.
     fn gradient(&mut self, chunk: &Chunk, given: bool) -> Result<()> {
-        let writers = Writers { rows: Kernel::Gradient, flat: Kernel::GradientFlat };
+        let writers = Writers { rows: Kernel::Gradient, columns: Kernel::GradientColumns, flat: Kernel::GradientFlat };
         self.out.reserve(Pool::Groups, PAIR);
         self.write(chunk, writers, &|planner, variant, row| planner.writing_gradients(variant, row), &|step| {
             step.constants.given = given.then_some(true);

@@ -125,24 +125,25 @@ impl Variant {
     /// The bindings that the entry point uses, by number. A test holds them against the shaders.
     pub fn bindings(&self) -> impl Iterator<Item = u32> + use<> {
         use Kernel::{
-            Affine, AffineFlat, Average, Collect, Column, ColumnSums, Counter, Given, Gradient, GradientFlat, Merge,
-            Mix, MomentsInflow, Nothing, Prepare, Publish, Resident, ResidentGradient, Running, Split, Streaming, Sums,
-            Unmix, UnmixSums,
+            Affine, AffineColumns, AffineFlat, Average, CachedGradient, Collect, Column, ColumnSums, Counter, Given,
+            Gradient, GradientColumns, GradientFlat, Merge, Mix, MomentsInflow, Nothing, Prepare, Publish, Resident,
+            ResidentGradient, Running, Split, Streaming, Sums, Unmix, UnmixSums,
         };
         let v = *self;
-        let reads_x = matches!(v.kernel, ResidentGradient | Sums | ColumnSums | Gradient | GradientFlat);
-        let writes =
-            matches!(v.kernel, Resident | Streaming | Affine | AffineFlat | ResidentGradient | Gradient | GradientFlat);
-        let partials =
-            matches!(v.kernel, Split | Column | Merge | ResidentGradient | Sums | ColumnSums | Collect | Unmix);
+        let by_group = matches!(v.kernel, ResidentGradient | CachedGradient);
+        let reads_x = matches!(v.kernel, Sums | ColumnSums | Gradient | GradientColumns | GradientFlat) || by_group;
+        let writes = matches!(v.kernel, Resident | Streaming | Affine | AffineColumns | AffineFlat)
+            || matches!(v.kernel, Gradient | GradientColumns | GradientFlat)
+            || by_group;
+        let partials = matches!(v.kernel, Split | Column | Merge | Sums | ColumnSums | Collect | Unmix) || by_group;
         let of_statistics = matches!(v.kernel, Average | Mix | Nothing | Publish | Unmix | UnmixSums | MomentsInflow);
-        let statistics = matches!(v.kernel, Merge | Affine | AffineFlat | Given | Running)
+        let statistics = matches!(v.kernel, Merge | Affine | AffineColumns | AffineFlat | Given | Running)
             || of_statistics
             || v.saved == Some(Saved::Statistics)
             || reads_x;
         let running = matches!(v.kernel, Given | Running);
         let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
-        let sums = matches!(v.kernel, Gradient | GradientFlat | Unmix | UnmixSums | MomentsInflow)
+        let sums = matches!(v.kernel, Gradient | GradientColumns | GradientFlat | Unmix | UnmixSums | MomentsInflow)
             || v.collected == Some(Collected::Sums);
         let by_label = v.terms == Some(Terms::Classes) || v.picking == Some(Picking::Labelled);
         let prepared = v.kernel == Prepare

@@ -115,6 +115,8 @@ impl Planner<'_> {
             0
         } else if divisor == 1 {
             1
+        } else if d.is_multiple_of(4) && divisor.is_multiple_of(4) {
+            4
         } else {
             2
         };

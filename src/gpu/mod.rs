@@ -33,6 +33,7 @@ mod sums;
 pub(crate) mod synchronized;
 mod uniforms;
 mod variant;
+mod writing;
 
 pub use bind::Bound;
 pub use buffers::Buffers;
@@ -46,6 +47,6 @@ pub use slots::{
     AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, Parameter, Picking,
     Placement, Published, Registers, Residual, Saved, Terms,
 };
-pub use strategy::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, choose_backward, packs};
+pub use strategy::{Capabilities, Columns, MOST_ITERATIONS, Partials, Strategy, choose, choose_backward, packs};
 pub use uniforms::Task;
 pub use variant::Variant;

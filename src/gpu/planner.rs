@@ -3,7 +3,7 @@
 use super::boxes::{Box4, levels};
 use super::options::Part;
 use super::slots::{AffineSlot, Kernel, Lanes, Placement};
-use super::strategy::{Capabilities, Partials, Strategy, rows_share_words};
+use super::strategy::{Capabilities, Partials, Strategy};
 use super::uniforms::Task;
 use super::variant::Variant;
 use crate::error::{Error, Result};
@@ -18,7 +18,11 @@ pub(crate) struct Constants {
     pub(crate) lanes: u32,
     pub(crate) subgroup_size: Option<u32>,
     pub(crate) parameter_step: Option<u32>,
-    pub(crate) columns: Option<bool>,
+    pub(crate) one_row: Option<bool>,
+    pub(crate) shared_rows: Option<bool>,
+    pub(crate) each_row: Option<bool>,
+    pub(crate) row_statistics: Option<bool>,
+    pub(crate) column_statistics: Option<bool>,
     pub(crate) activation: Option<u32>,
     pub(crate) rounds_normalized: Option<bool>,
     pub(crate) zero_centred: Option<bool>,
@@ -190,13 +194,6 @@ pub(super) struct Ground {
     pub(super) map: ParameterMap,
 }
 
-/// The two kernels that write a tensor row by row.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Writers {
-    pub(super) rows: Kernel,
-    pub(super) flat: Kernel,
-}
-
 impl<'a> Planner<'a> {
     pub(super) fn new(plan: &'a Plan, device: &'a Capabilities, wishes: Wishes) -> Result<Self> {
         check_levels(plan.view)?;
@@ -214,65 +211,6 @@ impl<'a> Planner<'a> {
         let comes_as_input = self.wishes.strategy == Strategy::Resident || self.wishes.part == Part::Apply;
         let apart = self.plan.residual && !comes_as_input;
         if apart { Role::Sum } else { Role::Input }
-    }
-
-    /// Dispatches of a kernel that writes every element of a chunk, each with `fill` done to it.
-    pub(super) fn write(
-        &mut self,
-        chunk: &Chunk,
-        writers: Writers,
-        slots: &dyn Fn(&Self, Variant, u64) -> Variant,
-        fill: &dyn Fn(&mut Step),
-    ) -> Result<()> {
-        let [_, _, c, d] = levels(self.plan.view);
-        let columns = self.applies_by_columns();
-        let row = if columns { c * d } else { d };
-        if rows_share_words(self.plan, row, self.device) {
-            return self.write_flat(chunk, writers.flat, slots, fill);
-        }
-        let team = self.device.team_to_copy(if columns { chunk.extent(2) * d } else { d });
-        let segment = u64::from(team) * 4 * 8;
-        let variant = slots(self, Variant::new(writers.rows), row);
-        let granule = if columns { [1, 1, 4.min(c), d] } else { [1, 1, 1, segment] };
-        let fits = |piece: &Box4| self.window_fits(self.plan.view, piece) && self.parameters_fit(piece);
-        for piece in self.cut(*chunk, granule, &fits)? {
-            let mut task = self.task(self.ground(), &piece, chunk);
-            let places = if columns { piece.from[2] * d..piece.to[2] * d } else { piece.from[3]..piece.to[3] };
-            task.segment = low(segment);
-            task.origin[3] = low(places.start);
-            task.place_end = low(places.end);
-            task.extent[3] = low((places.end - places.start).div_ceil(segment));
-            let side_by_side = if columns { 1 } else { piece.extent(2) };
-            let rows = piece.extent(0) * piece.extent(1) * side_by_side;
-            task.items = low(rows * u64::from(task.extent[3]));
-            let step = self.parameter_step(row, columns);
-            let pushed = self.push(self.ground(), variant, team, task, &piece, chunk, step);
-            pushed.constants.columns = Some(columns);
-            fill(pushed);
-        }
-        Ok(())
-    }
-
-    /// For rows that share words with their neighbours: any run of memory, word by word.
-    fn write_flat(
-        &mut self,
-        chunk: &Chunk,
-        kernel: Kernel,
-        slots: &dyn Fn(&Self, Variant, u64) -> Variant,
-        fill: &dyn Fn(&mut Step),
-    ) -> Result<()> {
-        let view = self.plan.view;
-        let mut variant = slots(self, Variant::new(kernel), 1);
-        variant.parameter = variant.parameter.map(|_| self.parameter(1));
-        let fits =
-            |piece: &Box4| piece.is_contiguous(view) && self.window_fits(view, piece) && self.parameters_fit(piece);
-        for piece in self.cut(*chunk, [1; 4], &fits)? {
-            let mut task = self.task(self.ground(), &piece, chunk);
-            task.items = low(piece.elements());
-            let step = self.parameter_step(view.d as u64, false);
-            fill(self.push(self.ground(), variant, 1, task, &piece, chunk, step));
-        }
-        Ok(())
     }
 
     pub(super) fn cut(&self, whole: Box4, granule: [u64; 4], fits: &dyn Fn(&Box4) -> bool) -> Result<Vec<Box4>> {
@@ -353,7 +291,8 @@ impl<'a> Planner<'a> {
         let workgroup_size = match variant.kernel {
             Kernel::Counter => 1,
             _ if variant.kernel.exchanges() => self.device.workgroup(team),
-            _ => self.device.copy_lanes(),
+            _ if team > 1 => self.device.copy_lanes(),
+            _ => self.device.single_lanes(),
         };
         if variant.kernel != Kernel::Counter && variant.lanes.is_none() {
             variant.lanes = Some(if variant.kernel.exchanges() { self.lanes(team) } else { Lanes::Shared });
@@ -363,8 +302,15 @@ impl<'a> Planner<'a> {
             Kernel::Collect | Kernel::Publish => u64::from(task.items).div_ceil(variant.a_word()) * u64::from(team),
             _ => u64::from(task.items) * u64::from(team),
         };
+        let parts = matches!(variant.kernel, Kernel::Split | Kernel::Sums);
+        let one_row = task.levels[1] == 1 || (parts && task.rows == 1);
         let step = Step {
-            constants: self.constants(&variant, workgroup_size, team, parameter_step),
+            constants: Constants {
+                one_row: (variant.kernel.walks() && one_row).then_some(true),
+                each_row: (variant.kernel.takes_columns() && task.b_scale != 0).then_some(true),
+                shared_rows: (variant.kernel != Kernel::Counter && task.b_divisor != 1).then_some(true),
+                ..self.constants(&variant, workgroup_size, team, parameter_step)
+            },
             workgroups: fold(lanes.div_ceil(u64::from(workgroup_size)), self.device.max_workgroups),
             task,
             window: piece.span(ground.view),

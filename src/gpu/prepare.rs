@@ -202,12 +202,12 @@ impl Step {
         let inflow = u64::from(self.variant.inflow == Some(Inflow::Added));
         let x = u64::from(active || self.constants.given.is_none());
         match self.variant.kernel {
-            Kernel::Resident | Kernel::Affine | Kernel::AffineFlat => 2 + residual,
+            Kernel::Resident | Kernel::Affine | Kernel::AffineColumns | Kernel::AffineFlat => 2 + residual,
             Kernel::Streaming | Kernel::Add => 3,
             Kernel::Split | Kernel::Column => 1,
-            Kernel::ResidentGradient => 3 + inflow,
+            Kernel::ResidentGradient | Kernel::CachedGradient => 3 + inflow,
             Kernel::Sums | Kernel::ColumnSums => 2,
-            Kernel::Gradient | Kernel::GradientFlat => 2 + x + inflow,
+            Kernel::Gradient | Kernel::GradientColumns | Kernel::GradientFlat => 2 + x + inflow,
             Kernel::Merge
             | Kernel::Given
             | Kernel::Running

@@ -3,11 +3,12 @@
 use super::boxes::{Box4, levels};
 use super::options::Part;
 use super::planner::{
-    Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, Writers, low, real, set_partials, single,
+    Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
-use super::slots::{Epsilon, Kernel, MomentumSlot, Placement, Registers, Residual, Saved};
-use super::strategy::{Capabilities, Partials, Strategy, packs};
+use super::slots::{Epsilon, Kernel, MomentumSlot, Placement, Residual, Saved};
+use super::strategy::{Capabilities, Columns, Partials, Strategy, packs};
 use super::variant::Variant;
+use super::writing::Writers;
 use crate::error::{Error, Result};
 use crate::plan::{Momentum, Plan, RunningUpdate, Source};
 
@@ -59,7 +60,7 @@ impl Planner<'_> {
         let (team, registers) = match kernel {
             Kernel::Resident => {
                 let team = self.device.team(packs(plan.view));
-                (team, Registers::holding(packs(plan.view).div_ceil(u64::from(team))))
+                (team, self.device.registers(packs(plan.view).div_ceil(u64::from(team))))
             }
             _ => (partials.team, None),
         };
@@ -191,16 +192,14 @@ impl Planner<'_> {
         variant.element = Some(self.element(c * d));
         variant.placement = Some(Placement::Apart);
         variant.moment = Some(self.moment());
+        let columns = Columns::to_sum(partials, self.device);
+        variant.registers = Some(columns.packs);
         let fits = |piece: &Box4| self.window_fits(self.plan.view, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {
             let mut task = self.task(self.ground(), &piece, chunk);
             set_partials(&mut task, partials);
-            task.origin[1] = low(piece.from[1] / partials.rows);
-            task.extent[1] = low(piece.extent(1).div_ceil(partials.rows));
-            task.origin[3] = low(piece.from[2] * d);
-            task.extent[3] = low((piece.extent(2) * d).div_ceil(4));
-            task.items = low(piece.extent(0) * u64::from(task.extent[1]) * u64::from(task.extent[3]));
-            self.push(self.ground(), variant, 1, task, &piece, chunk, None);
+            columns.deal(&mut task, &piece, d);
+            self.push(self.ground(), variant, columns.team, task, &piece, chunk, None);
         }
         Ok(())
     }
@@ -266,7 +265,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn apply(&mut self, chunk: &Chunk) -> Result<()> {
-        let writers = Writers { rows: Kernel::Affine, flat: Kernel::AffineFlat };
+        let writers = Writers { rows: Kernel::Affine, columns: Kernel::AffineColumns, flat: Kernel::AffineFlat };
         self.write(chunk, writers, &|planner, variant, row| planner.applying(variant, row), &|_| ())
     }
 

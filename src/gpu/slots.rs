@@ -51,7 +51,7 @@ slot! {
         /// Holds a whole group in registers.
         Resident = "resident" ["task", "place", "walk", "moments", "gather", "statistics", "epilogue"],
         /// Goes through a long group twice.
-        Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "partial", "normalized", "epilogue"],
+        Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "partial", "four", "epilogue"],
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
@@ -59,9 +59,11 @@ slot! {
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics"],
         /// Applies statistics, row by row.
-        Affine = "affine" ["row_item", "task", "place", "normalized", "epilogue"],
+        Affine = "affine" ["row_item", "task", "place", "four", "epilogue"],
+        /// Applies statistics to groups that lie side by side.
+        AffineColumns = "affine_columns" ["column_item", "task", "place", "four", "epilogue"],
         /// Applies statistics to packed rows of odd length.
-        AffineFlat = "affine_flat" ["task", "place", "normalized", "epilogue", "flat", "store_within"],
+        AffineFlat = "affine_flat" ["task", "place", "four", "epilogue", "flat", "store_within"],
         /// Takes running estimates as statistics.
         Given = "given" ["task", "place", "moments", "statistics"],
         /// Takes values for normalized ones as they are.
@@ -81,17 +83,21 @@ slot! {
         /// Adds the residual.
         Add = "add" ["task", "place"],
         /// Holds what backward needs of a whole group in registers.
-        ResidentGradient = "resident_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "gradient", "x", "of_statistics"],
+        ResidentGradient = "resident_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
+        /// Takes the gradients of groups that a processor's cache holds.
+        CachedGradient = "cached_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Sums gradients over parts of groups or cells.
-        Sums = "sums" ["partial_item", "task", "place", "walk", "moments", "gather", "epilogue", "gradient", "x", "statistic_map", "summed"],
+        Sums = "sums" ["partial_item", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Sums gradients over groups or cells that lie side by side.
-        ColumnSums = "column_sums" ["column_item", "task", "place", "epilogue", "gradient", "x", "statistic_map", "summed"],
+        ColumnSums = "column_sums" ["column_item", "task", "place", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Adds sums up.
         Collect = "collect" ["task", "place", "moments", "gather"],
         /// The input's gradient, row by row.
-        Gradient = "gradient" ["row_item", "task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through"],
+        Gradient = "gradient" ["row_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
+        /// The input's gradient, for groups that lie side by side.
+        GradientColumns = "gradient_columns" ["column_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
         /// The input's gradient in packed rows of odd length.
-        GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "gradient", "x", "of_statistics", "through", "flat", "store_within"],
+        GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "flat", "store_within"],
         /// Sums over groups become gradients of mixed statistics.
         UnmixSums = "unmix_sums" ["task", "place"],
         /// What reaches mixed statistics goes on to those of the instances.
@@ -171,15 +177,15 @@ slot! {
     /// Which parameters there are.
     AffineSlot in "slots/affine" {
         /// None.
-        None = "none" ["unclipped"],
+        None = "none" ["parameters", "one_for_all", "unclipped"],
         /// A weight.
-        Scale = "scale" ["parameter_steps", "weight", "unclipped"],
+        Scale = "scale" ["parameters", "parameter_steps", "weight", "unclipped"],
         /// A bias.
-        Shift = "shift" ["parameter_steps", "bias", "unclipped"],
+        Shift = "shift" ["parameters", "parameter_steps", "bias", "unclipped"],
         /// Both.
-        ScaleShift = "scale_shift" ["parameter_steps", "weight", "bias", "unclipped"],
+        ScaleShift = "scale_shift" ["parameters", "parameter_steps", "weight", "bias", "unclipped"],
         /// Both, made ready by another kernel, and a threshold.
-        Prepared = "prepared" ["parameter_steps", "prepared"],
+        Prepared = "prepared" ["parameters", "parameter_steps", "prepared"],
     }
 }
 
@@ -241,21 +247,23 @@ slot! {
     /// Packs that a lane of the resident kernel holds at most.
     Registers in "slots/registers" {
         /// One.
-        R1 = "r1" [],
+        R1 = "r1" ["held"],
         /// Two.
-        R2 = "r2" [],
+        R2 = "r2" ["held"],
         /// Four.
-        R4 = "r4" [],
+        R4 = "r4" ["held"],
         /// Eight.
-        R8 = "r8" [],
+        R8 = "r8" ["held"],
         /// 16.
-        R16 = "r16" [],
+        R16 = "r16" ["held"],
         /// 32.
-        R32 = "r32" [],
+        R32 = "r32" ["held"],
         /// 64.
-        R64 = "r64" [],
+        R64 = "r64" ["held"],
         /// 128.
-        R128 = "r128" [],
+        R128 = "r128" ["held"],
+        /// They are read again.
+        None = "none" [],
     }
 }
 
@@ -318,6 +326,21 @@ slot! {
 }
 
 impl Kernel {
+    /// Whether its teams take columns of several rows.
+    #[must_use]
+    pub const fn takes_columns(self) -> bool {
+        matches!(self, Self::Column | Self::ColumnSums | Self::AffineColumns | Self::GradientColumns)
+    }
+
+    /// Whether its lanes walk through boxes of rows.
+    #[must_use]
+    pub const fn walks(self) -> bool {
+        matches!(
+            self,
+            Self::Resident | Self::Streaming | Self::Split | Self::ResidentGradient | Self::CachedGradient | Self::Sums
+        )
+    }
+
     /// Whether the lanes of a team exchange values.
     #[must_use]
     pub const fn exchanges(self) -> bool {
@@ -329,6 +352,7 @@ impl Kernel {
                 | Self::Merge
                 | Self::Running
                 | Self::ResidentGradient
+                | Self::CachedGradient
                 | Self::Sums
                 | Self::Collect
                 | Self::Average
@@ -337,10 +361,13 @@ impl Kernel {
 }
 
 impl Registers {
-    /// The number of packs.
+    /// The number of packs that are held.
     #[must_use]
     pub const fn packs(self) -> u64 {
-        1 << self as u32
+        match self {
+            Self::None => 0,
+            _ => 1 << self as u32,
+        }
     }
 
     /// The least choice that holds this many packs.

@@ -92,7 +92,7 @@ impl Strategy {
         match self {
             Self::Resident => shares_rows(plan, device).or_else(|| group_beyond_binding(plan, device)).or_else(|| {
                 let (packs, most) = (packs(plan.view), device.resident_packs());
-                (packs > most).then(|| format!("a group is {packs} packs of four elements, {most} fit the registers"))
+                (packs > most).then(|| format!("a group is {packs} packs of four elements, {most} are held"))
             }),
             Self::Streaming => shares_rows(plan, device).or_else(|| group_beyond_binding(plan, device)).or_else(|| {
                 let iterations = streaming_iterations(plan, device);
@@ -161,10 +161,10 @@ impl Capabilities {
         wanted.min(previous_power_of_two(self.max_invocations))
     }
 
-    /// Packs that a lane of the resident kernel holds at most.
+    /// Where the resident kernel keeps this many packs a lane.
     #[must_use]
-    pub fn most_registers(&self) -> Registers {
-        if self.emulated { Registers::R128 } else { Registers::R8 }
+    pub fn registers(&self, packs: u64) -> Option<Registers> {
+        if self.emulated { Some(Registers::None) } else { Registers::holding(packs) }
     }
 
     /// Elements that go to one partial.
@@ -185,11 +185,25 @@ impl Capabilities {
         if self.emulated { 8 } else { 512 }
     }
 
-    /// Lanes of a workgroup where each works alone, and of a team that applies.
+    /// Lanes of a workgroup where each works alone.
     #[must_use]
-    pub fn copy_lanes(&self) -> u32 {
+    pub fn single_lanes(&self) -> u32 {
         let wanted = if self.emulated { 64 } else { 256 };
         wanted.min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Lanes of the largest team that applies. Where a processor stands in, lanes beyond one of its vectors go over
+    /// the same memory one vector after the other, each in steps that no prefetcher follows.
+    #[must_use]
+    pub fn copy_lanes(&self) -> u32 {
+        if self.emulated { self.most_lanes() } else { self.single_lanes() }
+    }
+
+    /// Elements that a team which applies takes of a row.
+    #[must_use]
+    pub fn copy_segment(&self, team: u32) -> u64 {
+        let packs = if self.emulated { 64 } else { 8 };
+        u64::from(team) * 4 * packs
     }
 
     /// Lanes of a workgroup with teams of this many.
@@ -230,14 +244,15 @@ impl Capabilities {
 
     /// Groups that a team takes one after the other where it adds up the gradients of parameters.
     #[must_use]
-    pub fn gradient_block(&self) -> u64 {
-        if self.emulated { 64 } else { 16 }
+    pub fn gradient_block(&self, packs: u64) -> u64 {
+        // A lane goes twice through all packs of a block, and has to stay within its iterations.
+        if packs > 1 << 13 { 8 } else { 16 }
     }
 
-    /// Packs of the longest group that the resident kernel holds.
+    /// Packs of the longest group that the resident kernel takes: what registers hold, or a processor's cache.
     #[must_use]
     pub fn resident_packs(&self) -> u64 {
-        u64::from(self.most_lanes()) * self.most_registers().packs()
+        if self.emulated { 1 << 14 } else { u64::from(self.most_lanes()) * Registers::R8.packs() }
     }
 }
 
@@ -360,6 +375,43 @@ impl Partials {
             device.column_rows().max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
         let count = b.div_ceil(rows) * d;
         Self { rows, segment: d, segments: 1, count, team: device.team(count.div_ceil(8)) }
+    }
+}
+
+/// How groups that lie side by side are dealt to teams: a segment of columns, and some rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Columns {
+    /// Rows a team takes.
+    pub rows: u64,
+    /// Lanes of a team, side by side.
+    pub team: u32,
+    /// Packs of four columns that a lane takes.
+    pub packs: Registers,
+}
+
+impl Columns {
+    /// For kernels that add up blocks of rows, and keep what they have so far of each column.
+    #[must_use]
+    pub fn to_sum(blocks: &Partials, device: &Capabilities) -> Self {
+        // A lane goes through all rows for each of its packs, and has to stay within its iterations.
+        let few = blocks.rows <= MOST_ITERATIONS / 16;
+        let (team, packs) = if device.emulated && few { (8, Registers::R8) } else { (1, Registers::R1) };
+        Self { rows: blocks.rows, team, packs }
+    }
+
+    /// For kernels that write, and load what belongs to a column once for some rows.
+    pub(super) fn to_write(plan: &Plan, device: &Capabilities) -> Self {
+        let view = plan.view;
+        let span = view.c as u64 * view.d as u64 * plan.dtype.size() as u64;
+        let rows = 8.min(device.max_binding / 2 / span.max(1)).clamp(1, view.b as u64);
+        let (team, packs) = if device.emulated { (8, Registers::R64) } else { (1, Registers::R1) };
+        Self { rows, team, packs }
+    }
+
+    /// Columns of a segment.
+    #[must_use]
+    pub const fn segment(&self) -> u64 {
+        self.team as u64 * 4 * self.packs.packs()
     }
 }
 

@@ -4,7 +4,7 @@ use super::backward::{PAIR, Strided};
 use super::boxes::{Box4, levels};
 use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, set_partials};
 use super::slots::{Collected, Kernel};
-use super::strategy::{Partials, SHORT_ROW, Strategy};
+use super::strategy::{Columns, Partials, SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::error::Result;
 use crate::plan::{StatisticMap, View};
@@ -33,9 +33,12 @@ impl Planner<'_> {
         into: Pool,
     ) -> Result<()> {
         let View { b, c, d, .. } = ground.view;
-        let by_columns = d < SHORT_ROW && c > 1 && b > 1;
-        let forced = self.wishes.strategy == Strategy::Column && ground.view == self.plan.view && b > 1;
-        let columns = by_columns && self.wishes.strategy != Strategy::Split || forced;
+        // The strategy is about the plan's own groups; cells go by what suits them.
+        let columns = match self.wishes.strategy {
+            Strategy::Column if ground.view == self.plan.view => b > 1,
+            Strategy::Split if ground.view == self.plan.view => false,
+            _ => d < SHORT_ROW && c > 1 && b > 1,
+        };
         let partials = if columns {
             Partials::of_blocks(ground.view, self.plan.dtype, self.device)
         } else {
@@ -94,19 +97,20 @@ impl Planner<'_> {
     fn sum_columns(&mut self, pass: &Pass, chunk: &Chunk) -> Result<()> {
         let Pass { ground, partials, .. } = *pass;
         let [_, _, c, d] = levels(ground.view);
-        let variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, pass.weighted);
+        let columns = Columns::to_sum(&partials, self.device);
+        let mut variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, pass.weighted);
+        variant.registers = Some(columns.packs);
         let second = self.second_origin(pass, chunk);
         let fits = |piece: &Box4| self.piece_fits(pass, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {
             let mut task = self.task(ground, &piece, chunk);
             set_partials(&mut task, &partials);
-            task.origin[1] = low(piece.from[1] / partials.rows);
-            task.extent[1] = low(piece.extent(1).div_ceil(partials.rows));
-            task.origin[3] = low(piece.from[2] * d);
-            task.extent[3] = low((piece.extent(2) * d).div_ceil(4));
-            task.items = low(piece.extent(0) * u64::from(task.extent[1]) * u64::from(task.extent[3]));
+            columns.deal(&mut task, &piece, d);
             let step = self.step_in(ground, c * d, true);
-            let pushed = self.push(ground, variant, 1, task, &piece, chunk, step);
+            let pushed = self.push(ground, variant, columns.team, task, &piece, chunk, step);
+            let map = pass.statistics;
+            pushed.constants.row_statistics = (map.b_scale > 0).then_some(true);
+            pushed.constants.column_statistics = (map.c_scale > 0 || map.d_scale > 0).then_some(true);
             pushed.sums(pass, &piece, second);
         }
         Ok(())

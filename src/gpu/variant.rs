@@ -162,6 +162,10 @@ impl Variant {
         let measuring = |v| fill(v, Moment::ALL, |v, moment| v.moment = Some(moment));
         let saving = |v| fill(v, Saved::ALL, |v, saved| v.saved = Some(saved));
         let with_registers = |v| fill(v, Registers::ALL, |v, registers| v.registers = Some(registers));
+        let in_registers = |v: Vec<Self>| -> Vec<Self> {
+            with_registers(v).into_iter().filter(|v| v.registers != Some(Registers::None)).collect()
+        };
+        let of_columns = |v| fill(v, &[Registers::R1, Registers::R8], |v, registers| v.registers = Some(registers));
         let with_inflow = |v| fill(v, Inflow::ALL, |v, inflow| v.inflow = Some(inflow));
         let odd = |v| fill(v, &[Element::F16x1, Element::Bf16x1], |v, element| v.element = Some(element));
         let one_by_one =
@@ -190,7 +194,7 @@ impl Variant {
             }
             Kernel::Streaming => saving(with_epsilon(applying(measuring(with_lanes(writing(with_elements(bare))))))),
             Kernel::Split => measuring(with_lanes(reading(with_elements(bare)))),
-            Kernel::Column => measuring(on_one_lane(reading(with_elements(bare)))),
+            Kernel::Column => of_columns(measuring(on_one_lane(reading(with_elements(bare))))),
             Kernel::Merge => fill(with_lanes(bare), Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon)),
             Kernel::Average => fixed(with_lanes(bare)),
             Kernel::Mix => with_words(fixed(on_one_lane(bare))),
@@ -201,7 +205,7 @@ impl Variant {
             Kernel::Publish => fill(on_one_lane(bare), Published::ALL, |v, published| v.published = Some(published)),
             Kernel::MomentsInflow => with_words(on_one_lane(bare)),
             Kernel::Nothing | Kernel::UnmixSums => on_one_lane(bare),
-            Kernel::Affine => applying(on_one_lane(writing(with_elements(bare)))),
+            Kernel::Affine | Kernel::AffineColumns => applying(on_one_lane(writing(with_elements(bare)))),
             Kernel::AffineFlat => one_by_one(applying(on_one_lane(writing(odd(bare))))),
             Kernel::Given => fixed(on_one_lane(bare)),
             Kernel::Running => fill(with_lanes(bare), MomentumSlot::ALL, |v, momentum| v.momentum = Some(momentum)),
@@ -210,10 +214,11 @@ impl Variant {
                 v.residual = Some(residual);
             }),
             Kernel::ResidentGradient => {
-                with_registers(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))))
+                in_registers(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))))
             }
+            Kernel::CachedGradient => with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))),
             Kernel::Sums => applying(with_lanes(reading(with_elements(bare)))),
-            Kernel::ColumnSums => applying(on_one_lane(reading(with_elements(bare)))),
+            Kernel::ColumnSums => of_columns(applying(on_one_lane(reading(with_elements(bare))))),
             Kernel::Collect => {
                 let kept = |v, choices| fill(v, choices, |v: &mut Self, collected| v.collected = Some(collected));
                 let of_terms = |v, terms: &[Terms]| fill(v, terms, |v: &mut Self, terms| v.terms = Some(terms));
@@ -230,7 +235,9 @@ impl Variant {
                     .chain(of_terms(classes, &[Terms::Classes, Terms::Shared]))
                     .collect()
             }
-            Kernel::Gradient => with_inflow(measuring(applying(on_one_lane(writing(with_elements(bare)))))),
+            Kernel::Gradient | Kernel::GradientColumns => {
+                with_inflow(measuring(applying(on_one_lane(writing(with_elements(bare))))))
+            }
             Kernel::GradientFlat => with_inflow(measuring(one_by_one(applying(on_one_lane(writing(odd(bare))))))),
         }
     }

@@ -1,8 +1,12 @@
 // No parameters.
-fn affine(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
+fn parameters_at(base: u32, place: u32) -> Parameters {
+    return Parameters();
+}
+
+fn affine(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
     return value;
 }
 
-fn weighted(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
+fn weighted(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
     return value;
 }

@@ -9,6 +9,9 @@ fn prepared_pack(base: u32, place: u32) -> vec4<f32> {
     if PARAMETER_STEP == 0u {
         return vec4<f32>(prepared[base]);
     }
+    if PARAMETER_STEP == 4u {
+        return vec4<f32>(prepared[base + parameter_offset(place)]);
+    }
     return vec4<f32>(
         prepared[base + parameter_offset(place)],
         prepared[base + parameter_offset(place + 1u)],
@@ -17,41 +20,41 @@ fn prepared_pack(base: u32, place: u32) -> vec4<f32> {
     );
 }
 
-fn factor_pack(base: u32, place: u32) -> vec4<f32> {
-    let stored = prepared_pack(base, place);
+fn parameters_at(base: u32, place: u32) -> Parameters {
+    var factor = prepared_pack(base, place);
     if ZERO_CENTRED {
-        return stored + vec4<f32>(1.0);
+        factor += vec4<f32>(1.0);
     }
-    return stored;
+    var threshold = vec4<f32>();
+    if THRESHOLDED {
+        threshold = prepared_pack(base + 2u * task.prepared_len, place);
+    }
+    return Parameters(factor, prepared_pack(base + task.prepared_len, place), threshold);
 }
 
-fn unclipped(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
-    return meeting_weight(value) * factor_pack(base, place) + prepared_pack(base + task.prepared_len, place);
+fn unclipped(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
+    return meeting_weight(value) * parameters.factor + parameters.summand;
 }
 
-fn threshold_pack(base: u32, place: u32) -> vec4<f32> {
-    return prepared_pack(base + 2u * task.prepared_len, place);
-}
-
-fn affine(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
-    let y = unclipped(value, base, place);
+fn affine(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
+    let y = unclipped(value, parameters);
     if !THRESHOLDED {
         return y;
     }
-    let tau = threshold_pack(base, place);
+    let tau = parameters.threshold;
     // Not max, which drops a NaN.
     return select(y, tau, (y <= tau) | (tau != tau));
 }
 
-fn passes(value: vec4<f32>, base: u32, place: u32) -> vec4<bool> {
+fn passes(value: vec4<f32>, parameters: Parameters) -> vec4<bool> {
     if !THRESHOLDED {
         return vec4<bool>(true);
     }
-    return unclipped(value, base, place) > threshold_pack(base, place);
+    return unclipped(value, parameters) > parameters.threshold;
 }
 
-fn weighted(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
-    return value * factor_pack(base, place);
+fn weighted(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
+    return value * parameters.factor;
 }
 
 fn sign_of_eps() -> f32 {

@@ -1,8 +1,12 @@
 // A bias alone.
-fn affine(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
-    return meeting_weight(value) + bias_pack(base, place);
+fn parameters_at(base: u32, place: u32) -> Parameters {
+    return Parameters(vec4<f32>(), bias_pack(base, place), vec4<f32>());
 }
 
-fn weighted(value: vec4<f32>, base: u32, place: u32) -> vec4<f32> {
+fn affine(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
+    return meeting_weight(value) + parameters.summand;
+}
+
+fn weighted(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
     return value;
 }

@@ -3,6 +3,10 @@ fn near(index: u32) -> f32 {
     return load_one(index + task.input_shift);
 }
 
+fn retake(index: u32) -> vec4<f32> {
+    return load(index + task.input_shift);
+}
+
 fn take(index: u32, valid: u32) -> vec4<f32> {
     return load(index + task.input_shift);
 }

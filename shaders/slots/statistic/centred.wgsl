@@ -9,7 +9,7 @@ fn head_of(value: f32) -> f32 {
 fn accumulate(lane: ptr<function, LaneMoments>, value: vec4<f32>, one: vec4<f32>) {
     let count = (*lane).count + one;
     let delta = value - (*lane).mean;
-    let mean = (*lane).mean + delta * (one / max(count, vec4<f32>(1.0)));
+    let mean = (*lane).mean + delta * share_of_one(one, count);
     (*lane).squares += delta * (value - mean) * one;
     (*lane).mean = mean;
     (*lane).count = count;

@@ -1,0 +1,39 @@
+// affine_columns: the apply step for groups that lie side by side, where the statistics are at hand. What belongs to
+// a column is loaded once for several rows.
+//
+// grid     one team of LANES lanes a segment of columns of c * d and `rows` rows of b
+// bytes    reads the tensor once, writes it once; 16 bytes a column and `rows` rows
+// limits   a 16-bit row is of even length
+@group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn affine_columns(lanes: LaneInput) {
+    let here = place(lanes);
+    if here.item >= task.items {
+        return;
+    }
+    let columns = column_item(here.item, here.lane);
+    let d = task.levels.w;
+    let row_step = task.levels.z * d;
+    let first = row_index(columns.i_a, columns.row, 0u);
+    let base = group_parameter(columns.i_a, 0u);
+
+    for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+        let of_column = columns_of(columns, place);
+        let four = each_of(
+            statistics[statistic_index(columns.i_a, of_column.x)],
+            statistics[statistic_index(columns.i_a, of_column.y)],
+            statistics[statistic_index(columns.i_a, of_column.z)],
+            statistics[statistic_index(columns.i_a, of_column.w)],
+        );
+        var parameters = parameters_at(base + row_parameter(columns.row), place);
+        for (var i = 0u; i < columns.rows; i++) {
+            if EACH_ROW {
+                parameters = parameters_at(base + row_parameter(columns.row + i), place);
+            }
+            let index = first + i * row_step + place;
+            let value = normalized_by(load(index + task.input_shift), four);
+            store(index + task.output_shift, activate(affine(value, parameters)), min(4u, columns.end - place));
+        }
+    }
+}
