@@ -6,7 +6,7 @@
 //! ```
 
 #[path = "../src/cli/bench/clock.rs"]
-#[allow(dead_code, reason = "criterion has a clock of its own")]
+#[allow(dead_code, unused_imports, reason = "criterion has a clock of its own, and no tests of another")]
 mod clock;
 #[path = "../src/cli/bench/host.rs"]
 #[allow(dead_code, reason = "the program checks results as well")]
