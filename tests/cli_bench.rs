@@ -99,10 +99,6 @@ fn adapters_tell_what_is_around_a_call() {
         assert_eq!(row["shape"], serde_json::json!([1, 64]));
         let by = row["timed_by"].as_str().expect("a clock");
         assert!(by == "timestamps" || by.starts_with("wall time over batches"), "{by}");
-        assert!(
-            row["with_transfer_s"].as_f64() > row["median_s"].as_f64(),
-            "a call with transfer is more than the call: {row:#}"
-        );
     }
     let copies = of_adapters("copies");
     for kind in ["copy kernel", "copy_buffer_to_buffer"] {

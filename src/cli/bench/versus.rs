@@ -1,6 +1,6 @@
 //! GPUs against the CPU: how many times as fast, and from which size on.
 
-use super::row::Row;
+use super::row::{Row, number};
 use super::sweeps::{Line, Sweep};
 use serde_json::{Value, json};
 
@@ -28,7 +28,8 @@ pub(super) fn told(rows: &[Row]) -> Vec<String> {
     let told = |row: &Row| {
         let Versus { resident, with_transfer } = Versus::of(row, rows)?;
         let start = row.start();
-        Some(format!("{start} {resident:>7.2} times the CPU's speed, {with_transfer:>7.2} with upload and readback"))
+        let [resident, with_transfer] = [resident, with_transfer].map(number);
+        Some(format!("{start} {resident:>7} times the CPU's speed, {with_transfer:>7} with upload and readback"))
     };
     rows.iter().filter_map(told).collect()
 }

@@ -203,24 +203,6 @@ impl Scale {
     }
 }
 
-/// A number as short as it can be said, of three digits at most.
-pub(super) fn number(value: f64) -> String {
-    match value {
-        v if v >= 1e6 => format!("{:.0}M", v / 1e6),
-        v if v >= 1e4 => format!("{:.0}k", v / 1e3),
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => without_zeros(format!("{v:.1}")),
-        v if v >= 1.0 => without_zeros(format!("{v:.2}")),
-        v if v >= 0.1 => without_zeros(format!("{v:.3}")),
-        v if v >= 0.000_95 => without_zeros(format!("{v:.4}")),
-        v => format!("{v:.1e}").replace(".0e", "e"),
-    }
-}
-
-fn without_zeros(number: String) -> String {
-    number.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,12 +223,6 @@ mod tests {
             let ticks = Scale::over(values.iter().copied(), (0, 100)).ticks();
             assert!((2..=12).contains(&ticks.len()), "{values:?}: {ticks:?}");
         }
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        let numbers = [2e-7, 0.001, 0.0174, 0.1, 1.0, 2.5, 12.34, 1234.0, 65536.0, 4e6].map(number);
-        assert_eq!(numbers, ["2e-7", "0.001", "0.0174", "0.1", "1", "2.5", "12.3", "1234", "66k", "4M"]);
     }
 
     #[test]

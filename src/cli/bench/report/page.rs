@@ -1,10 +1,9 @@
 //! The page itself: what was measured with what, what it comes to, the plots, and the whole table.
 
 use super::super::head::{Head, date};
-use super::super::row::{Figures, Row, seconds, short};
+use super::super::row::{Figures, Row, number, seconds, short};
 use super::super::versus::{Crossing, Versus, crossings};
 use super::super::{Report, sweeps};
-use super::canvas::number;
 use super::plots;
 use crate::cli::visible;
 
@@ -21,11 +20,11 @@ code { font: 13px ui-monospace, 'SFMono-Regular', Menlo, Consolas, monospace; }
 svg { max-width: 100%; height: auto; display: block; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 7px; text-align: left; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
-th { border-bottom: 2px solid #888; vertical-align: bottom; }
+th, td { padding: 3px 6px; text-align: left; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
+th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
 td.n, th.n { text-align: right; }
 td.bad { color: #a33c00; white-space: normal; }
-tr.first td { border-top: 1px solid #999; }
+tr.first td { border-top: 2px solid #bbb; }
 li { margin: 3px 0; }
 ";
 

@@ -1,12 +1,11 @@
 //! Three kinds of plots: bandwidth beside plain copies, GPU against CPU, and how time grows over sweeps.
 
 use super::super::Report;
-use super::super::row::{Row, seconds, short};
+use super::super::row::{Row, number, seconds, short};
 use super::super::sweeps::{Line, Sweep};
 use super::super::versus::Versus;
 use super::canvas::{
-    At, BLUE, Canvas, Drawn, FAINT, GREEN, INK, Mark, ORANGE, PURPLE, Scale, VERMILLION, legend_height, number, svg,
-    text_width,
+    At, BLUE, Canvas, Drawn, FAINT, GREEN, INK, Mark, ORANGE, PURPLE, Scale, VERMILLION, legend_height, svg, text_width,
 };
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
