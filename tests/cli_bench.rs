@@ -8,6 +8,15 @@ fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).arg("bench").args(arguments).output().expect("the program starts")
 }
 
+/// Whether tests of adapters are turned off; says so.
+fn without_gpu() -> bool {
+    let is_off = std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off");
+    if is_off {
+        println!("GPU tests are turned off by WGPU_NORM_TEST_GPU=off");
+    }
+    is_off
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -51,8 +60,7 @@ fn an_earlier_report_is_compared_with() {
 
 #[test]
 fn adapters_are_timed_beside_the_cpu() {
-    if std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off") {
-        println!("GPU tests are turned off by WGPU_NORM_TEST_GPU=off");
+    if without_gpu() {
         return;
     }
     let output = bench(&["ln_t", "--pass", "forward"]);
@@ -68,10 +76,134 @@ fn adapters_are_timed_beside_the_cpu() {
 }
 
 #[test]
+fn adapters_tell_what_is_around_a_call() {
+    if without_gpu() {
+        return;
+    }
+    let output = bench(&["ln_tiny", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    let is_positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0 && value.is_finite());
+    let of_adapters = |list: &str| {
+        let rows = report[list].as_array().expect("a list").clone();
+        rows.into_iter().filter(|row| row["adapter"] != "cpu").collect::<Vec<_>>()
+    };
+    let rows = of_adapters("results");
+    assert!(rows.len() >= 2, "forward and backward: {report:#}");
+    for row in rows {
+        for key in ["with_transfer_s", "first_call_s", "record_whole_s", "times_the_cpu", "times_the_cpu_with_transfer"]
+        {
+            assert!(is_positive(&row[key]), "{key}: {row:#}");
+        }
+        assert!(row["record_s"].as_f64().is_some_and(|value| value >= 0.0), "{row:#}");
+        assert_eq!(row["shape"], serde_json::json!([1, 64]));
+        let by = row["timed_by"].as_str().expect("a clock");
+        assert!(by == "timestamps" || by.starts_with("wall time over batches"), "{by}");
+    }
+    let copies = of_adapters("copies");
+    for kind in ["copy kernel", "copy_buffer_to_buffer"] {
+        let copy = copies.iter().find(|copy| copy["copy"] == kind).expect(kind);
+        assert!(is_positive(&copy["gb_per_s"]), "{copy:#}");
+    }
+    assert!(report["places"][1]["driver"].is_string() && report["places"][1]["backend"].is_string(), "{report:#}");
+}
+
+#[test]
+fn a_report_begins_with_who_measured_what() {
+    let output = bench(&["ln_tiny", "--adapter", "cpu", "--pass", "forward", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["command"], "wgpu-norm bench ln_tiny --adapter cpu --pass forward --json");
+    assert_eq!(report["wgpu_norm"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(report["places"][0]["name"], "cpu");
+    assert!(report["date"].as_str().is_some_and(|date| date.starts_with("20") && date.ends_with("UTC")), "{report:#}");
+    for key in ["seconds_since_1970", "cpu_threads"] {
+        assert!(report[key].as_u64().is_some_and(|value| value > 0), "{key}: {report:#}");
+    }
+    let memcpy = &report["copies"][0];
+    assert_eq!((&memcpy["copy"], &memcpy["bytes"]), (&"memcpy".into(), &(64 << 20).into()));
+}
+
+#[test]
+fn a_sweep_is_selected_by_the_beginning_of_its_name() {
+    let output = bench(&["sweep_columns_1638", "--adapter", "cpu", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let results = report["results"].as_array().expect("a list");
+    assert_eq!(results.len(), 2, "{report:#}");
+    assert!(results.iter().all(|row| row["workload"] == "sweep_columns_16384"), "{report:#}");
+    assert!(results.iter().all(|row| row["shape"] == serde_json::json!([4, 16384])), "{report:#}");
+    assert!(report["cliffs"].is_array() && report["break_even"].is_array(), "{report:#}");
+}
+
+#[test]
+fn break_even_is_told_where_a_sweep_was_measured() {
+    if without_gpu() {
+        return;
+    }
+    let output = bench(&["sweep_columns_1638", "--pass", "forward"]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{table} {}", text(&output.stderr));
+    assert!(table.contains("break-even: columns f32 forward on "), "{table}");
+    assert!(table.contains("with upload and readback"), "{table}");
+}
+
+#[test]
+fn a_report_is_one_page_that_needs_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bench.html");
+    let path = path.to_str().expect("UTF-8");
+    let output = bench(&["ln_tiny", "sweep_columns_1638", "--adapter", "cpu", "--report", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(path).expect("written");
+    // The CPU's bandwidth, and a sweep in either pass.
+    assert_eq!((page.matches("<svg ").count(), page.matches("</svg>").count()), (3, 3));
+    for elsewhere in ["http:", "https:", "src=", "href=", "url(", "@import", "<script"] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    for part in ["ln_tiny", "sweep_columns_16384", "memcpy", "forward", "backward", env!("CARGO_PKG_VERSION")] {
+        assert!(page.contains(part), "{part}");
+    }
+    let left = std::fs::read_dir(folder.path()).expect("readable").count();
+    assert_eq!(left, 1, "nothing but the page");
+}
+
+#[test]
+fn a_report_compares_adapters_with_the_cpu() {
+    if without_gpu() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bench.html");
+    let path = path.to_str().expect("UTF-8");
+    let output = bench(&["ln_tiny", "--pass", "forward", "--report", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(path).expect("written");
+    let adapters = page.matches("against the CPU\"").count();
+    assert!(adapters >= 1, "one panel an adapter");
+    assert_eq!(page.matches("<svg ").count(), 1 + 2 * adapters, "bandwidth of all, and adapters against the CPU");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_anything_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inside = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    std::fs::create_dir(inside("folder.html")).expect("made");
+    for (path, said) in [
+        (inside("nowhere/bench.html"), "expected a folder to write to"),
+        (inside("folder.html"), "expected a file, got the folder"),
+        (inside("bench.json"), "expected a name that ends in .html"),
+    ] {
+        let output = bench(&["ln_tiny", "--adapter", "cpu", "--report", &path]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(said) && error.contains(&path), "{error}");
+        assert!(output.stdout.is_empty(), "nothing was measured: {}", text(&output.stdout));
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_and_has_no_speed() {
     // Affine cannot serve a norm of the input's own statistics: what cannot be measured is said, and not a number.
-    if std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off") {
-        println!("GPU tests are turned off by WGPU_NORM_TEST_GPU=off");
+    if without_gpu() {
         return;
     }
     let output = Command::new(env!("CARGO_BIN_EXE_wgpu-norm"))

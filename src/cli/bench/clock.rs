@@ -17,16 +17,29 @@ pub(crate) struct Time {
     pub(crate) spread: f64,
 }
 
+/// Batches of so many calls: the wall clock's seconds of each, and what else a batch told of itself.
+#[derive(Debug)]
+pub(crate) struct Batches<T> {
+    pub(crate) calls: u32,
+    pub(crate) each: Vec<(f64, T)>,
+}
+
 /// Times `batch`, which makes so many calls and returns when they are done.
 pub(crate) fn time<E>(mut batch: impl FnMut(u32) -> Result<(), E>) -> Result<Time, E> {
-    let mut timed = |calls| {
+    let timed = |calls| {
         let begin = Instant::now();
-        batch(calls).map(|()| begin.elapsed())
+        batch(calls).map(|()| (begin.elapsed(), ()))
     };
-    timed(1)?;
+    batches(timed).map(|batches| batches.wall())
+}
+
+/// Batches of as many calls as can be timed. `batch` makes so many and says how long they took: what it does before
+/// and after, such as reading another clock, is its own affair.
+pub(crate) fn batches<T, E>(mut batch: impl FnMut(u32) -> Result<(Duration, T), E>) -> Result<Batches<T>, E> {
+    batch(1)?;
     let mut calls = 1;
     while calls < MOST_CALLS {
-        let took = timed(calls)?;
+        let (took, _) = batch(calls)?;
         if took >= LEAST {
             break;
         }
@@ -35,17 +48,35 @@ pub(crate) fn time<E>(mut batch: impl FnMut(u32) -> Result<(), E>) -> Result<Tim
         let factor = factor as u32;
         calls = (calls * factor).min(MOST_CALLS);
     }
-    let mut each = Vec::with_capacity(BATCHES);
-    for _ in 0..BATCHES {
-        each.push(timed(calls)?.as_secs_f64() / f64::from(calls));
+    batches_of(calls, batch)
+}
+
+/// Batches of a given number of calls.
+pub(crate) fn batches_of<T, E>(
+    calls: u32,
+    mut batch: impl FnMut(u32) -> Result<(Duration, T), E>,
+) -> Result<Batches<T>, E> {
+    let mut timed = || batch(calls).map(|(took, told)| (took.as_secs_f64(), told));
+    let each = (0..BATCHES).map(|_| timed()).collect::<Result<_, _>>()?;
+    Ok(Batches { calls, each })
+}
+
+impl<T> Batches<T> {
+    /// What the wall clock says of a call.
+    pub(crate) fn wall(&self) -> Time {
+        self.per_call(self.each.iter().map(|(seconds, _)| *seconds).collect())
     }
-    Ok(Time::of(each))
+
+    /// The time of a call, where batches took so long.
+    pub(crate) fn per_call(&self, batches: Vec<f64>) -> Time {
+        Time::of(batches.into_iter().map(|seconds| seconds / f64::from(self.calls)).collect())
+    }
 }
 
 impl Time {
     fn of(mut each: Vec<f64>) -> Self {
         each.sort_by(f64::total_cmp);
-        let at = |quarter: usize| each[(each.len() - 1) * quarter / 4];
+        let at = |quarter: usize| each.get(each.len().saturating_sub(1) * quarter / 4).copied().unwrap_or(0.0);
         Self { median: at(2), spread: (at(3) - at(1)) / 2.0 / at(2).max(f64::MIN_POSITIVE) }
     }
 }
@@ -70,5 +101,12 @@ mod tests {
         });
         assert!(most > 8, "{most} calls");
         assert!(time.expect("nothing fails").median > 4e-4, "{time:?}");
+    }
+
+    #[test]
+    fn a_batch_says_itself_how_long_it_took() {
+        let batches = batches_of(4, |calls| Ok::<_, ()>((Duration::from_secs(8), calls))).expect("nothing fails");
+        assert!((batches.wall().median - 2.0).abs() < 1e-12, "{batches:?}");
+        assert!(batches.each.iter().all(|(_, calls)| *calls == 4), "{batches:?}");
     }
 }

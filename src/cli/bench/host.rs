@@ -6,8 +6,60 @@ use std::hint::black_box;
 use wgpu_norm::plan::{Arguments, GradientArguments, Statistics};
 use wgpu_norm::{Data, Engine, Result, Wanted};
 
-/// A forward pass on host tensors, with what backward needs where that is asked for.
-fn run(engine: &Engine, problem: &Problem, output: &mut Data, statistics: Option<&mut Statistics>) -> Result<()> {
+/// A pass on host tensors, to be called any number of times.
+pub(crate) struct Calls<'a> {
+    engine: &'a Engine,
+    problem: &'a Problem,
+    backward: bool,
+    output: Data,
+    /// What forward keeps for backward.
+    statistics: Statistics,
+}
+
+impl<'a> Calls<'a> {
+    /// Runs the forward pass whose statistics backward needs.
+    pub(crate) fn new(engine: &'a Engine, problem: &'a Problem, backward: bool) -> Result<Self> {
+        let mut statistics = Statistics::default();
+        let mut output = problem.input.clone();
+        forward(engine, problem, &mut output, backward.then_some(&mut statistics))?;
+        Ok(Self { engine, problem, backward, output, statistics })
+    }
+
+    pub(crate) fn call(&mut self) -> Result<()> {
+        if self.backward {
+            black_box(self.gradients()?);
+            Ok(())
+        } else {
+            forward(self.engine, self.problem, black_box(&mut self.output), None)
+        }
+    }
+
+    /// What the pass gives: the output, or the gradients of input, weight and bias.
+    fn results(self) -> Result<Vec<Data>> {
+        if self.backward { self.gradients() } else { Ok(vec![self.output]) }
+    }
+
+    fn gradients(&self) -> Result<Vec<Data>> {
+        let problem = self.problem;
+        let arguments = GradientArguments {
+            input: &problem.input,
+            grad_output: &problem.grad_output,
+            grad_sum: None,
+            statistics: &self.statistics,
+            weight: problem.weight.as_ref(),
+            bias: problem.bias.as_ref(),
+            extra: problem.extra.as_ref().map(Option::as_ref),
+            labels: None,
+            grad_mean: None,
+            grad_std: None,
+        };
+        let wanted = Wanted::all(&problem.plan);
+        let gradients = pollster::block_on(self.engine.execute_backward(&problem.plan, &arguments, wanted))?;
+        Ok([gradients.input, gradients.weight, gradients.bias].into_iter().flatten().collect())
+    }
+}
+
+fn forward(engine: &Engine, problem: &Problem, output: &mut Data, statistics: Option<&mut Statistics>) -> Result<()> {
     let mut running = problem.running.clone();
     let mut arguments = Arguments {
         weight: problem.weight.as_ref(),
@@ -20,47 +72,15 @@ fn run(engine: &Engine, problem: &Problem, output: &mut Data, statistics: Option
     pollster::block_on(engine.execute(&problem.plan, Some(&problem.input), &mut arguments, output))
 }
 
-fn run_backward(engine: &Engine, problem: &Problem, statistics: &Statistics) -> Result<Vec<Data>> {
-    let arguments = GradientArguments {
-        input: &problem.input,
-        grad_output: &problem.grad_output,
-        grad_sum: None,
-        statistics,
-        weight: problem.weight.as_ref(),
-        bias: problem.bias.as_ref(),
-        extra: problem.extra.as_ref().map(Option::as_ref),
-        labels: None,
-        grad_mean: None,
-        grad_std: None,
-    };
-    let wanted = Wanted::all(&problem.plan);
-    let gradients = pollster::block_on(engine.execute_backward(&problem.plan, &arguments, wanted))?;
-    Ok([gradients.input, gradients.weight, gradients.bias].into_iter().flatten().collect())
-}
-
-/// What a pass gives: the output, or the gradients of input, weight and bias.
+/// What a pass gives.
 pub(super) fn results(engine: &Engine, problem: &Problem, backward: bool) -> Result<Vec<Data>> {
-    let mut output = problem.input.clone();
-    let mut statistics = Statistics::default();
-    run(engine, problem, &mut output, backward.then_some(&mut statistics))?;
-    if backward { run_backward(engine, problem, &statistics) } else { Ok(vec![output]) }
+    Calls::new(engine, problem, backward)?.results()
 }
 
 /// The time of a pass.
 pub(super) fn timed(engine: &Engine, problem: &Problem, backward: bool) -> Result<Time> {
-    let mut output = problem.input.clone();
-    let mut statistics = Statistics::default();
-    run(engine, problem, &mut output, backward.then_some(&mut statistics))?;
-    time(|calls| {
-        for _ in 0..calls {
-            if backward {
-                black_box(run_backward(engine, problem, &statistics)?);
-            } else {
-                run(engine, problem, black_box(&mut output), None)?;
-            }
-        }
-        Ok(())
-    })
+    let mut pass = Calls::new(engine, problem, backward)?;
+    time(|calls| (0..calls).try_for_each(|_| pass.call()))
 }
 
 /// The time of copying so many bytes from one place in memory to another, by one thread.

@@ -2,17 +2,29 @@
 
 mod clock;
 mod comparison;
+mod copies;
 mod device;
+mod head;
 mod host;
+mod passes;
+mod report;
+mod row;
+mod sets;
+mod sweeps;
+mod timestamps;
+mod versus;
 mod workloads;
 
 use super::compare::Errors;
 use super::{Failure, engine_options, one_line, open, print, print_json, progress};
-use clock::Time;
 use comparison::Earlier;
+use copies::Copy;
 use device::Device;
+use head::Head;
+use row::{Figures, OnDevice, Row};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use versus::Versus;
 use wgpu_norm::{Choice, Data, Dtype, Engine};
 use workloads::{Problem, WORKLOADS, Workload};
 
@@ -22,7 +34,7 @@ pub(super) struct Arguments {
     /// Where to run: auto, all, cpu, or part of an adapter's name. The CPU is measured beside any adapter.
     #[arg(long, default_value = "all")]
     adapter: String,
-    /// The workloads whose names begin like this; all where none is given.
+    /// The workloads whose names begin like this; all but the sweeps where none is given.
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
     /// The storage types.
@@ -34,6 +46,9 @@ pub(super) struct Arguments {
     /// Tell what moved since an earlier report, which `--json` printed.
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
+    /// Write a page with plots and the table; where no workload is given, of the sweeps as well.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -45,36 +60,19 @@ enum Place {
     Device { name: String, device: Box<Device> },
 }
 
-/// A workload on an adapter.
-struct Row {
-    workload: &'static str,
-    dtype: Dtype,
-    backward: bool,
-    adapter: String,
-    outcome: Result<Figures, String>,
-}
-
-struct Figures {
-    time: Time,
-    /// Bytes that the pass reads and writes of its tensors.
-    bytes: u64,
-    /// The time of a copy that reads and writes as many.
-    copy: f64,
-    strategy: &'static str,
-    errors: Errors,
-}
-
-impl Figures {
-    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 bytes")]
-    fn gigabytes_a_second(&self) -> f64 {
-        self.bytes as f64 / self.time.median / 1e9
-    }
+/// What was measured.
+struct Report {
+    head: Head,
+    copies: Vec<Copy>,
+    rows: Vec<Row>,
+    earlier: Option<Earlier>,
 }
 
 pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
-    let workloads = chosen(&arguments.workloads)?;
+    let workloads = chosen(&arguments.workloads, arguments.report.is_some())?;
     let dtypes = arguments.dtype.iter().map(|name| dtype(name)).collect::<Result<Vec<_>, _>>()?;
     let earlier = arguments.compare.as_deref().map(Earlier::read).transpose().map_err(Failure::Unusable)?;
+    let target = arguments.report.as_deref().map(report::Target::new).transpose()?;
     let places = places(&arguments.adapter)?;
     let passes: &[bool] = match arguments.pass.as_str() {
         "forward" => &[false],
@@ -82,23 +80,26 @@ pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
         _ => &[false, true],
     };
     let reference = open(&Choice::Reference)?;
-    let total = workloads.len() * dtypes.len() * passes.len() * places.len();
-    let bar = progress::bar(total as u64);
-    let mut rows = Vec::with_capacity(total);
-    if !arguments.json {
-        print(&Row::header());
-    }
-    for workload in &workloads {
+    let bar = progress::bar((workloads.len() * dtypes.len() * passes.len() * places.len()) as u64);
+    let say = |line: &str| {
+        if !arguments.json {
+            bar.suspend(|| print(line));
+        }
+    };
+    let copies: Vec<Copy> = places.iter().flat_map(Copy::of).collect();
+    copies.iter().for_each(|copy| say(&copy.line()));
+    say("");
+    say(&Row::header());
+    let mut rows = Vec::new();
+    for workload in workloads {
         for &dtype in &dtypes {
             let problem = workload.problem(dtype)?;
             for &backward in passes {
                 let want = host::results(&reference, &problem, backward)?;
                 for place in &places {
                     let outcome = measured(place, &problem, backward, &want).map_err(|error| one_line(&error));
-                    let row = Row { workload: workload.name, dtype, backward, adapter: place.name().into(), outcome };
-                    if !arguments.json {
-                        bar.suspend(|| print(&row.line()));
-                    }
+                    let row = Row { workload, dtype, backward, adapter: place.name().into(), outcome };
+                    say(&row.line());
                     rows.push(row);
                     bar.inc(1);
                 }
@@ -106,28 +107,31 @@ pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
+    let report = Report { head: Head::of(&places), copies, rows, earlier };
     if arguments.json {
-        let results = rows.iter().map(|row| row.json_since(earlier.as_ref())).collect::<Vec<_>>();
-        print_json(&json!({ "results": results }));
+        print_json(&report.json());
     } else {
-        against_the_cpu(&rows);
-        if let Some(earlier) = &earlier {
-            print("");
-            rows.iter().for_each(|row| print(&format!("{} {}", row.start(), earlier.change(&row.json()))));
-        }
+        report.told().iter().for_each(|line| print(line));
     }
-    if rows.iter().any(|row| row.outcome.is_err()) { Err(Failure::Mismatch) } else { Ok(()) }
+    if let Some(target) = target {
+        target.write(&report)?;
+    }
+    if report.rows.iter().any(|row| row.outcome.is_err()) { Err(Failure::Mismatch) } else { Ok(()) }
 }
 
-/// The workloads whose names begin so.
-fn chosen(names: &[String]) -> Result<Vec<&'static Workload>, Failure> {
-    let known = || WORKLOADS.iter().map(|workload| workload.name).collect::<Vec<_>>().join(", ");
-    if let Some(name) = names.iter().find(|name| !WORKLOADS.iter().any(|workload| workload.name.starts_with(&***name)))
-    {
-        return Err(Failure::Unusable(format!("workload: expected the beginning of one of {}, got {name:?}", known())));
+/// The workloads whose names begin so, in the order of the tables; where no name is given, the sweeps too if they are
+/// wanted.
+fn chosen(names: &[String], sweeps: bool) -> Result<Vec<&'static Workload>, Failure> {
+    let all = || WORKLOADS.iter().chain(sweeps::workloads());
+    if let Some(name) = names.iter().find(|name| !all().any(|workload| workload.name.starts_with(&***name))) {
+        let known = WORKLOADS.iter().map(|workload| workload.name).collect::<Vec<_>>().join(", ");
+        let expected = format!("expected the beginning of one of {known}, or of sweep_rows_ or sweep_columns_");
+        return Err(Failure::Unusable(format!("workload: {expected}, got {name:?}")));
     }
-    let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| workload.name.starts_with(&**name));
-    Ok(WORKLOADS.iter().filter(wanted).collect())
+    if names.is_empty() {
+        return Ok(if sweeps { all().collect() } else { WORKLOADS.iter().collect() });
+    }
+    Ok(all().filter(|workload| names.iter().any(|name| workload.name.starts_with(&**name))).collect())
 }
 
 fn dtype(name: &str) -> Result<Dtype, Failure> {
@@ -142,7 +146,12 @@ fn places(adapter: &str) -> Result<Vec<Place>, Failure> {
         match &choice {
             Choice::Adapter(adapter) => {
                 let device = Box::new(Device::open(adapter, engine_options()?)?);
-                places.push(Place::Device { name: choice.name(), device });
+                let like = |place: &&Place| place.name().starts_with(&choice.name());
+                let name = match places.iter().filter(like).count() {
+                    0 => choice.name(),
+                    others => format!("{} #{}", choice.name(), others + 1),
+                };
+                places.push(Place::Device { name, device });
             }
             Choice::Reference if adapter == "reference" => {
                 return Err(Failure::Unusable("adapter: the reference says what is right and is not timed".into()));
@@ -164,25 +173,38 @@ impl Place {
 
 /// Times a pass and a copy of as many bytes; a result that is not right has no speed.
 fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> Result<Figures, String> {
+    // Read once and written once, and in backward the gradient as well.
+    let floor = problem.plan.tensor_bytes() * if backward { 3 } else { 2 };
     let text = |error: wgpu_norm::Error| error.to_string();
-    let (time, bytes, strategy, results, copy) = match place {
+    match place {
         Place::Host(engine) => {
-            let results = host::results(engine, problem, backward).map_err(text)?;
+            let errors = worst(&host::results(engine, problem, backward).map_err(text)?, want)?;
             let time = host::timed(engine, problem, backward).map_err(text)?;
-            // Read once and written once, and in backward the gradient as well.
-            let bytes = problem.plan.tensor_bytes() * if backward { 3 } else { 2 };
-            let half = usize::try_from(bytes / 2).unwrap_or(usize::MAX);
-            (time, bytes, "cpu", results, host::memcpy(half).median)
+            let copy = host::memcpy(usize::try_from(floor / 2).unwrap_or(usize::MAX)).median;
+            let timed_by = Figures::by_wall();
+            Ok(Figures { time, timed_by, bytes: floor, floor, copy, strategy: "cpu", errors, on_device: None })
         }
         Place::Device { device, .. } => {
-            let measured = if backward { device.backward(problem) } else { device.forward(problem) };
-            let measured = measured.map_err(text)?;
-            let copy = device.copy_kernel(measured.bytes / 2).map_err(text)?.median;
-            (measured.time, measured.bytes, measured.strategy, measured.results, copy)
+            let measured = device.heeding(|| device.measure(problem, backward)).map_err(text)?;
+            let errors = worst(&measured.results, want)?;
+            let (time, copy, timed_by) = measured.pass.beside(&measured.copy);
+            let on_device = OnDevice {
+                with_transfer: measured.with_transfer,
+                first_call: measured.first_call,
+                record: measured.record,
+            };
+            Ok(Figures {
+                time,
+                timed_by,
+                bytes: measured.bytes,
+                floor,
+                copy: copy.median,
+                strategy: measured.strategy,
+                errors,
+                on_device: Some(on_device),
+            })
         }
-    };
-    let errors = worst(&results, want)?;
-    Ok(Figures { time, bytes, copy, strategy, errors })
+    }
 }
 
 /// The errors of the tensor that is worst off.
@@ -199,88 +221,45 @@ fn worst(results: &[Data], want: &[Data]) -> Result<Errors, String> {
     Err(format!("wrong by {:.1} times what is tolerated: no speed", worst.over_tolerance()))
 }
 
-impl Row {
-    fn header() -> String {
-        format!(
-            "{:<16} {:<5} {:<8} {:<44} {:>11} {:>6} {:>8} {:>8}  strategy",
-            "workload", "dtype", "pass", "adapter", "median", "+-", "GB/s", "of copy"
-        )
-    }
-
-    fn pass(&self) -> &'static str {
-        if self.backward { "backward" } else { "forward" }
-    }
-
-    /// What the row is about.
-    fn start(&self) -> String {
-        let adapter: String = self.adapter.chars().take(44).collect();
-        format!("{:<16} {:<5} {:<8} {adapter:<44}", self.workload, self.dtype.to_string(), self.pass())
-    }
-
-    fn line(&self) -> String {
-        let start = self.start();
-        match &self.outcome {
-            Ok(figures) => format!(
-                "{start} {:>8.1} us {:>5.1}% {:>8.2} {:>7.0}%  {}",
-                figures.time.median * 1e6,
-                figures.time.spread * 100.0,
-                figures.gigabytes_a_second(),
-                figures.copy / figures.time.median * 100.0,
-                figures.strategy
-            ),
-            Err(reason) => format!("{start} FAIL {reason}"),
-        }
-    }
-
-    /// With what changed since an earlier report, where there is one.
-    fn json_since(&self, earlier: Option<&Earlier>) -> Value {
-        let mut row = self.json();
-        if let Some(earlier) = earlier {
-            row["change"] = json!(earlier.change(&row).to_string());
-        }
-        row
+impl Report {
+    /// What is said below the table, a blank line before each part.
+    fn told(&self) -> Vec<String> {
+        let lines = sweeps::lines(&self.rows);
+        let changes = self.earlier.iter().flat_map(|earlier| {
+            self.rows.iter().map(move |row| format!("{} {}", row.start(), earlier.told(&row.json())))
+        });
+        let parts = [
+            Row::notes(&self.rows),
+            versus::told(&self.rows),
+            lines.iter().flat_map(sweeps::Line::cliffs_told).collect(),
+            versus::crossings(&lines).iter().map(versus::Crossing::told).collect(),
+            changes.collect(),
+        ];
+        let apart = |part: Vec<String>| std::iter::once(String::new()).chain(part);
+        parts.into_iter().filter(|part| !part.is_empty()).flat_map(apart).collect()
     }
 
     fn json(&self) -> Value {
-        let mut row = json!({
-            "workload": self.workload,
-            "dtype": self.dtype.to_string(),
-            "pass": self.pass(),
-            "adapter": self.adapter,
-        });
-        match &self.outcome {
-            Ok(figures) => {
-                row["median_s"] = json!(figures.time.median);
-                row["spread"] = json!(figures.time.spread);
-                row["timed_by"] = json!("wall time over batches");
-                row["bytes"] = json!(figures.bytes);
-                row["gb_per_s"] = json!(figures.gigabytes_a_second());
-                row["share_of_copy"] = json!(figures.copy / figures.time.median);
-                row["strategy"] = json!(figures.strategy);
-                row["errors"] = figures.errors.json();
-            }
-            Err(reason) => row["error"] = json!(reason),
-        }
-        row
+        let lines = sweeps::lines(&self.rows);
+        let mut report = self.head.json();
+        report["copies"] = self.copies.iter().map(Copy::json).collect();
+        report["results"] = self.rows.iter().map(|row| self.row_json(row)).collect();
+        report["cliffs"] = lines.iter().flat_map(sweeps::Line::cliffs_told).collect();
+        report["break_even"] = versus::crossings(&lines).iter().map(versus::Crossing::json).collect();
+        report
     }
-}
 
-/// How many times faster than the CPU each adapter is, with its data already there.
-fn against_the_cpu(rows: &[Row]) {
-    let time = |row: &Row| row.outcome.as_ref().ok().map(|figures| figures.time.median);
-    let mut lines = Vec::new();
-    for row in rows.iter().filter(|row| row.adapter != "cpu") {
-        let same = |other: &&Row| {
-            other.adapter == "cpu"
-                && (other.workload, other.dtype, other.backward) == (row.workload, row.dtype, row.backward)
-        };
-        if let (Some(here), Some(cpu)) = (time(row), rows.iter().find(same).and_then(time)) {
-            lines.push(format!("{} {:>6.2} times the CPU's speed", row.start(), cpu / here));
+    /// With its place beside the CPU, and what changed since an earlier report.
+    fn row_json(&self, row: &Row) -> Value {
+        let mut json = row.json();
+        if let Some(Versus { resident, with_transfer }) = Versus::of(row, &self.rows) {
+            json["times_the_cpu"] = json!(resident);
+            json["times_the_cpu_with_transfer"] = json!(with_transfer);
         }
-    }
-    if !lines.is_empty() {
-        print("");
-        lines.iter().for_each(|line| print(line));
+        if let Some(earlier) = &self.earlier {
+            earlier.annotate(&mut json);
+        }
+        json
     }
 }
 
@@ -297,5 +276,21 @@ mod tests {
         assert!(worst(&right()[..1], &right()).is_err());
         let nan = vec![Data::from_f64(Dtype::F32, &[1.0, f64::NAN]), Data::from_f64(Dtype::F32, &[3.0])];
         assert!(worst(&nan, &right()).is_err());
+    }
+
+    #[test]
+    fn sweeps_are_run_where_they_are_asked_for() {
+        let names = |asked: &[&str]| {
+            let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
+            chosen(&asked, false).map(|chosen| chosen.iter().map(|workload| workload.name).collect::<Vec<_>>())
+        };
+        assert!(names(&[]).is_ok_and(|names| names.len() == WORKLOADS.len()));
+        assert!(chosen(&[], true).is_ok_and(|chosen| chosen.len() == WORKLOADS.len() + 21));
+        assert!(names(&["sweep"]).is_ok_and(|names| names.len() == 21));
+        assert!(
+            names(&["sweep_columns_16", "ln_tiny"])
+                .is_ok_and(|n| n == ["ln_tiny", "sweep_columns_16", "sweep_columns_16384"])
+        );
+        assert!(names(&["ln_tiny", "swept"]).is_err());
     }
 }

@@ -38,7 +38,8 @@ pub(crate) static WORKLOADS: [Workload; 16] = [
     rows("ln_tiny", &[1, 64], &[64], || Box::new(LayerNorm::new([64]))),
 ];
 
-const fn rows(
+/// Weight and bias of this shape, no running estimates.
+pub(crate) const fn rows(
     name: &'static str,
     shape: &'static [usize],
     parameters: &'static [usize],
