@@ -26,7 +26,28 @@ impl Gpu {
         Self::with_pipeline_cache(device, None)
     }
 
-    /// As [`new`](Self::new), with the application's own pipeline cache.
+    /// As [`new`](Self::new), with the application's own pipeline cache, which it may keep on disk: then the next start
+    /// compiles nothing again. It takes an adapter with `wgpu::Features::PIPELINE_CACHE`, which is Vulkan's.
+    ///
+    /// ```no_run
+    /// # fn start(adapter: wgpu::Adapter, device: wgpu::Device) -> std::io::Result<()> {
+    /// use wgpu_norm::gpu::Gpu;
+    ///
+    /// let file = wgpu::util::pipeline_cache_key(&adapter.get_info()).map(|key| std::env::temp_dir().join(key));
+    /// let data = file.as_ref().and_then(|file| std::fs::read(file).ok());
+    /// // SAFETY: nobody but this program writes the file.
+    /// let cache = file.is_some().then(|| unsafe {
+    ///     let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
+    ///     device.create_pipeline_cache(&descriptor)
+    /// });
+    /// let gpu = Gpu::with_pipeline_cache(&device, cache.clone());
+    /// // … prepare what the program needs, then:
+    /// if let (Some(file), Some(data)) = (file, cache.and_then(|cache| cache.get_data())) {
+    ///     std::fs::write(file, data)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_pipeline_cache(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
         Self {

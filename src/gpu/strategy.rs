@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// How the work of a plan is laid out on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// A team of lanes holds a whole group in registers: one read, one write.
+    /// A team of lanes holds a whole group, in registers or in a processor's cache: one read, one write.
     Resident,
     /// A team goes through a long group twice: two reads, one write.
     Streaming,

@@ -8,6 +8,7 @@ mod halves;
 mod invariance;
 mod large;
 mod numerics;
+mod pipeline_cache;
 mod properties;
 mod recording;
 mod refusals;

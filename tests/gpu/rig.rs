@@ -19,7 +19,7 @@ pub(crate) struct Rig {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) gpu: Gpu,
-    adapter: wgpu::Adapter,
+    pub(crate) adapter: wgpu::Adapter,
     complaints: Arc<Mutex<Vec<String>>>,
 }
 

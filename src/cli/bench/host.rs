@@ -3,7 +3,7 @@
 use super::clock::{Time, time};
 use super::workloads::Problem;
 use std::hint::black_box;
-use wgpu_norm::plan::{Arguments, GradientArguments, Statistics};
+use wgpu_norm::plan::{Arguments, GradientArguments, Gradients, Statistics};
 use wgpu_norm::{Data, Engine, Result, Wanted};
 
 /// A pass on host tensors, to be called any number of times.
@@ -14,6 +14,7 @@ pub(crate) struct Calls<'a> {
     output: Data,
     /// What forward keeps for backward.
     statistics: Statistics,
+    gradients: Gradients,
 }
 
 impl<'a> Calls<'a> {
@@ -22,24 +23,29 @@ impl<'a> Calls<'a> {
         let mut statistics = Statistics::default();
         let mut output = problem.input.clone();
         forward(engine, problem, &mut output, backward.then_some(&mut statistics))?;
-        Ok(Self { engine, problem, backward, output, statistics })
+        let gradients = Gradients::zeros(&problem.plan, Wanted::all(&problem.plan));
+        Ok(Self { engine, problem, backward, output, statistics, gradients })
     }
 
     pub(crate) fn call(&mut self) -> Result<()> {
         if self.backward {
-            black_box(self.gradients()?);
-            Ok(())
+            self.backward()
         } else {
             forward(self.engine, self.problem, black_box(&mut self.output), None)
         }
     }
 
     /// What the pass gives: the output, or the gradients of input, weight and bias.
-    fn results(self) -> Result<Vec<Data>> {
-        if self.backward { self.gradients() } else { Ok(vec![self.output]) }
+    fn results(mut self) -> Result<Vec<Data>> {
+        if !self.backward {
+            return Ok(vec![self.output]);
+        }
+        self.backward()?;
+        let Gradients { input, weight, bias, .. } = self.gradients;
+        Ok([input, weight, bias].into_iter().flatten().collect())
     }
 
-    fn gradients(&self) -> Result<Vec<Data>> {
+    fn backward(&mut self) -> Result<()> {
         let problem = self.problem;
         let arguments = GradientArguments {
             input: &problem.input,
@@ -53,9 +59,8 @@ impl<'a> Calls<'a> {
             grad_mean: None,
             grad_std: None,
         };
-        let wanted = Wanted::all(&problem.plan);
-        let gradients = pollster::block_on(self.engine.execute_backward(&problem.plan, &arguments, wanted))?;
-        Ok([gradients.input, gradients.weight, gradients.bias].into_iter().flatten().collect())
+        let into = black_box(&mut self.gradients);
+        pollster::block_on(self.engine.execute_backward_into(&problem.plan, &arguments, into))
     }
 }
 
