@@ -6,7 +6,7 @@ use wgpu_norm::Dtype;
 use wgpu_norm::norm::LayerNorm;
 
 /// Elements of every tensor whose rows are swept.
-const ELEMENTS: usize = 1 << 24;
+const ELEMENTS: usize = 1 << 22;
 /// How many times as much a byte may take as it does at the neighbouring shape.
 const CLIFF: f64 = 1.5;
 
