@@ -115,7 +115,7 @@ fn a_strategy_that_cannot_serve_says_why() {
             rig.gpu.prepare(plan, &Options::default().strategy(strategy)).expect_err("prepare refuses")
         };
         let long = LayerNorm::new([1 << 20]).lower(&Operands::new(Spec::new([1, 1 << 20], Dtype::F32))).expect("fits");
-        assert_says(&rig, &refused(&long, Strategy::Resident), &["resident", "262144 packs", "registers"]);
+        assert_says(&rig, &refused(&long, Strategy::Resident), &["resident", "262144 packs", "are held"]);
         let huge = LayerNorm::new([1 << 24]).lower(&Operands::new(Spec::new([1, 1 << 24], Dtype::F32))).expect("fits");
         if rig.gpu.capabilities().emulated {
             assert_says(&rig, &refused(&huge, Strategy::Streaming), &["streaming", "iterations", "60000"]);
