@@ -34,7 +34,7 @@ pub(super) struct Measured {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
     pub(super) whole: Time,
-    /// Beyond what wgpu takes for recording one dispatch of a trivial kernel; no less than nothing.
+    /// Beyond what wgpu takes for recording as many dispatches of a trivial kernel; no less than nothing.
     pub(super) beyond_wgpu: f64,
 }
 
@@ -67,7 +67,7 @@ impl Device {
             results,
             with_transfer: self.with_transfer(problem, &sets[0], &first, &mut readback)?,
             first_call,
-            record: self.record_cost(&first)?,
+            record: self.record_cost(&first, prepared.workgroups().len())?,
         })
     }
 
@@ -110,13 +110,15 @@ impl Device {
         })
     }
 
-    fn record_cost(&self, bound: &Bound) -> Result<Record> {
-        let set = self.copy_set(16);
+    fn record_cost(&self, bound: &Bound, dispatches: usize) -> Result<Record> {
+        let sets = [self.copy_set(16), self.copy_set(16)];
         let whole = self.recorded(|pass| bound.record(pass))?;
         let trivial = self.recorded(|pass| {
-            pass.set_pipeline(&self.copy);
-            pass.set_bind_group(0, &set, &[]);
-            pass.dispatch_workgroups(1, 1, 1);
+            for dispatch in 0..dispatches {
+                pass.set_pipeline(&self.copy);
+                pass.set_bind_group(0, &sets[dispatch % 2], &[]);
+                pass.dispatch_workgroups(1, 1, 1);
+            }
         })?;
         Ok(Record { whole, beyond_wgpu: (whole.median - trivial.median).max(0.0) })
     }

@@ -74,7 +74,7 @@ impl Row {
         let mut notes = Vec::new();
         let figures = || rows.iter().filter_map(|row| row.outcome.as_ref().ok());
         if figures().any(|figures| figures.on_device.is_some()) {
-            notes.push("with transfer: upload, pass and readback; first call: with compiling; record: the host's cost beyond a trivial dispatch's".into());
+            notes.push("with transfer: upload, pass and readback; first call: with compiling; record: the host's cost beyond that of as many trivial dispatches".into());
         }
         let mut refused: Vec<String> =
             figures().filter(|figures| figures.is_marked()).map(|figures| format!("* {}", figures.timed_by)).collect();

@@ -73,7 +73,7 @@ const FIGURES: &str = "Times are medians over batches; \u{b1} is half the distan
 clock's, of batches that are submitted whole, because the device has no timestamps or none to be believed; without, it is \
 the device's own. GB/s count each tensor once; \u{201c}of copy\u{201d} is against a copy kernel that moves as many bytes as the \
 pass does. The first call compiles, once, with whatever the driver has in its caches. Record is what recording one call \
-costs the host beyond recording a trivial dispatch. A result that differs from the f64 reference has no speed.";
+costs the host beyond recording as many trivial dispatches. A result that differs from the f64 reference has no speed.";
 
 /// A part of the page; nothing where there is nothing in it.
 fn section(title: &str, about: &str, inside: &str) -> String {
