@@ -9,7 +9,11 @@ import os
 import sys
 import time
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as error:
+    # Everything here needs it; `available` says so.
+    np = error
 
 BATCHES = 11
 LEAST = 0.02
@@ -286,6 +290,8 @@ class OnnxRuntime:
 def available(kind, name, threads, notes):
     """A library, or None and a note that says why."""
     try:
+        if isinstance(np, ImportError):
+            raise np
         return kind(threads)
     except Exception as error:
         notes.append(f"{name} cannot be imported: {error}")

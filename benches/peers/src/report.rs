@@ -12,8 +12,15 @@ fn say(line: &str) {
 }
 
 fn start(workload: &str, pass: &str, place: &str) -> String {
-    let place: String = place.chars().take(24).collect();
-    format!("{workload:<15} {pass:<8} {place:<24}")
+    format!("{workload:<15} {pass:<8} {:<24}", short(place))
+}
+
+/// An adapter's name without what its driver adds in brackets.
+fn short(place: &str) -> String {
+    match (place.find(" ("), place.rfind(" [")) {
+        (Some(begin), Some(end)) if begin < end => format!("{}{}", &place[..begin], &place[end..]),
+        _ => place.into(),
+    }
 }
 
 /// A line of the table, under its header where it is the first.
@@ -103,8 +110,7 @@ fn against(mean: &Mean) -> &'static str {
 
 pub(crate) fn print_means(rows: &[Row]) {
     for mean in means(rows) {
-        let place: String = mean.place.chars().take(24).collect();
-        let (against, ratio, rows) = (against(&mean), mean.ratio, mean.rows);
+        let (place, against, ratio, rows) = (short(&mean.place), against(&mean), mean.ratio, mean.rows);
         say(&format!("geometric mean {place:<24} against {against:<14} x{ratio:.2} over {rows} rows"));
     }
 }
@@ -156,6 +162,13 @@ mod tests {
             assert_eq!(mean.rows, 2);
             assert!((mean.ratio - 4.0).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn names_of_places_are_short() {
+        assert_eq!(short("cpu"), "cpu");
+        assert_eq!(short("llvmpipe (LLVM 15.0.6, 256 bits) [vulkan]"), "llvmpipe [vulkan]");
+        assert_eq!(short("NVIDIA H200 [vulkan]"), "NVIDIA H200 [vulkan]");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! burn: its backend Flex on the CPU, its wgpu backend on an adapter.
 //!
-//! The wgpu backend is as burn's default features have it: operations are fused, kernels are tuned at their first
-//! call, and on Vulkan they are compiled to SPIR-V. The device is of burn's own making, on the same adapter.
+//! The wgpu backend is as burn's default features have it: operations are fused, and kernels are tuned at their first
+//! call. With the feature `spirv` they are compiled to SPIR-V on Vulkan. The device is of burn's own making, on the same
+//! adapter as ours.
 
 use super::burn_gradient::Differentiable;
 use super::burn_layer::{Layer, Mode, Parameters, upload};

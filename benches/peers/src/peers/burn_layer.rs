@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use wgpu_norm::Data;
 
 pub(super) enum Layer {
-    Layer(LayerNorm),
+    Norm(LayerNorm),
     Rms(RmsNorm),
     Group(GroupNorm),
     Instance(InstanceNorm),
@@ -87,7 +87,7 @@ impl Layer {
             Operation::LayerNorm => {
                 let mut layer = LayerNormConfig::new(channels).with_epsilon(eps).init(&device);
                 (layer.gamma, layer.beta) = (weight, bias);
-                Self::Layer(layer)
+                Self::Norm(layer)
             }
             Operation::RmsNorm => {
                 let layer = RmsNormConfig::new(channels).with_epsilon(eps).init(&device);
@@ -111,7 +111,7 @@ impl Layer {
 
     pub(super) fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Layer(layer) => layer.forward(input),
+            Self::Norm(layer) => layer.forward(input),
             Self::Rms(layer) => layer.forward(input),
             Self::Group(layer) => layer.forward(input),
             Self::Instance(layer) => layer.forward(input),
@@ -122,7 +122,7 @@ impl Layer {
     /// Weight and bias.
     pub(super) fn parameters(&self) -> Vec<Tensor<1>> {
         let (weight, bias) = match self {
-            Self::Layer(layer) => (Some(&layer.gamma), layer.beta.as_ref()),
+            Self::Norm(layer) => (Some(&layer.gamma), layer.beta.as_ref()),
             Self::Rms(layer) => (Some(&layer.gamma), None),
             Self::Group(layer) => (layer.gamma.as_ref(), layer.beta.as_ref()),
             Self::Instance(layer) => (layer.gamma.as_ref(), layer.beta.as_ref()),

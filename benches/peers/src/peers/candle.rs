@@ -12,7 +12,7 @@ pub(crate) struct Candle;
 
 /// candle's own modules.
 enum Layer {
-    Layer(LayerNorm),
+    Norm(LayerNorm),
     Rms(RmsNorm),
     Group(GroupNorm),
     Batch { norm: BatchNorm, training: bool },
@@ -70,13 +70,13 @@ impl Layer {
                 let norm = BatchNorm::new(channels, mean, var, weight, bias, eps)?;
                 Ok(Self::Batch { norm, training })
             }
-            _ => Ok(Self::Layer(LayerNorm::new(weight, bias, eps))),
+            _ => Ok(Self::Norm(LayerNorm::new(weight, bias, eps))),
         }
     }
 
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Layer(layer) => layer.forward(input),
+            Self::Norm(layer) => layer.forward(input),
             Self::Rms(layer) => layer.forward(input),
             Self::Group(layer) => layer.forward(input),
             Self::Batch { norm, training } => norm.forward_t(input, *training),
