@@ -1,9 +1,6 @@
 //! How fast wgpu-norm is beside other libraries, on the same inputs. See the README.
 
 #[expect(dead_code, reason = "there is no copy to compare with here")]
-#[path = "../../../src/cli/bench/device.rs"]
-mod device;
-#[expect(dead_code, reason = "there is no copy to compare with here")]
 #[path = "../../../src/cli/bench/host.rs"]
 mod host;
 
@@ -11,9 +8,12 @@ mod host;
 #[path = "../../../src/cli/bench/clock.rs"]
 mod clock;
 mod contest;
+mod device;
 mod peers;
 mod place;
 mod report;
+#[path = "../../../src/cli/bench/sets.rs"]
+mod sets;
 mod stopwatch;
 mod task;
 #[path = "../../../src/cli/bench/workloads.rs"]

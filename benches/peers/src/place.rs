@@ -8,7 +8,6 @@ use crate::peers::ours::Ours;
 use crate::peers::python::{Python, Script};
 use std::cell::RefCell;
 use std::rc::Rc;
-use wgpu_norm::gpu::Options;
 use wgpu_norm::{Choice, Engine, wgpu};
 
 /// The CPU, or an adapter.
@@ -33,7 +32,7 @@ pub(crate) fn open(name: &str, script: Script) -> Result<Vec<Place>, String> {
                 places.push(Place { name: choice.name(), peers: on_the_cpu(engine, &script) });
             }
             Choice::Adapter(adapter) => {
-                let device = Device::open(adapter, Options::default()).map_err(text)?;
+                let device = Device::open(adapter).map_err(text)?;
                 places.push(Place { name: choice.name(), peers: on_adapter(adapter, device, &script) });
             }
             _ => {}

@@ -26,9 +26,8 @@ impl Peer for Ours {
                 Ok(Round { seconds: time.median, results })
             }
             Self::Device(device) => {
-                let measured = if task.backward { device.backward(problem) } else { device.forward(problem) };
-                let measured = measured.map_err(Refusal::failed)?;
-                Ok(Round { seconds: measured.time.median, results: measured.results })
+                let (seconds, results) = device.measure(problem, task.backward).map_err(Refusal::failed)?;
+                Ok(Round { seconds, results })
             }
         }
     }
