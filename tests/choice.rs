@@ -1,6 +1,6 @@
 //! The choice of strategy is a pure function: its boundaries, and what it may depend on. Needs no GPU.
 
-use wgpu_norm::gpu::{Capabilities, MOST_ITERATIONS, Partials, Strategy, choose, packs};
+use wgpu_norm::gpu::{Capabilities, Columns, MOST_ITERATIONS, Partials, Strategy, choose, packs};
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Dtype, Layout, Spec};
@@ -34,12 +34,12 @@ fn rows(n: usize, d: usize) -> Plan {
 
 #[test]
 fn each_boundary_lies_where_the_table_says() {
-    // lavapipe: 8 lanes of 128 packs hold 4096 elements; 8 groups are enough to stream.
+    // lavapipe: a cache holds 65,536 elements; 8 groups are enough to stream.
     let cases = [
-        ("the longest resident row", rows(1, 4096), EMULATED, Strategy::Resident),
-        ("one element more", rows(1, 4097), EMULATED, Strategy::Split),
-        ("too few groups to stream", rows(7, 4097), EMULATED, Strategy::Split),
-        ("enough groups to stream", rows(8, 4097), EMULATED, Strategy::Streaming),
+        ("the longest resident row", rows(1, 65_536), EMULATED, Strategy::Resident),
+        ("one element more", rows(1, 65_537), EMULATED, Strategy::Split),
+        ("too few groups to stream", rows(7, 65_537), EMULATED, Strategy::Split),
+        ("enough groups to stream", rows(8, 65_537), EMULATED, Strategy::Streaming),
         ("rows of one", rows(100, 1), EMULATED, Strategy::Resident),
         // A GPU: 256 lanes of 8 packs hold 8192 elements; 512 groups are enough.
         ("the longest resident row", rows(1, 8192), DISCRETE, Strategy::Resident),
@@ -125,7 +125,10 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
             assert!(of_one_partial + of_merging < MOST_ITERATIONS, "split of {d}: {of_one_partial} + {of_merging}");
             if Strategy::Resident.supports(&plan, &device).is_ok() {
                 let team = u64::from(device.team(packs(plan.view())));
-                assert!(3 * packs(plan.view()).div_ceil(team) < MOST_ITERATIONS, "resident of {d}");
+                let a_pass = packs(plan.view()).div_ceil(team);
+                assert!(3 * a_pass < MOST_ITERATIONS, "resident of {d}");
+                let block = device.gradient_block(packs(plan.view()));
+                assert!(2 * block * (a_pass + 1) < MOST_ITERATIONS, "gradients of {block} groups of {d}");
             }
             if Strategy::Streaming.supports(&plan, &device).is_ok() {
                 let a_pass = packs(plan.view()).div_ceil(u64::from(partials.team));
@@ -137,7 +140,10 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
             let columns = plan_of(&BatchNorm::new(), &[d.max(2), 8], Dtype::F32);
             let of_columns = Partials::of_columns(&columns, &device);
             let of_merging = of_columns.count.div_ceil(u64::from(of_columns.team));
-            assert!(of_columns.rows.max(of_merging) < MOST_ITERATIONS, "columns of {d}: {of_columns:?}");
+            assert!(of_merging < MOST_ITERATIONS, "columns of {d}: {of_columns:?}");
+            let tile = Columns::to_sum(&of_columns, &device);
+            let of_tile = tile.rows * tile.packs.packs();
+            assert!(of_tile < MOST_ITERATIONS, "columns of {d}: {tile:?}");
         }
     }
 }
