@@ -151,6 +151,33 @@ fn every_way_through_memory_gives_the_gradients_of_the_reference() {
     }
 }
 
+/// Sums of huge gradients leave the range of f32 where their weights bring them back into it.
+#[test]
+fn small_weights_keep_huge_gradients_in_range() {
+    let open = |choice| pollster::block_on(Engine::open(&choice)).expect("it is always there");
+    let (cpu, reference) = (open(Choice::Cpu), open(Choice::Reference));
+    let ways: [Way; 2] = [
+        ("runs", Box::new(BatchNorm::new()), vec![9, 3, 15, 15], Some(3)),
+        ("columns", Box::new(BatchNorm::new()), vec![150, 70], Some(70)),
+    ];
+    for way in ways {
+        let mut case = Case::new(&way, Dtype::F32);
+        let scaled = |data: &Data, by: f64| {
+            Data::from_f64(Dtype::F32, &data.to_f64().iter().map(|value| (value.abs() + 0.1) * by).collect::<Vec<_>>())
+        };
+        case.grad_output = scaled(&case.grad_output, 3e37);
+        case.parameters = case.parameters.as_ref().map(|[weight, bias]| [scaled(weight, 1e-30), bias.clone()]);
+        let statistics = case.statistics(&reference);
+        let of_input = Wanted { weight: false, bias: false, ..Wanted::all(&case.plan) };
+        let mut want = Gradients::zeros(&case.plan, of_input);
+        case.gradients(&reference, &statistics, &mut want);
+        let mut got = Gradients::zeros(&case.plan, of_input);
+        case.gradients(&cpu, &statistics, &mut got);
+        let error = error(got.input.as_ref().expect("wanted"), want.input.as_ref().expect("wanted"));
+        assert!(error <= 1e-4, "{}: {error:e}", way.0);
+    }
+}
+
 #[test]
 fn gradients_that_do_not_fit_are_refused() {
     let engine = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");

@@ -49,10 +49,24 @@ impl<T: Element> Job<'_, T> {
                 w,
             });
             if self.through {
+                self.weigh_first(a, first..(first + BLOCK_ROWS).min(rows.end), tile, w);
                 self.flush_groups(a, tile, w, found);
             }
             self.flush_columns(self.base(a, first), tile, w, found);
         }
+    }
+
+    /// Sums that leave the range of f32 may come back into it times a small weight: where there are any, every gradient
+    /// meets its weight before the groups' sums.
+    fn weigh_first(&self, a: usize, rows: Range<usize>, tile: &Range<usize>, w: &mut Workspace) {
+        let len = tile.len();
+        if w.products[..len].iter().chain(&w.gradients[..len]).all(|sum| sum.is_finite()) {
+            return;
+        }
+        for sums in [&mut w.products, &mut w.gradients, &mut w.of_weight, &mut w.of_bias] {
+            sums[..len].fill(0.0);
+        }
+        rows.for_each(|b| self.add(a, b, tile, w));
     }
 
     /// Writes the gradients of a tile of neighbouring rows, the first of which is row `first` of all.

@@ -182,10 +182,25 @@ impl<T: Element> WithSimd for SumShared<'_, T> {
                 add(x, g);
             }
             add(xs.remainder(), gs.remainder());
-            pair = [pair[0] + f64::from(total(products)), pair[1] + f64::from(total(gradients))];
+            let sums = [total(products), total(gradients)];
+            let sums =
+                if sums[0].is_finite() && sums[1].is_finite() { sums.map(f64::from) } else { in_f64(x, g, self.scale) };
+            pair = [pair[0] + sums[0], pair[1] + sums[1]];
         }
         pair
     }
+}
+
+/// The sums of a block that leave the range of f32, though times a small weight they may come back into it.
+#[cold]
+#[inline(never)]
+fn in_f64(x: &[f32], g: &[f32], scale: Scale) -> Pair {
+    let mut pair = [0.0; 2];
+    for (x, g) in x.iter().zip(g) {
+        let normalized = (x - scale.head - scale.tail) * scale.rstd;
+        pair = [pair[0] + f64::from(*g) * f64::from(normalized), pair[1] + f64::from(*g)];
+    }
+    pair
 }
 
 /// The same of weighted gradients, where each column has a parameter: what belongs to these is added to sums of

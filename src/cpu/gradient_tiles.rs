@@ -99,7 +99,7 @@ impl<T: Element> Job<'_, T> {
         }
     }
 
-    fn add(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
+    pub(super) fn add(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
         let at = (a * self.view.b + b) * self.row();
         let elements = at + tile.start..at + tile.end;
         self.simd.dispatch(AddRow {

@@ -121,7 +121,8 @@ impl Gradients {
         }
     }
 
-    /// Checks that each that is there is one of the plan's, as long and of the type that the plan says.
+    /// Checks that each that is there is one of the plan's, as long and of the type that the plan says. Those of what
+    /// only some normalizations learn are there together or not at all.
     ///
     /// # Errors
     ///
@@ -140,7 +141,7 @@ impl Gradients {
         )?;
         check_parameter("grad_bias", self.bias.as_ref(), plan.affine.bias.filter(|_| self.bias.is_some()), len)?;
         for (argument, (data, (dtype, len))) in self.extra.as_ref().zip(plan.extra.zip(plan.extra_len())).named() {
-            check_parameter(argument, data.as_ref(), dtype.filter(|_| data.is_some()), len)?;
+            check_parameter(argument, data.as_ref(), dtype.filter(|_| self.extra.any()), len)?;
         }
         Ok(())
     }
