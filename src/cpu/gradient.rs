@@ -1,14 +1,21 @@
 //! The backward pass.
 //!
-//! Rows of `c * d` neighbours are taken tile by tile of columns. Over some rows of a tile sums are kept in f32, column
-//! by column; then f64 takes over, group by group and parameter by parameter. Tiles and blocks of rows are cut by
-//! `b`, `c` and `d` alone, so neither threads nor the number of groups change a bit of the input's gradient.
+//! ```text
+//! plan ── runs: nothing but weight and bias follows, long enough ──── gradient_runs
+//!      └─ tiles of columns ─┬─ the same, rows share parameters ────── gradient_columns
+//!                           └─ all else ───────────────────────────── gradient_tiles
+//! ```
+//!
+//! Sums are kept in f32 over some elements or rows; then f64 takes over, group by group and parameter by parameter.
+//! What is summed together is cut by `b`, `c` and `d` alone, so neither threads nor the number of groups change a bit of
+//! the input's gradient.
 
 use super::Shared;
 use super::element::Element;
 use super::epilogue::Epilogue;
 use super::gradient_kernels::{TILE, Workspace};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
+use super::gradient_runs::Places;
 use super::gradient_sums::{Sums, merged};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
@@ -130,28 +137,30 @@ fn run<T: Element>(
     let mut output = gradients.input.as_mut().and_then(T::slice_mut);
     let is_cached = plan.view.b * plan.view.c * plan.view.d <= CACHED;
     let mut of_shares = [[0.0; 3]; 2];
-    let found = if is_cached && plan.source.mixing().is_none() && peers.is_none() {
-        job.by_slabs(output.as_deref_mut(), None)
-    } else if output.is_some() && job.bands_are_cached() && plan.source.mixing().is_none() && peers.is_none() {
-        output.as_deref_mut().map_or_else(Vec::new, |output| job.by_bands(output))
-    } else {
-        let found = match (job.through || job.wants_parameters, is_cached) {
-            (false, _) => Vec::new(),
-            (true, true) => job.by_slabs(None, None),
-            (true, false) => job.sum_all(),
-        };
-        let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
-        of_shares = through_mixture(plan, arguments, &mut groups);
-        if let Some(peers) = peers {
-            let all = peers.summed(plan, GroupSums::from_pairs(&groups))?;
-            groups = all.into_pairs();
+    // Nobody has a say in sums over groups between their being found and being used.
+    let is_alone = plan.source.mixing().is_none() && peers.is_none();
+    let found = match output.as_deref_mut() {
+        output if is_alone && is_cached => job.by_slabs(output, None),
+        Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
+        output => {
+            let found = match (job.sums_anything(), is_cached) {
+                (false, _) => Vec::new(),
+                (true, true) => job.by_slabs(None, None),
+                (true, false) => job.sum_all(),
+            };
+            let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
+            of_shares = through_mixture(plan, arguments, &mut groups);
+            if let Some(peers) = peers {
+                let all = peers.summed(plan, GroupSums::from_pairs(&groups))?;
+                groups = all.into_pairs();
+            }
+            match output {
+                Some(output) if is_cached => drop(job.by_slabs(Some(output), Some(&groups))),
+                Some(output) => job.write_all(&groups, output),
+                None => {}
+            }
+            found
         }
-        match output {
-            Some(output) if is_cached => drop(job.by_slabs(Some(output), Some(&groups))),
-            Some(output) => job.write_all(&groups, output),
-            None => {}
-        }
-        found
     };
     if wanted.parameters() {
         let clips = job.parameters.tau.is_some();
@@ -175,6 +184,34 @@ impl<T: Element> Job<'_, T> {
         self.view.c * self.view.d
     }
 
+    /// Some columns of a row of a tensor.
+    pub(super) fn elements<'e>(&self, tensor: &'e [T], a: usize, b: usize, columns: &Range<usize>) -> &'e [T] {
+        let row = (a * self.view.b + b) * self.row();
+        &tensor[row + columns.start..row + columns.end]
+    }
+
+    /// Where the neighbours of a column end that share its statistic, and what every `shared` of these have in common.
+    pub(super) fn end_of_run(&self, column: usize, shared: usize) -> usize {
+        let d = self.view.d;
+        let (i_c, i_d) = (column / d, column % d);
+        i_c * d + ((i_d / shared + 1) * shared).min(d)
+    }
+
+    /// Whether nothing but weight and bias follows the normalization.
+    pub(super) fn is_plain(&self) -> bool {
+        self.epilogue.is_nothing() && self.parameters.tau.is_none()
+    }
+
+    /// Whether anything has to be summed: for gradients that go through statistics, or for parameters.
+    fn sums_anything(&self) -> bool {
+        self.through || self.wants_parameters
+    }
+
+    /// Runs need no tables.
+    fn workspace(&self) -> Workspace {
+        Workspace::new(if self.by_runs() { 0 } else { TILE })
+    }
+
     /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once. Where sums over
     /// groups are `known`, gradients alone.
     fn by_slabs(&self, output: Option<&mut [T]>, known: Option<&[Pair]>) -> Vec<Found> {
@@ -191,11 +228,11 @@ impl<T: Element> Job<'_, T> {
         };
         let task = |(i, output): (usize, &mut Option<&mut [T]>)| {
             let mut found = Found::default();
-            let mut workspace = Workspace::new();
+            let mut workspace = self.workspace();
             let own = i * steps..((i + 1) * steps).min(a);
             for first in own.clone().step_by(block) {
                 let some = first..(first + block).min(own.end);
-                if known.is_none() && (self.through || self.wants_parameters) {
+                if known.is_none() && self.sums_anything() {
                     if output.is_some() {
                         found.groups.pairs.clear();
                     }
@@ -229,11 +266,12 @@ impl<T: Element> Job<'_, T> {
         let task = |(i, mut pieces): (usize, Pieces<'_, T>)| {
             let (a, first) = (i / a_band, i % a_band * groups);
             let mut found = Found::default();
-            let mut workspace = Workspace::new();
+            // Side by side no column has a parameter of its own.
+            let mut places = Places::default();
             for group in first..(first + groups).min(c) {
                 let columns = group * d..(group + 1) * d;
-                if self.through || self.wants_parameters {
-                    self.sum(a..a + 1, 0..b, columns.clone(), &mut workspace, &mut found);
+                if self.sums_anything() {
+                    (0..b).for_each(|row| self.sum_runs(a, row, &columns, &mut places, &mut found));
                 }
                 for row in 0..b {
                     let to = pieces.get_mut(row, columns.start - first * d..columns.end - first * d);
@@ -258,7 +296,7 @@ impl<T: Element> Job<'_, T> {
             let rows = block * rows..((block + 1) * rows).min(self.view.b);
             let columns = span * columns..((span + 1) * columns).min(self.row());
             let mut found = Found::default();
-            let mut workspace = Workspace::new();
+            let mut workspace = self.workspace();
             self.sum(steps, rows, columns, &mut workspace, &mut found);
             workspace.places.flush(&mut found);
             found
@@ -272,19 +310,23 @@ impl<T: Element> Job<'_, T> {
         if row < TASK {
             let rows = TASK / row;
             let blocks = output.par_chunks_mut(rows * row).enumerate();
-            return blocks.for_each(|(i, to)| self.write_rows(i * rows, to, &|s| groups[s], &mut Workspace::new()));
+            return blocks.for_each(|(i, to)| self.write_rows(i * rows, to, &|s| groups[s], &mut self.workspace()));
         }
         let columns = TASK.next_multiple_of(TILE);
         let rows = output.par_chunks_mut(row).enumerate();
         rows.for_each(|(i, to)| {
             to.par_chunks_mut(columns).enumerate().for_each(|(span, to)| {
-                let (a, b) = (i / self.view.b, i % self.view.b);
-                self.write(a, b, span * columns, to, &|s| groups[s], &mut Workspace::new());
+                let (a, b, first) = (i / self.view.b, i % self.view.b, span * columns);
+                if self.by_runs() {
+                    self.write_runs(a, b, &(first..first + to.len()), to, &|s| groups[s]);
+                } else {
+                    self.write_columns(a, b, first, to, &|s| groups[s], &mut self.workspace());
+                }
             });
         });
     }
 
-    /// The gradient of whole rows from row `first` on, tile by tile: what neighbouring rows share is set up once.
+    /// The gradient of whole rows from row `first` on.
     fn write_rows(&self, first: usize, output: &mut [T], groups: &impl Fn(usize) -> Pair, w: &mut Workspace) {
         if self.by_runs() {
             for (i, output) in output.chunks_mut(self.row()).enumerate() {
@@ -296,7 +338,7 @@ impl<T: Element> Job<'_, T> {
         self.write_tiles(first, output, groups, w);
     }
 
-    /// Adds rows of some steps of `a` up, tile by tile.
+    /// Adds rows of some steps of `a` up.
     fn sum(
         &self,
         steps: Range<usize>,
@@ -312,22 +354,6 @@ impl<T: Element> Job<'_, T> {
             return;
         }
         self.sum_tiles(steps, &rows, columns, w, found);
-    }
-
-    /// Writes the gradients of some columns of a row, from column `first` on.
-    fn write(
-        &self,
-        a: usize,
-        b: usize,
-        first: usize,
-        output: &mut [T],
-        groups: &impl Fn(usize) -> Pair,
-        w: &mut Workspace,
-    ) {
-        if self.by_runs() {
-            return self.write_runs(a, b, &(first..first + output.len()), output, groups);
-        }
-        self.write_columns(a, b, first, output, groups, w);
     }
 
     /// What of a parameter's index depends on the row.

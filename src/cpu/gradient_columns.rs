@@ -3,7 +3,7 @@
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job};
-use super::gradient_kernels::{TILE, Workspace};
+use super::gradient_kernels::{Workspace, add_inflow};
 use super::gradient_parameters::Pair;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -16,15 +16,15 @@ const ROWS: usize = 4;
 pub(super) struct Wide([Vec<f32>; 2 * ROWS]);
 
 impl Wide {
-    pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| vec![0.0; TILE]))
+    pub(super) fn new(len: usize) -> Self {
+        Self(std::array::from_fn(|_| vec![0.0; len]))
     }
 }
 
 impl<T: Element> Job<'_, T> {
     /// Whether all rows of a step of `a` have the same parameters, and these alone.
     pub(super) fn by_plain_columns(&self) -> bool {
-        self.epilogue.is_nothing() && self.parameters.tau.is_none() && self.parameters.map.b_scale == 0
+        self.is_plain() && self.parameters.map.b_scale == 0
     }
 
     /// Adds rows of a tile up.
@@ -39,17 +39,10 @@ impl<T: Element> Job<'_, T> {
         self.set_scales(a, tile, w);
         self.set_parameters(a, rows.start, tile, w);
         for first in rows.clone().step_by(BLOCK_ROWS) {
-            let at = (a * self.view.b + first) * self.row() + tile.start;
-            self.simd.dispatch(AddRows {
-                x: &self.x[at..],
-                upstream: &self.upstream[at..],
-                rows: BLOCK_ROWS.min(rows.end - first),
-                stride: self.row(),
-                columns: tile.len(),
-                w,
-            });
+            let count = BLOCK_ROWS.min(rows.end - first);
+            self.simd.dispatch(AddRows { rows: self.rows_of(a * self.view.b + first, count, tile), w });
             if self.through {
-                self.weigh_first(a, first..(first + BLOCK_ROWS).min(rows.end), tile, w);
+                self.weigh_first(a, first..first + count, tile, w);
                 self.flush_groups(a, tile, w, found);
             }
             self.flush_columns(self.base(a, first), tile, w, found);
@@ -87,29 +80,50 @@ impl<T: Element> Job<'_, T> {
             self.set_scales(row / b, tile, w);
             self.set_parameters(row / b, row % b, tile, w);
             self.set_through(row / b, tile, groups, w);
-            let at = row * self.row() + tile.start;
             self.simd.dispatch(WriteRows {
-                x: &self.x[at..],
-                upstream: &self.upstream[at..],
-                inflow: self.inflow.map(|inflow| &inflow[at..]),
+                rows: self.rows_of(row, rows, tile),
+                inflow: self.inflow.map(|inflow| &inflow[row * self.row() + tile.start..]),
                 output: &mut of_step[tile.start..],
-                rows,
-                stride: self.row(),
-                columns: tile.len(),
                 w,
             });
             (row, rest) = (row + rows, later);
         }
     }
+
+    /// A tile of so many rows, the first of which is row `first` of all.
+    fn rows_of(&self, first: usize, count: usize, tile: &Range<usize>) -> Rows<'_, T> {
+        let at = first * self.row() + tile.start;
+        Rows { x: &self.x[at..], upstream: &self.upstream[at..], count, stride: self.row(), columns: tile.len() }
+    }
 }
 
-/// Adds rows, `stride` elements apart, to the sums of columns.
-struct AddRows<'a, T> {
+/// Some columns of rows that are `stride` elements apart.
+#[derive(Debug, Clone, Copy)]
+struct Rows<'a, T> {
     x: &'a [T],
     upstream: &'a [T],
-    rows: usize,
+    count: usize,
     stride: usize,
     columns: usize,
+}
+
+impl<T: Element> Rows<'_, T> {
+    /// Where row `r` lies.
+    #[inline(always)]
+    fn range(&self, r: usize) -> Range<usize> {
+        r * self.stride..r * self.stride + self.columns
+    }
+
+    /// What was normalized and the gradient of row `r`, in f32.
+    #[inline(always)]
+    fn read<'b>(&'b self, r: usize, x: &'b mut [f32], upstream: &'b mut [f32]) -> (&'b [f32], &'b [f32]) {
+        (T::read(&self.x[self.range(r)], x), T::read(&self.upstream[self.range(r)], upstream))
+    }
+}
+
+/// Adds rows to the sums of columns.
+struct AddRows<'a, T> {
+    rows: Rows<'a, T>,
     w: &'a mut Workspace,
 }
 
@@ -118,18 +132,16 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let len = self.columns;
-        let Workspace { head, tail, rstd, weight, of_weight, of_bias, products, gradients, rows: wide, .. } = self.w;
+        let Self { rows, w } = self;
+        let len = rows.columns;
+        let Workspace { head, tail, rstd, weight, of_weight, of_bias, products, gradients, wide_rows, .. } = w;
         let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
         let (of_weight, of_bias) = (&mut of_weight[..len], &mut of_bias[..len]);
-        let row = |r: usize| r * self.stride..r * self.stride + len;
-        let [x0, x1, x2, x3, g0, g1, g2, g3] = &mut wide.0;
+        let [x0, x1, x2, x3, g0, g1, g2, g3] = &mut wide_rows.0;
         let mut r = 0;
-        while r + ROWS <= self.rows {
-            let (x0, g0) = (T::read(&self.x[row(r)], x0), T::read(&self.upstream[row(r)], g0));
-            let (x1, g1) = (T::read(&self.x[row(r + 1)], x1), T::read(&self.upstream[row(r + 1)], g1));
-            let (x2, g2) = (T::read(&self.x[row(r + 2)], x2), T::read(&self.upstream[row(r + 2)], g2));
-            let (x3, g3) = (T::read(&self.x[row(r + 3)], x3), T::read(&self.upstream[row(r + 3)], g3));
+        while r + ROWS <= rows.count {
+            let ((x0, g0), (x1, g1)) = (rows.read(r, x0, g0), rows.read(r + 1, x1, g1));
+            let ((x2, g2), (x3, g3)) = (rows.read(r + 2, x2, g2), rows.read(r + 3, x3, g3));
             for j in 0..len {
                 let product = |x: &[f32], g: &[f32]| g[j] * ((x[j] - head[j] - tail[j]) * rstd[j]);
                 of_weight[j] += (product(x0, g0) + product(x1, g1)) + (product(x2, g2) + product(x3, g3));
@@ -137,8 +149,8 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
             }
             r += ROWS;
         }
-        for r in r..self.rows {
-            let (x, g) = (T::read(&self.x[row(r)], x0), T::read(&self.upstream[row(r)], g0));
+        for r in r..rows.count {
+            let (x, g) = rows.read(r, x0, g0);
             for j in 0..len {
                 of_weight[j] += g[j] * ((x[j] - head[j] - tail[j]) * rstd[j]);
                 of_bias[j] += g[j];
@@ -152,15 +164,11 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
     }
 }
 
-/// Writes the gradients of rows, `stride` elements apart.
+/// Writes the gradients of rows.
 struct WriteRows<'a, T> {
-    x: &'a [T],
-    upstream: &'a [T],
+    rows: Rows<'a, T>,
     inflow: Option<&'a [T]>,
     output: &'a mut [T],
-    rows: usize,
-    stride: usize,
-    columns: usize,
     w: &'a mut Workspace,
 }
 
@@ -169,25 +177,21 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let len = self.columns;
-        let Workspace { head, tail, rstd, weight, through_mean, through_variance, rows: wide, .. } = self.w;
+        let Self { rows, inflow, output, w } = self;
+        let len = rows.columns;
+        let Workspace { head, tail, rstd, weight, through_mean, through_variance, wide_rows, .. } = w;
         let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
         let (weight, mean, variance) = (&weight[..len], &through_mean[..len], &through_variance[..len]);
-        let [wide_x, wide_g, results, ..] = &mut wide.0;
-        for r in 0..self.rows {
-            let row = r * self.stride..r * self.stride + len;
-            let (x, g) = (T::read(&self.x[row.clone()], wide_x), T::read(&self.upstream[row.clone()], wide_g));
-            let to = &mut self.output[row.clone()];
+        let [wide_x, wide_g, results, ..] = &mut wide_rows.0;
+        for r in 0..rows.count {
+            let (x, g) = rows.read(r, wide_x, wide_g);
+            let to = &mut output[rows.range(r)];
             let y = T::target(to, results);
             for j in 0..len {
                 let normalized = (x[j] - head[j] - tail[j]) * rstd[j];
                 y[j] = (g[j] * weight[j] - mean[j] - normalized * variance[j]) * rstd[j];
             }
-            if let Some(inflow) = self.inflow {
-                for (y, inflow) in y.iter_mut().zip(T::read(&inflow[row], wide_x)) {
-                    *y += inflow;
-                }
-            }
+            add_inflow(inflow.map(|inflow| &inflow[rows.range(r)]), y, wide_x);
             T::finish(to, results);
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Workspace {
     /// Whether there are thresholds.
     pub(super) clips: bool,
     /// Several rows in f32.
-    pub(super) rows: Wide,
+    pub(super) wide_rows: Wide,
     wide: [Vec<f32>; 2],
     normalized: Vec<f32>,
     of_affine: Vec<f32>,
@@ -42,8 +42,9 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub(super) fn new() -> Self {
-        let new = || vec![0.0; TILE];
+    /// For tiles of at most `len` columns.
+    pub(super) fn new(len: usize) -> Self {
+        let new = || vec![0.0; len];
         Self {
             head: new(),
             tail: new(),
@@ -60,7 +61,7 @@ impl Workspace {
             of_tau: new(),
             places: Places::default(),
             clips: false,
-            rows: Wide::new(),
+            wide_rows: Wide::new(len),
             wide: [new(), new()],
             normalized: new(),
             of_affine: new(),
@@ -182,13 +183,18 @@ impl<T: Element> WithSimd for WriteRow<'_, T> {
         for j in 0..len {
             results[j] = (of_affine[j] * weight[j] - mean[j] - normalized[j] * variance[j]) * rstd[j];
         }
-        if let Some(inflow) = self.inflow {
-            let inflow = T::read(inflow, &mut w.wide[0]);
-            for j in 0..len {
-                results[j] += inflow[j];
-            }
-        }
+        add_inflow(self.inflow, results, &mut w.wide[0]);
         T::finish(self.output, &w.results);
+    }
+}
+
+/// Adds what reaches the sum of input and residual by other ways, where anything does.
+#[inline(always)]
+pub(super) fn add_inflow<T: Element>(inflow: Option<&[T]>, results: &mut [f32], buffer: &mut [f32]) {
+    if let Some(inflow) = inflow {
+        for (result, inflow) in results.iter_mut().zip(T::read(inflow, buffer)) {
+            *result += inflow;
+        }
     }
 }
 

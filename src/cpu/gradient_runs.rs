@@ -3,6 +3,7 @@
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::moments::Scale;
 use super::row_kernels::{BLOCK, LANES, total};
@@ -59,9 +60,13 @@ impl Places {
 impl<T: Element> Job<'_, T> {
     /// Whether rows are taken run by run.
     pub(super) fn by_runs(&self) -> bool {
-        let shared = self.parameters.map.d_divisor.min(self.view.d);
-        let plain = self.epilogue.is_nothing() && self.parameters.tau.is_none();
-        plain && self.view.d >= LEAST_RUN && (self.has_one_each() || shared >= LEAST_RUN)
+        self.is_plain() && self.view.d >= LEAST_RUN && self.longest_run() >= LEAST_RUN
+    }
+
+    /// Neighbours that share a statistic and, unless each has its own, a parameter.
+    fn longest_run(&self) -> usize {
+        let d = self.view.d;
+        if self.has_one_each() { d } else { self.parameters.map.d_divisor.min(d) }
     }
 
     /// Adds some columns of a row up. Sums of columns' own parameters stay in `places` until these are flushed.
@@ -71,21 +76,15 @@ impl<T: Element> Job<'_, T> {
             places.turn_to(self.base(a, b) + columns.start, columns.len(), found);
         }
         self.each_run(a, b, columns, |run| {
-            let (x, upstream) = (self.of(self.x, a, b, &run.columns), self.of(self.upstream, a, b, &run.columns));
+            let x = self.elements(self.x, a, b, &run.columns);
+            let upstream = self.elements(self.upstream, a, b, &run.columns);
             let scale = self.scales[run.statistic];
             if own {
                 let weight = &self.parameters.weight[run.parameter..][..x.len()];
                 let at = run.columns.start - columns.start..run.columns.end - columns.start;
-                let sums = if self.wants_parameters {
-                    (&mut places.of_weight[at.clone()], &mut places.of_bias[at])
-                } else {
-                    Default::default()
-                };
-                self.add_to_group(
-                    run.statistic,
-                    self.simd.dispatch(SumOwn { x, upstream, scale, weight, sums }),
-                    found,
-                );
+                let sums = self.wants_parameters.then(|| [&mut places.of_weight[at.clone()], &mut places.of_bias[at]]);
+                let pair = self.simd.dispatch(SumOwn { x, upstream, scale, weight, sums });
+                self.add_to_group(run.statistic, pair, found);
             } else {
                 let pair = self.simd.dispatch(SumShared { x, upstream, scale });
                 let weight = f64::from(self.parameters.weight[run.parameter]);
@@ -110,9 +109,9 @@ impl<T: Element> Job<'_, T> {
             let Run { columns: of_run, statistic, parameter } = run;
             let weight = &self.parameters.weight[parameter..];
             let job = WriteRun {
-                x: self.of(self.x, a, b, &of_run),
-                upstream: self.of(self.upstream, a, b, &of_run),
-                inflow: self.inflow.map(|inflow| self.of(inflow, a, b, &of_run)),
+                x: self.elements(self.x, a, b, &of_run),
+                upstream: self.elements(self.upstream, a, b, &of_run),
+                inflow: self.inflow.map(|inflow| self.elements(inflow, a, b, &of_run)),
                 output: &mut output[of_run.start - columns.start..of_run.end - columns.start],
                 scale: self.scales[statistic],
                 weight: if self.has_one_each() {
@@ -126,12 +125,6 @@ impl<T: Element> Job<'_, T> {
         });
     }
 
-    /// Some columns of a row.
-    fn of<'e>(&self, elements: &'e [T], a: usize, b: usize, columns: &Range<usize>) -> &'e [T] {
-        let row = (a * self.view.b + b) * self.view.c * self.view.d;
-        &elements[row + columns.start..row + columns.end]
-    }
-
     fn add_to_group(&self, statistic: usize, pair: Pair, found: &mut Found) {
         if self.through {
             found.add_to_group(statistic, pair, self.statistics.rstd[statistic]);
@@ -139,13 +132,11 @@ impl<T: Element> Job<'_, T> {
     }
 
     fn each_run(&self, a: usize, b: usize, columns: &Range<usize>, mut f: impl FnMut(Run)) {
-        let map = self.parameters.map;
-        let d = self.view.d;
-        let longest = if self.has_one_each() { d } else { map.d_divisor.min(d) };
+        let (map, d) = (self.parameters.map, self.view.d);
         let mut start = columns.start;
         while start < columns.end {
             let (i_c, i_d) = (start / d, start % d);
-            let end = (i_c * d + ((i_d / longest + 1) * longest).min(d)).min(columns.end);
+            let end = self.end_of_run(start, self.longest_run()).min(columns.end);
             f(Run { columns: start..end, statistic: a * self.view.c + i_c, parameter: map.index(a, b, i_c, i_d) });
             start = end;
         }
@@ -210,7 +201,7 @@ struct SumOwn<'a, T> {
     upstream: &'a [T],
     scale: Scale,
     weight: &'a [f32],
-    sums: (&'a mut [f32], &'a mut [f32]),
+    sums: Option<[&'a mut [f32]; 2]>,
 }
 
 impl<T: Element> WithSimd for SumOwn<'_, T> {
@@ -218,65 +209,35 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Pair {
+        let Scale { head, tail, rstd } = self.scale;
         let mut wide = [[0.0; BLOCK]; 2];
         let mut pair = [0.0; 2];
-        let (of_weight, of_bias) = self.sums;
+        let mut sums = self.sums;
         for (i, (x, g)) in self.x.chunks(BLOCK).zip(self.upstream.chunks(BLOCK)).enumerate() {
             let [wide_x, wide_g] = &mut wide;
             let (x, g) = (T::read(x, wide_x), T::read(g, wide_g));
-            let at = i * BLOCK..i * BLOCK + x.len();
-            let weight = &self.weight[at.clone()];
-            let sums = if of_weight.is_empty() {
-                products_and_gradients(x, g, weight, self.scale)
-            } else {
-                add_columns(x, g, weight, self.scale, (&mut of_weight[at.clone()], &mut of_bias[at]))
-            };
-            pair = [pair[0] + sums[0], pair[1] + sums[1]];
+            let weight = &self.weight[i * BLOCK..][..x.len()];
+            let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
+            for (k, ((x, g), weight)) in x.chunks(LANES).zip(g.chunks(LANES)).zip(weight.chunks(LANES)).enumerate() {
+                let len = x.len();
+                let (g, weight) = (&g[..len], &weight[..len]);
+                for j in 0..len {
+                    let gradient = g[j] * weight[j];
+                    products[j] += gradient * ((x[j] - head - tail) * rstd);
+                    gradients[j] += gradient;
+                }
+                if let Some(sums) = &mut sums {
+                    let [of_weight, of_bias] = sums.each_mut().map(|sums| &mut sums[i * BLOCK + k * LANES..][..len]);
+                    for j in 0..len {
+                        of_weight[j] += g[j] * ((x[j] - head - tail) * rstd);
+                        of_bias[j] += g[j];
+                    }
+                }
+            }
+            pair = [pair[0] + f64::from(total(products)), pair[1] + f64::from(total(gradients))];
         }
         pair
     }
-}
-
-#[inline(always)]
-fn products_and_gradients(x: &[f32], g: &[f32], weight: &[f32], scale: Scale) -> Pair {
-    let Scale { head, tail, rstd } = scale;
-    let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
-    for ((x, g), weight) in x.chunks(LANES).zip(g.chunks(LANES)).zip(weight.chunks(LANES)) {
-        for i in 0..x.len() {
-            let gradient = g[i] * weight[i];
-            products[i] += gradient * ((x[i] - head - tail) * rstd);
-            gradients[i] += gradient;
-        }
-    }
-    [f64::from(total(products)), f64::from(total(gradients))]
-}
-
-#[inline(always)]
-fn add_columns(
-    x: &[f32],
-    g: &[f32],
-    weight: &[f32],
-    scale: Scale,
-    (of_weight, of_bias): (&mut [f32], &mut [f32]),
-) -> Pair {
-    let Scale { head, tail, rstd } = scale;
-    let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
-    let columns = x.chunks(LANES).zip(g.chunks(LANES)).zip(weight.chunks(LANES));
-    for (((x, g), weight), (of_weight, of_bias)) in
-        columns.zip(of_weight.chunks_mut(LANES).zip(of_bias.chunks_mut(LANES)))
-    {
-        let len = x.len();
-        let (g, weight, of_weight, of_bias) = (&g[..len], &weight[..len], &mut of_weight[..len], &mut of_bias[..len]);
-        for i in 0..len {
-            let normalized = (x[i] - head - tail) * rstd;
-            let gradient = g[i] * weight[i];
-            products[i] += gradient * normalized;
-            gradients[i] += gradient;
-            of_weight[i] += g[i] * normalized;
-            of_bias[i] += g[i];
-        }
-    }
-    [f64::from(total(products)), f64::from(total(gradients))]
 }
 
 /// The weights of a run.
@@ -324,11 +285,7 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
                     }
                 }
             }
-            if let Some(inflow) = self.inflow {
-                for (y, inflow) in y.iter_mut().zip(T::read(&inflow[at], wide_x)) {
-                    *y += inflow;
-                }
-            }
+            add_inflow(self.inflow.map(|inflow| &inflow[at]), y, wide_x);
             T::finish(to, results);
         }
     }

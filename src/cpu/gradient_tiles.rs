@@ -100,11 +100,9 @@ impl<T: Element> Job<'_, T> {
     }
 
     pub(super) fn add(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
-        let at = (a * self.view.b + b) * self.row();
-        let elements = at + tile.start..at + tile.end;
         self.simd.dispatch(AddRow {
-            x: &self.x[elements.clone()],
-            upstream: &self.upstream[elements],
+            x: self.elements(self.x, a, b, tile),
+            upstream: self.elements(self.upstream, a, b, tile),
             workspace: w,
             epilogue: self.epilogue,
             parameters: self.wants_parameters,
@@ -135,12 +133,10 @@ impl<T: Element> Job<'_, T> {
 
     /// The gradient of some columns of a row, with what belongs to them in the workspace.
     fn write_tile(&self, a: usize, b: usize, tile: &Range<usize>, output: &mut [T], w: &mut Workspace) {
-        let at = (a * self.view.b + b) * self.row();
-        let elements = at + tile.start..at + tile.end;
         self.simd.dispatch(WriteRow {
-            x: &self.x[elements.clone()],
-            upstream: &self.upstream[elements.clone()],
-            inflow: self.inflow.map(|inflow| &inflow[elements]),
+            x: self.elements(self.x, a, b, tile),
+            upstream: self.elements(self.upstream, a, b, tile),
+            inflow: self.inflow.map(|inflow| self.elements(inflow, a, b, tile)),
             output,
             workspace: w,
             epilogue: self.epilogue,
@@ -152,9 +148,8 @@ impl<T: Element> Job<'_, T> {
         let d = self.view.d;
         let mut column = tile.start;
         while column < tile.end {
-            let group = column / d;
-            let end = ((group + 1) * d).min(tile.end);
-            f(column - tile.start..end - tile.start, a * self.view.c + group);
+            let end = self.end_of_run(column, d).min(tile.end);
+            f(column - tile.start..end - tile.start, a * self.view.c + column / d);
             column = end;
         }
     }
@@ -168,10 +163,8 @@ impl<T: Element> Job<'_, T> {
         }
         let mut column = tile.start;
         while column < tile.end {
-            let (i_c, i_d) = (column / d, column % d);
-            let shared = divisor.min(d);
-            let end = (i_c * d + ((i_d / shared + 1) * shared).min(d)).min(tile.end);
-            f(column - tile.start..end - tile.start, base + map.index(0, 0, i_c, i_d));
+            let end = self.end_of_run(column, divisor.min(d)).min(tile.end);
+            f(column - tile.start..end - tile.start, base + map.index(0, 0, column / d, column % d));
             column = end;
         }
     }
@@ -211,11 +204,6 @@ impl<T: Element> Job<'_, T> {
         groups: &impl Fn(usize) -> Pair,
         w: &mut Workspace,
     ) {
-        if !self.through {
-            w.through_mean[..tile.len()].fill(0.0);
-            w.through_variance[..tile.len()].fill(0.0);
-            return;
-        }
         self.each_group(a, tile, |columns, statistic| {
             let [mean, variance] = self.through_of(statistic, groups);
             w.through_mean[columns.clone()].fill(mean);
