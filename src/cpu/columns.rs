@@ -7,13 +7,23 @@ use super::moments::{Moments, Scale};
 use super::parallel::{self, TASK};
 use super::pieces::{self, Pieces};
 use super::tile_kernels::{
-    AddRows, ApplyTile, BLOCK_ROWS, Coefficients, ColumnMoments, MergeRuns, SetScales, TILE, Workspace,
+    AddRows, ApplyTile, BLOCK_ROWS, Coefficients, ColumnMoments, MergeRuns, SetScales, Workspace,
 };
 use crate::plan::View;
 use std::ops::Range;
 
-/// Rows that one task sums up; it fixes the order of merging, so it depends on nothing.
-const CHUNK_ROWS: usize = 32 * BLOCK_ROWS;
+/// Rows that one task sums up; it fixes the order of merging, so it depends on nothing. A tile of as many stays in a
+/// processor's second cache.
+const CHUNK_ROWS: usize = 4 * BLOCK_ROWS;
+
+/// Columns of a tile that is to stay in a cache.
+const TILE: usize = 256;
+
+/// Columns of a tile that is read once: as many as a page of memory, beyond which no prefetcher looks.
+const WIDE_TILE: usize = 1024;
+
+/// Columns of a task's rows at most, so that few long rows are more than one task.
+const SPAN: usize = 4 * WIDE_TILE;
 
 /// Runs up to this long are taken as columns; a tile holds at least one.
 const LONGEST_RUN: usize = 64;
@@ -59,10 +69,11 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(view: View) -> Self {
+    /// Into tiles of at most so many columns.
+    fn new(view: View, most: usize) -> Self {
         let row = view.c * view.d;
-        let tile = (TILE / view.d * view.d).min(row);
-        Self { row, tile, fold: (1 << (TILE / tile).ilog2()).min(BLOCK_ROWS) }
+        let tile = (most / view.d * view.d).min(row);
+        Self { row, tile, fold: (1 << (most / tile).ilog2()).min(BLOCK_ROWS) }
     }
 
     /// Pieces of `rows` rows.
@@ -73,6 +84,12 @@ impl Cut {
     /// The tiles in columns up to `width`.
     fn tiles(self, width: usize) -> impl Iterator<Item = Range<usize>> {
         (0..width).step_by(self.tile).map(move |start| start..(start + self.tile).min(width))
+    }
+
+    /// Columns `tile` of row `i`.
+    fn row_of<'p, T>(self, pieces: &'p Pieces<'_, T>, i: usize, tile: &Range<usize>) -> &'p [T] {
+        let start = i % self.fold * self.row;
+        pieces.get(i / self.fold, start + tile.start..start + tile.end)
     }
 
     /// Where the columns `tile` of piece `i` lie in it, of a stretch of `rows` rows.
@@ -90,6 +107,12 @@ struct Part {
 }
 
 impl Part {
+    /// Columns `tile` of row `i`, in the whole tensor.
+    fn row<'x, T>(&self, view: View, cut: Cut, data: &'x [T], i: usize, tile: &Range<usize>) -> &'x [T] {
+        let start = (self.a * view.b + self.rows.start + i) * cut.row + self.columns.start;
+        &data[start + tile.start..start + tile.end]
+    }
+
     /// Columns `tile` of piece `i`, in the whole tensor.
     fn piece<'x, T>(&self, view: View, cut: Cut, data: &'x [T], i: usize, tile: &Range<usize>) -> &'x [T] {
         let start = (self.a * view.b + self.rows.start + i * cut.fold) * cut.row + self.columns.start;
@@ -99,7 +122,7 @@ impl Part {
 }
 
 fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
-    let (view, cut) = (job.view, Cut::new(job.view));
+    let (view, cut) = (job.view, Cut::new(job.view, TILE));
     let band = band_width(job, cut);
     let bands_a_slab = cut.row.div_ceil(band);
     let mut moments = vec![Moments::NONE; if wanted { view.statistics() } else { 0 }];
@@ -143,15 +166,17 @@ fn normalize_band<T: Element>(
     mut wanted: Option<&mut [Moments]>,
 ) {
     let d = job.view.d;
-    let mut workspace = Workspace::new(part.rows.len(), cut.tile);
+    let mut workspace = Workspace::new(cut.tile);
     let mut lanes = ColumnMoments::new(cut.tile);
     let mut painter = Painter::new(cut);
     for tile in cut.tiles(part.columns.len()) {
         lanes.clear(tile.len());
-        add_tile(job, cut, part.rows.len(), &mut workspace, &mut lanes, |i| match job.input {
-            Some(input) => part.piece(job.view, cut, input, i, &tile),
-            None => output.get(i, cut.range(i, part.rows.len(), &tile)),
-        });
+        for rows in blocks(part.rows.len()) {
+            add_rows(job, rows, &mut workspace, &mut lanes, |i| match job.input {
+                Some(input) => part.row(job.view, cut, input, i, &tile),
+                None => cut.row_of(output, i, &tile),
+            });
+        }
         job.simd.dispatch(MergeRuns { moments: &mut lanes, d });
         if let Some(wanted) = &mut wanted {
             let own = &mut wanted[tile.start / d..tile.end / d];
@@ -167,47 +192,35 @@ fn normalize_band<T: Element>(
     }
 }
 
-/// Adds `rows` rows to the moments of a tile's columns.
-fn add_tile<'r, T: Element>(
+/// So many rows, block by block.
+fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(rows))
+}
+
+/// Adds a block of rows to the moments of a tile's columns.
+fn add_rows<'r, T: Element>(
     job: &Job<'_, T>,
-    cut: Cut,
-    rows: usize,
+    rows: Range<usize>,
     workspace: &mut Workspace,
     moments: &mut ColumnMoments,
-    piece: impl Fn(usize) -> &'r [T],
+    row: impl Fn(usize) -> &'r [T],
 ) {
-    let pieces_a_block = BLOCK_ROWS / cut.fold;
-    let pieces = cut.pieces(rows);
-    for start in (0..pieces).step_by(pieces_a_block) {
-        job.simd.dispatch(AddRows {
-            piece: &piece,
-            pieces: start..(start + pieces_a_block).min(pieces),
-            workspace,
-            centred: job.statistic.is_centred(),
-            moments,
-        });
-    }
+    job.simd.dispatch(AddRows { row, rows, workspace, centred: job.statistic.is_centred(), moments });
 }
 
 /// The moments of every statistic, with its rows on as many threads as there are.
 pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
-    let (view, cut) = (job.view, Cut::new(job.view));
+    let (view, cut) = (job.view, Cut::new(job.view, WIDE_TILE));
     let chunks = view.b.div_ceil(CHUNK_ROWS);
     let mut parts = vec![Moments::NONE; view.a * chunks * view.c];
-    let tiles = cut.row.div_ceil(cut.tile);
-    let tasks = parts.chunks_mut(view.c).flat_map(|row| row.chunks_mut(cut.tile / view.d)).enumerate().collect();
+    let span = SPAN / cut.tile * cut.tile;
+    let spans = cut.row.div_ceil(span);
+    let tasks = parts.chunks_mut(view.c).flat_map(|row| row.chunks_mut(span / view.d)).enumerate().collect();
     parallel::each(job.threads, tasks, |(task, parts): (usize, &mut [Moments])| {
-        let (tile, chunk, a) = (task % tiles, task / tiles % chunks, task / tiles / chunks);
-        let (start, width) = (tile * cut.tile, parts.len() * view.d);
+        let (first, chunk, a) = (task % spans * span, task / spans % chunks, task / spans / chunks);
         let rows = chunk * CHUNK_ROWS..((chunk + 1) * CHUNK_ROWS).min(view.b);
-        let part = Part { a, rows, columns: start..start + width };
-        let mut workspace = Workspace::new(part.rows.len(), width);
-        let mut lanes = ColumnMoments::new(width);
-        add_tile(job, cut, part.rows.len(), &mut workspace, &mut lanes, |i| {
-            part.piece(view, cut, input, i, &(0..width))
-        });
-        job.simd.dispatch(MergeRuns { moments: &mut lanes, d: view.d });
-        parts.iter_mut().enumerate().for_each(|(i, part)| *part = lanes.get(i * view.d));
+        let part = Part { a, rows, columns: first..first + parts.len() * view.d };
+        moments_of_part(job, cut, input, &part, parts);
     });
     let of_statistic = |s: usize| {
         let own = parts[s / view.c * chunks * view.c + s % view.c..].iter().step_by(view.c).take(chunks);
@@ -216,10 +229,29 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
     (0..view.statistics()).map(of_statistic).collect()
 }
 
+/// The moments of a part's statistics, row after row as memory has them.
+fn moments_of_part<T: Element>(job: &Job<'_, T>, cut: Cut, input: &[T], part: &Part, moments: &mut [Moments]) {
+    let d = job.view.d;
+    let mut workspace = Workspace::new(cut.tile);
+    let mut tiles: Vec<(Range<usize>, ColumnMoments)> =
+        cut.tiles(part.columns.len()).map(|tile| (tile.clone(), ColumnMoments::new(tile.len()))).collect();
+    for rows in blocks(part.rows.len()) {
+        for (tile, lanes) in &mut tiles {
+            add_rows(job, rows.clone(), &mut workspace, lanes, |i| part.row(job.view, cut, input, i, tile));
+        }
+    }
+    for (tile, mut lanes) in tiles {
+        job.simd.dispatch(MergeRuns { moments: &mut lanes, d });
+        let own = &mut moments[tile.start / d..tile.end / d];
+        own.iter_mut().enumerate().for_each(|(i, moments)| *moments = lanes.get(i * d));
+    }
+}
+
 /// Normalizes with given scales.
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
-    let (view, cut) = (job.view, Cut::new(job.view));
-    let rows = (TASK / cut.row).max(1).next_multiple_of(cut.fold);
+    let (view, cut) = (job.view, Cut::new(job.view, WIDE_TILE));
+    let elements = (view.elements() / (4 * job.threads)).clamp(TASK, 8 * TASK);
+    let rows = (elements / cut.row).max(1).next_multiple_of(cut.fold);
     let spans_a_slab = view.b.div_ceil(rows);
     let spans = output.chunks_mut(view.b * cut.row).flat_map(|slab| slab.chunks_mut(rows * cut.row)).enumerate();
     parallel::each(job.threads, spans.collect(), |(i, data): (usize, &mut [T])| {

@@ -15,7 +15,8 @@ use super::element::Element;
 use super::epilogue::Epilogue;
 use super::gradient_kernels::{TILE, Workspace};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
-use super::gradient_runs::Places;
+use super::gradient_places::Places;
+use super::gradient_runs::ROWS;
 use super::gradient_sums::{Sums, merged};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
@@ -35,6 +36,8 @@ const CACHED: usize = 1 << 18;
 const TASK: usize = 32 * 1024;
 /// Tasks at most where each sums up all parameters.
 const MOST_TASKS: usize = 64;
+/// Rows at least of a task that has sums of its own for every column.
+const LEAST_ROWS: usize = 8;
 
 /// Executes the backward pass of `plan`; fills the gradients that are there.
 ///
@@ -216,11 +219,15 @@ impl<T: Element> Job<'_, T> {
     /// groups are `known`, gradients alone.
     fn by_slabs(&self, output: Option<&mut [T]>, known: Option<&[Pair]>) -> Vec<Found> {
         let (a, slab) = (self.view.a, self.view.b * self.row());
-        let tasks = (a * slab).div_ceil(TASK).clamp(1, MOST_TASKS);
+        let tasks = (a * slab).div_ceil(TASK).clamp(1, self.most_tasks());
         let steps = a.div_ceil(tasks);
         // Steps that are summed before they are written. Column by column their parameters' sums are handed on
-        // together; runs keep theirs.
-        let most = if self.by_runs() { 1 } else { BLOCK_ROWS / self.view.b };
+        // together; of runs a few are summed together, if at all.
+        let most = match (self.by_runs(), self.has_one_each()) {
+            (true, true) => ROWS / self.view.b,
+            (true, false) => 1,
+            (false, _) => BLOCK_ROWS / self.view.b,
+        };
         let block = (CACHED / slab).clamp(1, most.max(1));
         let mut outputs: Vec<Option<&mut [T]>> = match output {
             Some(output) => output.chunks_mut(steps * slab).map(Some).collect(),
@@ -253,6 +260,16 @@ impl<T: Element> Job<'_, T> {
         }
     }
 
+    /// Where every column has a parameter, sums of few rows would move more bytes than the rows themselves.
+    fn most_tasks(&self) -> usize {
+        let rows = self.view.a * self.view.b;
+        if self.has_one_each() && self.wants_parameters {
+            (rows / LEAST_ROWS).clamp(LEAST_ROWS / 2, MOST_TASKS)
+        } else {
+            MOST_TASKS
+        }
+    }
+
     /// Whether the groups of some runs side by side fit a cache, though a step of `a` does not.
     fn bands_are_cached(&self) -> bool {
         self.by_runs() && self.view.c > 1 && self.view.b * self.view.d <= CACHED
@@ -271,7 +288,7 @@ impl<T: Element> Job<'_, T> {
             for group in first..(first + groups).min(c) {
                 let columns = group * d..(group + 1) * d;
                 if self.sums_anything() {
-                    (0..b).for_each(|row| self.sum_runs(a, row, &columns, &mut places, &mut found));
+                    self.sum_runs(a..a + 1, 0..b, &columns, &mut places, &mut found);
                 }
                 for row in 0..b {
                     let to = pieces.get_mut(row, columns.start - first * d..columns.end - first * d);
@@ -283,13 +300,19 @@ impl<T: Element> Job<'_, T> {
         bands(output, b, c * d, groups * d).into_par_iter().enumerate().map(task).collect()
     }
 
+    /// Elements that a task has, of those that all groups side by side have: more where tasks remain many, since each
+    /// sets up its tables.
+    fn task(&self) -> usize {
+        (self.view.b * self.row() / 16).clamp(TASK, 4 * TASK)
+    }
+
     /// The sums of everything, block of rows by block, and some tiles at a time.
     fn sum_all(&self) -> Vec<Found> {
-        let rows = (TASK / self.row()).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
-        let columns = (TASK / rows.min(self.view.b)).next_multiple_of(TILE).max(TILE);
+        let rows = (self.task() / self.row()).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
+        let columns = (self.task() / rows.min(self.view.b)).next_multiple_of(TILE).max(TILE);
         let (blocks, spans) = (self.view.b.div_ceil(rows), self.row().div_ceil(columns));
         // Where columns have parameters of their own, fewer tasks make fewer sums of all of them.
-        let steps = (self.view.a * blocks * spans).div_ceil(MOST_TASKS).min(self.view.a);
+        let steps = (self.view.a * blocks * spans).div_ceil(self.most_tasks()).min(self.view.a);
         let task = |i: usize| {
             let (step, block, span) = (i / spans / blocks, i / spans % blocks, i % spans);
             let steps = step * steps..((step + 1) * steps).min(self.view.a);
@@ -308,7 +331,7 @@ impl<T: Element> Job<'_, T> {
     fn write_all(&self, groups: &[Pair], output: &mut [T]) {
         let row = self.row();
         if row < TASK {
-            let rows = TASK / row;
+            let rows = self.task() / row;
             let blocks = output.par_chunks_mut(rows * row).enumerate();
             return blocks.for_each(|(i, to)| self.write_rows(i * rows, to, &|s| groups[s], &mut self.workspace()));
         }
@@ -348,10 +371,7 @@ impl<T: Element> Job<'_, T> {
         found: &mut Found,
     ) {
         if self.by_runs() {
-            for a in steps {
-                rows.clone().for_each(|b| self.sum_runs(a, b, &columns, &mut w.places, found));
-            }
-            return;
+            return self.sum_runs(steps, rows, &columns, &mut w.places, found);
         }
         self.sum_tiles(steps, &rows, columns, w, found);
     }

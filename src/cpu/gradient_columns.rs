@@ -5,7 +5,7 @@ use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job};
 use super::gradient_kernels::{Workspace, add_inflow};
 use super::gradient_parameters::Pair;
-use pulp::{Simd, WithSimd};
+use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
 
 /// Rows that are read side by side.
@@ -113,12 +113,6 @@ impl<T: Element> Rows<'_, T> {
     fn range(&self, r: usize) -> Range<usize> {
         r * self.stride..r * self.stride + self.columns
     }
-
-    /// What was normalized and the gradient of row `r`, in f32.
-    #[inline(always)]
-    fn read<'b>(&'b self, r: usize, x: &'b mut [f32], upstream: &'b mut [f32]) -> (&'b [f32], &'b [f32]) {
-        (T::read(&self.x[self.range(r)], x), T::read(&self.upstream[self.range(r)], upstream))
-    }
 }
 
 /// Adds rows to the sums of columns.
@@ -131,36 +125,72 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { rows, w } = self;
         let len = rows.columns;
-        let Workspace { head, tail, rstd, weight, of_weight, of_bias, products, gradients, wide_rows, .. } = w;
-        let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
-        let (of_weight, of_bias) = (&mut of_weight[..len], &mut of_bias[..len]);
-        let [x0, x1, x2, x3, g0, g1, g2, g3] = &mut wide_rows.0;
         let mut r = 0;
         while r + ROWS <= rows.count {
-            let ((x0, g0), (x1, g1)) = (rows.read(r, x0, g0), rows.read(r + 1, x1, g1));
-            let ((x2, g2), (x3, g3)) = (rows.read(r + 2, x2, g2), rows.read(r + 3, x3, g3));
-            for j in 0..len {
-                let product = |x: &[f32], g: &[f32]| g[j] * ((x[j] - head[j] - tail[j]) * rstd[j]);
-                of_weight[j] += (product(x0, g0) + product(x1, g1)) + (product(x2, g2) + product(x3, g3));
-                of_bias[j] += (g0[j] + g1[j]) + (g2[j] + g3[j]);
-            }
+            add_rows::<S, T, ROWS>(simd, &rows, r, w);
             r += ROWS;
         }
         for r in r..rows.count {
-            let (x, g) = rows.read(r, x0, g0);
-            for j in 0..len {
-                of_weight[j] += g[j] * ((x[j] - head[j] - tail[j]) * rstd[j]);
-                of_bias[j] += g[j];
-            }
+            add_rows::<S, T, 1>(simd, &rows, r, w);
         }
-        let (weight, products, gradients) = (&weight[..len], &mut products[..len], &mut gradients[..len]);
+        let Workspace { weight, of_weight, of_bias, products, gradients, .. } = w;
+        let (weight, of_weight, of_bias) = (&weight[..len], &of_weight[..len], &of_bias[..len]);
+        let (products, gradients) = (&mut products[..len], &mut gradients[..len]);
         for j in 0..len {
             products[j] = of_weight[j] * weight[j];
             gradients[j] = of_bias[j] * weight[j];
         }
+    }
+}
+
+/// Adds `N` rows, the first of which is row `first`.
+#[inline(always)]
+fn add_rows<S: Simd, T: Element, const N: usize>(simd: S, rows: &Rows<'_, T>, first: usize, w: &mut Workspace) {
+    let len = rows.columns;
+    let Workspace { head, tail, rstd, of_weight, of_bias, wide_rows, .. } = w;
+    let (mut vectors, mut rest) = ([[&[][..]; 2]; N], [[&[][..]; 2]; N]);
+    for (k, wide) in wide_rows.0.chunks_exact_mut(2).take(N).enumerate() {
+        for (i, (tensor, wide)) in [rows.x, rows.upstream].into_iter().zip(wide).enumerate() {
+            (vectors[k][i], rest[k][i]) = S::as_simd_f32s(T::read(&tensor[rows.range(first + k)], wide));
+        }
+    }
+    let (scales, scales_rest) = vectors_and_rest::<S, 3>([head, tail, rstd], len);
+    let (of_weight, of_weight_rest) = S::as_mut_simd_f32s(&mut of_weight[..len]);
+    let (of_bias, of_bias_rest) = S::as_mut_simd_f32s(&mut of_bias[..len]);
+    add_vectors(simd, vectors, scales, [of_weight, of_bias]);
+    add_vectors(Scalar, rest, scales_rest, [of_weight_rest, of_bias_rest]);
+}
+
+/// The first `len` numbers of each as vectors, and those that fill none. No closure: what `map` calls would not be inlined.
+#[inline(always)]
+fn vectors_and_rest<S: Simd, const N: usize>(all: [&[f32]; N], len: usize) -> ([&[S::f32s]; N], [&[f32]; N]) {
+    let (mut vectors, mut rest) = ([&[][..]; N], [&[][..]; N]);
+    for ((vectors, rest), values) in vectors.iter_mut().zip(&mut rest).zip(all) {
+        (*vectors, *rest) = S::as_simd_f32s(&values[..len]);
+    }
+    (vectors, rest)
+}
+
+#[inline(always)]
+fn add_vectors<S: Simd, const N: usize>(
+    simd: S,
+    rows: [[&[S::f32s]; 2]; N],
+    scales: [&[S::f32s]; 3],
+    [of_weight, of_bias]: [&mut [S::f32s]; 2],
+) {
+    let len = of_weight.len();
+    let [head, tail, rstd] = [&scales[0][..len], &scales[1][..len], &scales[2][..len]];
+    for (j, (of_weight, of_bias)) in of_weight.iter_mut().zip(of_bias).enumerate() {
+        let (mut products, mut gradients) = (*of_weight, *of_bias);
+        for [x, g] in rows {
+            let normalized = simd.mul_f32s(simd.sub_f32s(simd.sub_f32s(x[j], head[j]), tail[j]), rstd[j]);
+            products = simd.add_f32s(products, simd.mul_f32s(g[j], normalized));
+            gradients = simd.add_f32s(gradients, g[j]);
+        }
+        (*of_weight, *of_bias) = (products, gradients);
     }
 }
 
@@ -176,23 +206,37 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { rows, inflow, output, w } = self;
         let len = rows.columns;
         let Workspace { head, tail, rstd, weight, through_mean, through_variance, wide_rows, .. } = w;
-        let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
-        let (weight, mean, variance) = (&weight[..len], &through_mean[..len], &through_variance[..len]);
+        let coefficients = [&**head, tail, rstd, weight, through_mean, through_variance];
+        let (coefficients, of_rest) = vectors_and_rest::<S, 6>(coefficients, len);
         let [wide_x, wide_g, results, ..] = &mut wide_rows.0;
         for r in 0..rows.count {
-            let (x, g) = rows.read(r, wide_x, wide_g);
+            let (x, x_rest) = S::as_simd_f32s(T::read(&rows.x[rows.range(r)], wide_x));
+            let (g, g_rest) = S::as_simd_f32s(T::read(&rows.upstream[rows.range(r)], wide_g));
             let to = &mut output[rows.range(r)];
             let y = T::target(to, results);
-            for j in 0..len {
-                let normalized = (x[j] - head[j] - tail[j]) * rstd[j];
-                y[j] = (g[j] * weight[j] - mean[j] - normalized * variance[j]) * rstd[j];
-            }
+            let (vectors, rest) = S::as_mut_simd_f32s(y);
+            write_vectors(simd, [x, g], coefficients, vectors);
+            write_vectors(Scalar, [x_rest, g_rest], of_rest, rest);
             add_inflow(inflow.map(|inflow| &inflow[rows.range(r)]), y, wide_x);
             T::finish(to, results);
         }
+    }
+}
+
+#[inline(always)]
+fn write_vectors<S: Simd>(simd: S, row: [&[S::f32s]; 2], coefficients: [&[S::f32s]; 6], output: &mut [S::f32s]) {
+    let len = output.len();
+    let [x, g] = [&row[0][..len], &row[1][..len]];
+    let [head, tail, rstd, weight, mean, variance] = coefficients;
+    let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
+    let (weight, mean, variance) = (&weight[..len], &mean[..len], &variance[..len]);
+    for (j, y) in output.iter_mut().enumerate() {
+        let normalized = simd.mul_f32s(simd.sub_f32s(simd.sub_f32s(x[j], head[j]), tail[j]), rstd[j]);
+        let through = simd.sub_f32s(simd.mul_f32s(g[j], weight[j]), mean[j]);
+        *y = simd.mul_f32s(simd.sub_f32s(through, simd.mul_f32s(normalized, variance[j])), rstd[j]);
     }
 }

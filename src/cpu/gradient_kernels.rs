@@ -1,7 +1,7 @@
 use super::element::Element;
 use super::epilogue::{Epilogue, clip};
 use super::gradient_columns::Wide;
-use super::gradient_runs::Places;
+use super::gradient_places::Places;
 use pulp::{Simd, WithSimd};
 
 /// Columns of a tile at most.

@@ -2,9 +2,10 @@
 //! What a run shares is a number and not a table, and its sums stay in registers.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient::{Found, Job};
 use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
+use super::gradient_places::{Places, Row};
 use super::moments::Scale;
 use super::row_kernels::{BLOCK, LANES, total};
 use pulp::{Simd, WithSimd};
@@ -13,6 +14,9 @@ use std::ops::Range;
 /// Shorter runs are taken column by column.
 const LEAST_RUN: usize = 64;
 
+/// Rows whose columns' own sums are added up together.
+pub(super) const ROWS: usize = 4;
+
 /// Some columns of a row that share a statistic and, unless each has its own, a parameter.
 #[derive(Debug, Clone)]
 struct Run {
@@ -20,41 +24,6 @@ struct Run {
     statistic: usize,
     /// That of the first column.
     parameter: usize,
-}
-
-/// Sums of some rows in f32, where every column has a parameter.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    of_weight: Vec<f32>,
-    of_bias: Vec<f32>,
-    /// The parameter of the first column, and the rows so far.
-    base: usize,
-    rows: usize,
-}
-
-impl Places {
-    /// Hands the sums on.
-    pub(super) fn flush(&mut self, found: &mut Found) {
-        if self.rows > 0 {
-            found.parameters.add_run(self.base, &self.of_weight, &self.of_bias);
-        }
-        self.rows = 0;
-    }
-
-    /// Makes room for one more row, whose first column has parameter `base`.
-    fn turn_to(&mut self, base: usize, columns: usize, found: &mut Found) {
-        if self.base != base || self.rows == BLOCK_ROWS || self.of_weight.len() != columns {
-            self.flush(found);
-        }
-        if self.rows == 0 {
-            for sums in [&mut self.of_weight, &mut self.of_bias] {
-                sums.clear();
-                sums.resize(columns, 0.0);
-            }
-            self.base = base;
-        }
-        self.rows += 1;
-    }
 }
 
 impl<T: Element> Job<'_, T> {
@@ -69,29 +38,71 @@ impl<T: Element> Job<'_, T> {
         if self.has_one_each() { d } else { self.parameters.map.d_divisor.min(d) }
     }
 
-    /// Adds some columns of a row up. Sums of columns' own parameters stay in `places` until these are flushed.
-    pub(super) fn sum_runs(&self, a: usize, b: usize, columns: &Range<usize>, places: &mut Places, found: &mut Found) {
-        let own = self.has_one_each();
-        if own && self.wants_parameters {
-            places.turn_to(self.base(a, b) + columns.start, columns.len(), found);
+    /// Adds some columns of rows up. Sums of columns' own parameters stay in `places` until these are flushed.
+    pub(super) fn sum_runs(
+        &self,
+        steps: Range<usize>,
+        rows: Range<usize>,
+        columns: &Range<usize>,
+        places: &mut Places,
+        found: &mut Found,
+    ) {
+        if !self.has_one_each() {
+            steps.for_each(|a| rows.clone().for_each(|b| self.sum_shared(a, b, columns, found)));
+            return;
         }
+        let all: Vec<(usize, usize)> = steps.flat_map(|a| rows.clone().map(move |b| (a, b))).collect();
+        let (groups, rest) = all.as_chunks::<ROWS>();
+        groups.iter().for_each(|rows| self.sum_own(*rows, columns, places, found));
+        rest.iter().for_each(|row| self.sum_own([*row], columns, places, found));
+    }
+
+    /// Adds some columns of rows up, each of which has a parameter of its own.
+    fn sum_own<const N: usize>(
+        &self,
+        rows: [(usize, usize); N],
+        columns: &Range<usize>,
+        places: &mut Places,
+        found: &mut Found,
+    ) {
+        let bases = rows.map(|(a, b)| self.base(a, b) + columns.start);
+        let parts = rows.map(|(a, b)| Row {
+            x: self.elements(self.x, a, b, columns),
+            upstream: self.elements(self.upstream, a, b, columns),
+            scale: self.scales[a],
+        });
+        if self.through {
+            for ((row, base), (a, _)) in parts.into_iter().zip(bases).zip(rows) {
+                let weight = &self.parameters.weight[base..][..columns.len()];
+                let pair = self.simd.dispatch(SumOwn { row, weight });
+                found.add_to_group(a, pair, self.statistics.rstd[a]);
+            }
+        }
+        if !self.wants_parameters {
+            return;
+        }
+        if bases.iter().all(|base| *base == bases[0]) {
+            places.add(bases[0], parts, self.simd, found);
+        } else {
+            bases.into_iter().zip(parts).for_each(|(base, row)| places.add(base, [row], self.simd, found));
+        }
+    }
+
+    /// Adds some columns of a row up, of which runs share their parameter.
+    fn sum_shared(&self, a: usize, b: usize, columns: &Range<usize>, found: &mut Found) {
         self.each_run(a, b, columns, |run| {
-            let x = self.elements(self.x, a, b, &run.columns);
-            let upstream = self.elements(self.upstream, a, b, &run.columns);
-            let scale = self.scales[run.statistic];
-            if own {
-                let weight = &self.parameters.weight[run.parameter..][..x.len()];
-                let at = run.columns.start - columns.start..run.columns.end - columns.start;
-                let sums = self.wants_parameters.then(|| [&mut places.of_weight[at.clone()], &mut places.of_bias[at]]);
-                let pair = self.simd.dispatch(SumOwn { x, upstream, scale, weight, sums });
-                self.add_to_group(run.statistic, pair, found);
-            } else {
-                let pair = self.simd.dispatch(SumShared { x, upstream, scale });
+            let pair = self.simd.dispatch(SumShared {
+                x: self.elements(self.x, a, b, &run.columns),
+                upstream: self.elements(self.upstream, a, b, &run.columns),
+                scale: self.scales[run.statistic],
+            });
+            if self.through {
                 let weight = f64::from(self.parameters.weight[run.parameter]);
-                self.add_to_group(run.statistic, pair.map(|sum| sum * weight), found);
-                if self.wants_parameters {
-                    found.parameters.add(run.parameter, pair);
-                }
+                let rstd = self.statistics.rstd[run.statistic];
+                found.add_to_group(run.statistic, pair.map(|sum| sum * weight), rstd);
+            }
+            if self.wants_parameters {
+                found.parameters.add(run.parameter, pair);
             }
         });
     }
@@ -123,12 +134,6 @@ impl<T: Element> Job<'_, T> {
             };
             self.simd.dispatch(job);
         });
-    }
-
-    fn add_to_group(&self, statistic: usize, pair: Pair, found: &mut Found) {
-        if self.through {
-            found.add_to_group(statistic, pair, self.statistics.rstd[statistic]);
-        }
     }
 
     fn each_run(&self, a: usize, b: usize, columns: &Range<usize>, mut f: impl FnMut(Run)) {
@@ -194,14 +199,10 @@ fn in_f64(x: &[f32], g: &[f32], scale: Scale) -> Pair {
     pair
 }
 
-/// The same of weighted gradients, where each column has a parameter: what belongs to these is added to sums of
-/// products with normalized values and of gradients, if there are any.
+/// The same of weighted gradients, where each column has a parameter.
 struct SumOwn<'a, T> {
-    x: &'a [T],
-    upstream: &'a [T],
-    scale: Scale,
+    row: Row<'a, T>,
     weight: &'a [f32],
-    sums: Option<[&'a mut [f32]; 2]>,
 }
 
 impl<T: Element> WithSimd for SumOwn<'_, T> {
@@ -209,35 +210,36 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Pair {
-        let Scale { head, tail, rstd } = self.scale;
+        let Row { x, upstream, scale } = self.row;
         let mut wide = [[0.0; BLOCK]; 2];
         let mut pair = [0.0; 2];
-        let mut sums = self.sums;
-        for (i, (x, g)) in self.x.chunks(BLOCK).zip(self.upstream.chunks(BLOCK)).enumerate() {
+        for ((x, g), weight) in x.chunks(BLOCK).zip(upstream.chunks(BLOCK)).zip(self.weight.chunks(BLOCK)) {
             let [wide_x, wide_g] = &mut wide;
-            let (x, g) = (T::read(x, wide_x), T::read(g, wide_g));
-            let weight = &self.weight[i * BLOCK..][..x.len()];
-            let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
-            for (k, ((x, g), weight)) in x.chunks(LANES).zip(g.chunks(LANES)).zip(weight.chunks(LANES)).enumerate() {
-                let len = x.len();
-                let (g, weight) = (&g[..len], &weight[..len]);
-                for j in 0..len {
-                    let gradient = g[j] * weight[j];
-                    products[j] += gradient * ((x[j] - head - tail) * rstd);
-                    gradients[j] += gradient;
-                }
-                if let Some(sums) = &mut sums {
-                    let [of_weight, of_bias] = sums.each_mut().map(|sums| &mut sums[i * BLOCK + k * LANES..][..len]);
-                    for j in 0..len {
-                        of_weight[j] += g[j] * ((x[j] - head - tail) * rstd);
-                        of_bias[j] += g[j];
-                    }
-                }
-            }
-            pair = [pair[0] + f64::from(total(products)), pair[1] + f64::from(total(gradients))];
+            let of_block = sums_of_weighted(T::read(x, wide_x), T::read(g, wide_g), weight, scale);
+            pair = [pair[0] + of_block[0], pair[1] + of_block[1]];
         }
         pair
     }
+}
+
+/// The sums of a block's weighted gradients times normalized values, and of its weighted gradients.
+#[inline(always)]
+fn sums_of_weighted(x: &[f32], g: &[f32], weight: &[f32], Scale { head, tail, rstd }: Scale) -> Pair {
+    let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
+    let mut add = |x: &[f32], g: &[f32], weight: &[f32]| {
+        let lanes = products.iter_mut().zip(&mut gradients);
+        for ((((product, sum), x), g), weight) in lanes.zip(x).zip(g).zip(weight) {
+            let gradient = g * weight;
+            *product += gradient * ((x - head - tail) * rstd);
+            *sum += gradient;
+        }
+    };
+    let (mut xs, mut gs, mut weights) = (x.chunks_exact(LANES), g.chunks_exact(LANES), weight.chunks_exact(LANES));
+    for ((x, g), weight) in (&mut xs).zip(&mut gs).zip(&mut weights) {
+        add(x, g, weight);
+    }
+    add(xs.remainder(), gs.remainder(), weights.remainder());
+    [f64::from(total(products)), f64::from(total(gradients))]
 }
 
 /// The weights of a run.

@@ -27,6 +27,11 @@ impl Sums {
     }
 
     pub(super) fn add_run(&mut self, first: usize, products: &[f32], gradients: &[f32]) {
+        if self.pairs.is_empty() {
+            self.first = first;
+            let pairs = products.iter().zip(gradients).map(|(p, g)| [f64::from(*p), f64::from(*g)]);
+            return self.pairs.extend(pairs);
+        }
         self.reach(first..first + products.len());
         let sums = &mut self.pairs[first - self.first..];
         for ((sum, product), gradient) in sums.iter_mut().zip(products).zip(gradients) {

@@ -146,6 +146,9 @@ impl<T: Element> Job<'_, T> {
     /// Calls `f` with the range in the tile and the number of each run of columns that share a statistic.
     fn each_group(&self, a: usize, tile: &Range<usize>, mut f: impl FnMut(Range<usize>, usize)) {
         let d = self.view.d;
+        if d == 1 {
+            return tile.clone().enumerate().for_each(|(i, column)| f(i..i + 1, a * self.view.c + column));
+        }
         let mut column = tile.start;
         while column < tile.end {
             let end = self.end_of_run(column, d).min(tile.end);
@@ -160,6 +163,9 @@ impl<T: Element> Job<'_, T> {
         let (d, divisor) = (self.view.d, map.d_divisor);
         if map.c_scale == 0 && divisor >= d {
             return f(0..tile.len(), base + map.index(0, 0, 0, 0));
+        }
+        if d == 1 {
+            return tile.clone().enumerate().for_each(|(i, column)| f(i..i + 1, base + column * map.c_scale));
         }
         let mut column = tile.start;
         while column < tile.end {

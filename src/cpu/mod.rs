@@ -17,6 +17,7 @@ mod gradient;
 mod gradient_columns;
 mod gradient_kernels;
 mod gradient_parameters;
+mod gradient_places;
 mod gradient_runs;
 mod gradient_sums;
 mod gradient_tiles;

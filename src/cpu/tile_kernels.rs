@@ -3,18 +3,14 @@ use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, in_range};
 use super::pieces::Pieces;
 use crate::plan::Statistic;
-use pulp::{Simd, WithSimd};
+use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
 
 /// Rows of a column that are summed in f32 before f64 takes over.
 pub(super) const BLOCK_ROWS: usize = 128;
 
-/// Independent sums of a column, row `i` going to sum `i % LANES`: sums stay short, and where rows
-/// are narrow `LANES` of them make one wide row.
+/// Rows that are added up pair by pair before they join a column's sum, so that sums stay short and are seldom stored.
 const LANES: usize = 8;
-
-/// Columns of a tile at most.
-pub(super) const TILE: usize = 256;
 
 /// Count, means and centred sums of squares of a tile's columns, which have equally many rows.
 #[derive(Debug)]
@@ -115,7 +111,8 @@ impl WithSimd for SetScales<'_> {
 /// Where a tile is summed.
 #[derive(Debug)]
 pub(super) struct Workspace {
-    packed: Vec<f32>,
+    /// Rows in f32.
+    wide: Vec<f32>,
     heads: Vec<f32>,
     sums: Vec<f32>,
     squares: Vec<f32>,
@@ -124,16 +121,14 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// Room for tiles of `rows` rows and `width` columns.
-    pub(super) fn new(rows: usize, width: usize) -> Self {
-        let lanes = vec![0.0; LANES * width];
-        let packed = vec![0.0; rows.min(BLOCK_ROWS) * width];
-        let block = vec![0.0; width];
+    /// Room for tiles of `width` columns.
+    pub(super) fn new(width: usize) -> Self {
+        let (sums, block) = (vec![0.0; width], vec![0.0; width]);
         Self {
-            packed,
-            heads: lanes.clone(),
-            sums: lanes.clone(),
-            squares: lanes,
+            wide: vec![0.0; LANES * width],
+            heads: sums.clone(),
+            sums: sums.clone(),
+            squares: sums,
             block_means: block.clone(),
             block_squares: block,
         }
@@ -143,9 +138,9 @@ impl Workspace {
 /// Adds at most [`BLOCK_ROWS`] rows of a tile to the moments of its columns.
 #[derive(Debug)]
 pub(super) struct AddRows<'a, F> {
-    /// Gives piece `i` of the tile, which is one row or several whole ones.
-    pub(super) piece: F,
-    pub(super) pieces: Range<usize>,
+    /// Gives row `i` of the tile.
+    pub(super) row: F,
+    pub(super) rows: Range<usize>,
     pub(super) workspace: &'a mut Workspace,
     pub(super) centred: bool,
     pub(super) moments: &'a mut ColumnMoments,
@@ -155,38 +150,102 @@ impl<'r, T: Element, F: Fn(usize) -> &'r [T]> WithSimd for AddRows<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let width = self.moments.means.len();
-        let Workspace { packed, heads, sums, squares, block_means, block_squares } = self.workspace;
-        let data = pack(packed, self.pieces, self.piece);
-        let rows = data.len() / width;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { row, rows, workspace, centred, moments } = self;
+        let width = moments.means.len();
+        let Workspace { wide, heads, sums, squares, block_means, block_squares } = workspace;
         let (means, totals) = (&mut block_means[..width], &mut block_squares[..width]);
-        if rows == 1 {
-            take_row(data, means, totals, self.centred);
-            return self.moments.join(1.0, means, totals);
+        let (heads, sums, squares) = (&mut heads[..width], &mut sums[..width], &mut squares[..width]);
+        T::widen(row(rows.start), heads);
+        if rows.len() == 1 {
+            take_row(heads, means, totals, centred);
+            return moments.join(1.0, means, totals);
         }
-        // Lanes without rows stay zero, so leaving them out changes no sum.
-        let wide = LANES.min(rows.next_power_of_two()) * width;
-        let (heads, sums, squares) = (&mut heads[..wide], &mut sums[..wide], &mut squares[..wide]);
-        if self.centred {
-            find_heads(data, heads, sums, width);
+        if centred {
+            let quarter = rows.len().div_ceil(4);
+            sum_about(simd, &row, rows.start..rows.start + quarter, wide, heads, sums, squares);
+            #[expect(clippy::cast_precision_loss, reason = "a block has few rows")]
+            heads.iter_mut().zip(&*sums).for_each(|(head, sum)| *head += sum / quarter as f32);
         } else {
             heads.fill(0.0);
         }
-        sum_about(data, heads, sums, squares);
-        fold(sums, width);
-        fold(squares, width);
-        let (heads, sums, squares) = (&heads[..width], &sums[..width], &squares[..width]);
+        sum_about(simd, &row, rows.clone(), wide, heads, sums, squares);
         let blocks = means.iter_mut().zip(&mut *totals);
-        for ((((mean, total), head), sum), square) in blocks.zip(heads).zip(sums).zip(squares) {
-            let block = Moments::about(*head, float(rows), *sum, *square, self.centred);
+        for ((((mean, total), head), sum), square) in blocks.zip(&*heads).zip(&*sums).zip(&*squares) {
+            let block = Moments::about(*head, float(rows.len()), *sum, *square, centred);
             (*mean, *total) = (block.mean, block.squares);
         }
         if squares.iter().fold(false, |any, square| any | !in_range(*square)) {
-            redo_in_f64(data, squares, means, totals, self.centred);
+            redo_in_f64(&row, rows.clone(), squares, means, totals, centred);
         }
-        self.moments.join(float(rows), means, totals);
+        moments.join(float(rows.len()), means, totals);
     }
+}
+
+/// The sums of rows' distances from `heads`, and of the squares of these.
+#[inline(always)]
+fn sum_about<'r, S: Simd, T: Element>(
+    simd: S,
+    row: &impl Fn(usize) -> &'r [T],
+    rows: Range<usize>,
+    wide: &mut [f32],
+    heads: &[f32],
+    sums: &mut [f32],
+    squares: &mut [f32],
+) {
+    sums.fill(0.0);
+    squares.fill(0.0);
+    for first in rows.clone().step_by(LANES) {
+        // Rows that are not there add nothing.
+        let mut eight = [heads; LANES];
+        for ((to, i), wide) in eight.iter_mut().zip(first..rows.end).zip(wide.chunks_mut(heads.len())) {
+            *to = T::read(row(i), wide);
+        }
+        add_eight(simd, eight, heads, sums, squares);
+    }
+}
+
+/// Adds eight rows' distances from `heads`, and the squares of these, to the sums of columns.
+#[inline(always)]
+fn add_eight<S: Simd>(simd: S, rows: [&[f32]; LANES], heads: &[f32], sums: &mut [f32], squares: &mut [f32]) {
+    let (vectors, rest) = S::as_simd_f32s(heads);
+    let (sums, sums_rest) = S::as_mut_simd_f32s(sums);
+    let (squares, squares_rest) = S::as_mut_simd_f32s(squares);
+    add_vectors(simd, rows.map(|row| S::as_simd_f32s(row).0), vectors, sums, squares);
+    add_vectors(Scalar, rows.map(|row| S::as_simd_f32s(row).1), rest, sums_rest, squares_rest);
+}
+
+#[inline(always)]
+fn add_vectors<S: Simd>(
+    simd: S,
+    rows: [&[S::f32s]; LANES],
+    heads: &[S::f32s],
+    sums: &mut [S::f32s],
+    squares: &mut [S::f32s],
+) {
+    let rows = rows.map(|row| &row[..heads.len()]);
+    for (j, ((head, sum), square)) in heads.iter().zip(sums).zip(squares).enumerate() {
+        let (mut distances, mut of_squares) = ([*head; LANES], [*head; LANES]);
+        for (k, row) in rows.iter().enumerate() {
+            distances[k] = simd.sub_f32s(row[j], *head);
+            of_squares[k] = simd.mul_f32s(distances[k], distances[k]);
+        }
+        *sum = simd.add_f32s(*sum, by_pairs(simd, distances));
+        *square = simd.add_f32s(*square, by_pairs(simd, of_squares));
+    }
+}
+
+/// The sum of eight, pair by pair.
+#[inline(always)]
+fn by_pairs<S: Simd>(simd: S, mut values: [S::f32s; LANES]) -> S::f32s {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for k in 0..half {
+            values[k] = simd.add_f32s(values[k], values[k + half]);
+        }
+        half /= 2;
+    }
+    values[0]
 }
 
 /// The moments of columns of one row.
@@ -200,76 +259,23 @@ fn take_row(row: &[f32], means: &mut [f64], totals: &mut [f64], centred: bool) {
 
 #[cold]
 #[inline(never)]
-fn redo_in_f64(data: &[f32], squares: &[f32], means: &mut [f64], totals: &mut [f64], centred: bool) {
-    let width = squares.len();
+fn redo_in_f64<'r, T: Element>(
+    row: &impl Fn(usize) -> &'r [T],
+    rows: Range<usize>,
+    squares: &[f32],
+    means: &mut [f64],
+    totals: &mut [f64],
+    centred: bool,
+) {
+    let element = |row: &[T], column: usize| {
+        let mut one = [0.0];
+        T::widen(&row[column..=column], &mut one);
+        one[0]
+    };
     let columns = squares.iter().enumerate().filter(|(_, square)| !in_range(**square));
     for (column, _) in columns {
-        let block = Moments::in_f64(data[column..].iter().step_by(width).copied(), centred);
+        let block = Moments::in_f64(rows.clone().map(|i| element(row(i), column)), centred);
         (means[column], totals[column]) = (block.mean, block.squares);
-    }
-}
-
-#[inline(always)]
-fn pack<'r, 'p, T: Element>(
-    packed: &'p mut [f32],
-    pieces: Range<usize>,
-    piece: impl Fn(usize) -> &'r [T],
-) -> &'p [f32] {
-    let mut len = 0;
-    for i in pieces {
-        let piece = piece(i);
-        T::widen(piece, &mut packed[len..len + piece.len()]);
-        len += piece.len();
-    }
-    &packed[..len]
-}
-
-/// Values near the columns' means, as [`super::row_kernels`] finds them, repeated for every lane.
-#[inline(always)]
-fn find_heads(data: &[f32], heads: &mut [f32], sums: &mut [f32], width: usize) {
-    let rows = (data.len() / width).div_ceil(4);
-    for heads in heads.chunks_exact_mut(width) {
-        heads.copy_from_slice(&data[..width]);
-    }
-    sums.fill(0.0);
-    for row in data[..rows * width].chunks(sums.len()) {
-        for ((sum, x), head) in sums.iter_mut().zip(row).zip(&*heads) {
-            *sum += x - head;
-        }
-    }
-    fold(sums, width);
-    #[expect(clippy::cast_precision_loss, reason = "a block has few rows")]
-    let rows = rows as f32;
-    for heads in heads.chunks_exact_mut(width) {
-        for (head, sum) in heads.iter_mut().zip(&*sums) {
-            *head += sum / rows;
-        }
-    }
-}
-
-#[inline(always)]
-fn sum_about(data: &[f32], heads: &[f32], sums: &mut [f32], squares: &mut [f32]) {
-    sums.fill(0.0);
-    squares.fill(0.0);
-    for row in data.chunks(sums.len()) {
-        for (((sum, square), x), head) in sums.iter_mut().zip(squares.iter_mut()).zip(row).zip(heads) {
-            let d = x - head;
-            *sum += d;
-            *square += d * d;
-        }
-    }
-}
-
-/// Adds a column's lanes up, pair by pair.
-#[inline(always)]
-fn fold(lanes: &mut [f32], width: usize) {
-    let mut half = lanes.len() / 2;
-    while half >= width {
-        let (low, high) = lanes.split_at_mut(half);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low += *high;
-        }
-        half /= 2;
     }
 }
 

@@ -250,14 +250,14 @@ pub(super) fn arguments<'a>(buffers: &Buffers<'a>, expected: &[Expectation]) -> 
 pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) -> Result<()> {
     let find = |role| arguments.iter().find(|a| a.role == role);
     for &(written, other) in same {
-        if let (Some(one), Some(two)) = (find(written), find(other)) {
-            if one.slice != two.slice {
-                return Err(Error::Aliasing {
-                    written: written.name(),
-                    other: other.name(),
-                    expected: "the same slice of one buffer, since the plan was prepared to run in place",
-                });
-            }
+        if let (Some(one), Some(two)) = (find(written), find(other))
+            && one.slice != two.slice
+        {
+            return Err(Error::Aliasing {
+                written: written.name(),
+                other: other.name(),
+                expected: "the same slice of one buffer, since the plan was prepared to run in place",
+            });
         }
     }
     for written in arguments.iter().filter(|a| a.written) {

@@ -1,0 +1,113 @@
+//! Sums over rows where every column has a parameter of its own: gradients times normalized values for weights, and
+//! gradients for biases. Rows are added one after the other, several of them while a column's sums are in registers.
+
+use super::element::Element;
+use super::gradient::{BLOCK_ROWS, Found};
+use super::moments::Scale;
+use super::row_kernels::BLOCK;
+use pulp::{Scalar, Simd, WithSimd};
+
+/// Sums of some rows in f32.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    of_weight: Vec<f32>,
+    of_bias: Vec<f32>,
+    /// The parameter of the first column, and the rows so far.
+    base: usize,
+    rows: usize,
+    /// Room for blocks in f32.
+    wide: Vec<f32>,
+}
+
+impl Places {
+    /// Hands the sums on.
+    pub(super) fn flush(&mut self, found: &mut Found) {
+        if self.rows > 0 {
+            found.parameters.add_run(self.base, &self.of_weight, &self.of_bias);
+        }
+        self.rows = 0;
+    }
+
+    /// Adds rows up, whose first column has parameter `base`.
+    pub(super) fn add<T: Element, const N: usize>(
+        &mut self,
+        base: usize,
+        rows: [Row<'_, T>; N],
+        simd: pulp::Arch,
+        found: &mut Found,
+    ) {
+        let columns = rows[0].x.len();
+        if self.base != base || self.rows + N > BLOCK_ROWS || self.of_weight.len() != columns {
+            self.flush(found);
+        }
+        if self.rows == 0 {
+            for sums in [&mut self.of_weight, &mut self.of_bias] {
+                sums.clear();
+                sums.resize(columns, 0.0);
+            }
+            self.base = base;
+        }
+        self.rows += N;
+        self.wide.resize(self.wide.len().max(2 * N * BLOCK), 0.0);
+        simd.dispatch(AddRows { rows, sums: [&mut self.of_weight, &mut self.of_bias], wide: &mut self.wide });
+    }
+}
+
+/// What of a row is summed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) upstream: &'a [T],
+    pub(super) scale: Scale,
+}
+
+struct AddRows<'a, T, const N: usize> {
+    rows: [Row<'a, T>; N],
+    sums: [&'a mut [f32]; 2],
+    /// Two blocks a row.
+    wide: &'a mut [f32],
+}
+
+impl<T: Element, const N: usize> WithSimd for AddRows<'_, T, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let [of_weight, of_bias] = self.sums;
+        let scales = self.rows.map(|row| row.scale);
+        for (i, (of_weight, of_bias)) in of_weight.chunks_mut(BLOCK).zip(of_bias.chunks_mut(BLOCK)).enumerate() {
+            let at = i * BLOCK..i * BLOCK + of_weight.len();
+            let mut rows = [[&[][..]; 2]; N];
+            let buffers = self.wide.chunks_mut(2 * BLOCK);
+            for ((to, row), wide) in rows.iter_mut().zip(self.rows).zip(buffers) {
+                let (x, upstream) = wide.split_at_mut(BLOCK);
+                *to = [T::read(&row.x[at.clone()], x), T::read(&row.upstream[at.clone()], upstream)];
+            }
+            let (vectors, rest) = S::as_mut_simd_f32s(of_weight);
+            let (bias_vectors, bias_rest) = S::as_mut_simd_f32s(of_bias);
+            add_rows(simd, rows.map(|row| row.map(|x| S::as_simd_f32s(x).0)), scales, [vectors, bias_vectors]);
+            add_rows(Scalar, rows.map(|row| row.map(|x| S::as_simd_f32s(x).1)), scales, [rest, bias_rest]);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_rows<S: Simd, const N: usize>(
+    simd: S,
+    rows: [[&[S::f32s]; 2]; N],
+    scales: [Scale; N],
+    [of_weight, of_bias]: [&mut [S::f32s]; 2],
+) {
+    let len = of_weight.len();
+    let rows = rows.map(|row| row.map(|x| &x[..len]));
+    let scales = scales.map(|Scale { head, tail, rstd }| [head, tail, rstd].map(|x| simd.splat_f32s(x)));
+    for (j, (of_weight, of_bias)) in of_weight.iter_mut().zip(of_bias).enumerate() {
+        let (mut products, mut gradients) = (*of_weight, *of_bias);
+        for ([x, g], [head, tail, rstd]) in rows.into_iter().zip(scales) {
+            let normalized = simd.mul_f32s(simd.sub_f32s(simd.sub_f32s(x[j], head), tail), rstd);
+            products = simd.add_f32s(products, simd.mul_f32s(g[j], normalized));
+            gradients = simd.add_f32s(gradients, g[j]);
+        }
+        (*of_weight, *of_bias) = (products, gradients);
+    }
+}
