@@ -27,6 +27,8 @@ pub struct Arithmetic {
     pub reaches_infinity: bool,
     /// Whether infinity less infinity, and infinity times zero, are NaN.
     pub infinities_cancel_to_nan: bool,
+    /// Whether `x - x` is NaN where `x` is infinite. A compiler that takes it for zero does not ask what `x` is.
+    pub infinity_less_itself_is_nan: bool,
     /// Whether a subnormal number is still itself after it was read.
     pub loads_subnormals: bool,
     /// Whether a subnormal operand counts as itself and not as zero.
@@ -109,6 +111,7 @@ enum Probe {
     ByZero,
     InfinityLessInfinity,
     InfinityTimesZero,
+    InfinityLessItself,
     Loaded,
     SubnormalTaken,
     SubnormalGiven,
@@ -125,6 +128,7 @@ struct Operands<T> {
     zero: T,
     one: T,
     infinity: T,
+    other_infinity: T,
     largest: T,
     subnormal: T,
     least_normal: T,
@@ -145,6 +149,7 @@ macro_rules! operands_and_results {
                     zero: 0.0,
                     one: 1.0,
                     infinity: $type::INFINITY,
+                    other_infinity: $type::INFINITY,
                     largest: $type::MAX,
                     subnormal: $type::MIN_POSITIVE / 16.0,
                     least_normal: $type::MIN_POSITIVE,
@@ -170,8 +175,9 @@ macro_rules! operands_and_results {
                 o.one.max(o.nan),
                 o.largest + o.largest,
                 o.one / o.zero,
-                o.infinity - o.infinity,
+                o.infinity - o.other_infinity,
                 o.infinity * o.zero,
+                o.infinity - o.infinity,
                 o.subnormal,
                 o.subnormal * o.large,
                 o.least_normal * o.half,
@@ -186,10 +192,12 @@ operands_and_results!(f32, in_f32);
 operands_and_results!(f64, in_f64);
 
 impl Operands<f32> {
-    fn in_order(&self) -> [f32; 11] {
-        let Self { nan, zero, one, infinity, largest, subnormal, least_normal, half, large, factor, minus_square } =
-            *self;
-        [nan, zero, one, infinity, largest, subnormal, least_normal, half, large, factor, minus_square]
+    fn in_order(&self) -> [f32; 12] {
+        let [nan, zero, one, infinity] = [self.nan, self.zero, self.one, self.infinity];
+        let [other_infinity, largest, subnormal] = [self.other_infinity, self.largest, self.subnormal];
+        let [least_normal, half, large] = [self.least_normal, self.half, self.large];
+        let [factor, minus_square] = [self.factor, self.minus_square];
+        [nan, zero, one, infinity, other_infinity, largest, subnormal, least_normal, half, large, factor, minus_square]
     }
 }
 
@@ -205,6 +213,7 @@ impl Arithmetic {
             max_with_nan: WithNan::of(result(Probe::MaxOfNanFirst), result(Probe::MaxOfNanSecond)),
             reaches_infinity: all([Probe::Overflow, Probe::ByZero], |x| x == f64::INFINITY),
             infinities_cancel_to_nan: all([Probe::InfinityLessInfinity, Probe::InfinityTimesZero], f64::is_nan),
+            infinity_less_itself_is_nan: result(Probe::InfinityLessItself).is_nan(),
             loads_subnormals: result(Probe::Loaded) != 0.0,
             takes_subnormals: result(Probe::SubnormalTaken) != 0.0,
             gives_subnormals: result(Probe::SubnormalGiven) != 0.0,
@@ -266,6 +275,7 @@ mod tests {
             (Probe::ByZero, 0.0, Arithmetic { reaches_infinity: false, ..strict }),
             (Probe::InfinityLessInfinity, 0.0, Arithmetic { infinities_cancel_to_nan: false, ..strict }),
             (Probe::InfinityTimesZero, 0.0, Arithmetic { infinities_cancel_to_nan: false, ..strict }),
+            (Probe::InfinityLessItself, 0.0, Arithmetic { infinity_less_itself_is_nan: false, ..strict }),
             (Probe::Loaded, 0.0, Arithmetic { loads_subnormals: false, ..strict }),
             (Probe::SubnormalTaken, 0.0, Arithmetic { takes_subnormals: false, ..strict }),
             (Probe::SubnormalGiven, 0.0, Arithmetic { gives_subnormals: false, ..strict }),
@@ -290,6 +300,7 @@ mod tests {
             max_with_nan: WithNan::Number,
             reaches_infinity: true,
             infinities_cancel_to_nan: true,
+            infinity_less_itself_is_nan: true,
             loads_subnormals: true,
             takes_subnormals: true,
             gives_subnormals: true,

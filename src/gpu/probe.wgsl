@@ -5,6 +5,7 @@ struct Operands {
     zero: f32,
     one: f32,
     infinity: f32,
+    other_infinity: f32,
     largest: f32,
     subnormal: f32,
     least_normal: f32,
@@ -14,7 +15,7 @@ struct Operands {
     minus_square: f32,
 }
 
-// From a buffer, so that no compiler knows them.
+// From a buffer, so that no compiler knows them, nor that both infinities are one.
 @group(0) @binding(0) var<storage, read> operands: Operands;
 // Bits: nothing between here and the host may take a number for another.
 @group(0) @binding(1) var<storage, read_write> results: array<u32>;
@@ -32,11 +33,12 @@ fn probe() {
     results[7] = bitcast<u32>(max(o.one, o.nan));
     results[8] = bitcast<u32>(o.largest + o.largest);
     results[9] = bitcast<u32>(o.one / o.zero);
-    results[10] = bitcast<u32>(o.infinity - o.infinity);
+    results[10] = bitcast<u32>(o.infinity - o.other_infinity);
     results[11] = bitcast<u32>(o.infinity * o.zero);
-    results[12] = bitcast<u32>(o.subnormal);
-    results[13] = bitcast<u32>(o.subnormal * o.large);
-    results[14] = bitcast<u32>(o.least_normal * o.half);
-    results[15] = bitcast<u32>(o.factor * o.factor + o.minus_square);
-    results[16] = bitcast<u32>(fma(o.factor, o.factor, o.minus_square));
+    results[12] = bitcast<u32>(o.infinity - o.infinity);
+    results[13] = bitcast<u32>(o.subnormal);
+    results[14] = bitcast<u32>(o.subnormal * o.large);
+    results[15] = bitcast<u32>(o.least_normal * o.half);
+    results[16] = bitcast<u32>(o.factor * o.factor + o.minus_square);
+    results[17] = bitcast<u32>(fma(o.factor, o.factor, o.minus_square));
 }
