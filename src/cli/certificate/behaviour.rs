@@ -7,7 +7,7 @@ use wgpu_norm::{Data, Dtype, Engine, Parameters, Result, RunningStatistics, Tens
 
 /// What was found out of one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected true, false or a string")]
 pub(in crate::cli) enum Property {
     Flag(bool),
     Words(String),
@@ -46,6 +46,10 @@ pub(super) const PROPERTIES: [(&str, &str); 20] = [
     ("contracts", "arithmetic: a * b + c is rounded once"),
     ("fuses", "arithmetic: fma(a, b, c) is rounded once"),
 ];
+
+/// Those that the library promises of every adapter.
+pub(super) const PROMISED: [&str; 4] =
+    ["nan_fills_its_group", "nan_spares_other_groups", "infinity_fills_its_group", "infinity_spares_other_groups"];
 
 /// Everything that is found out of an engine.
 pub(super) fn properties(engine: &Engine) -> Result<BTreeMap<String, Property>> {
@@ -113,7 +117,7 @@ impl Poison {
             let output = engine.forward(&norm, &Tensor::from_f32(shape, values)?, &mut Parameters::default())?;
             Ok(output.data().to_f32())
         };
-        let mut values: Vec<f32> = (0u16..).map(|i| f32::from(i * 7 % 11)).take(shape[0] * shape[1]).collect();
+        let mut values: Vec<f32> = (0u16..).map(|i| f32::from(i % 11 * 7 % 11)).take(shape[0] * shape[1]).collect();
         let clean = normalize(values.clone())?;
         let middle = (values.len() / 2..).find(|&i| in_group(i)).unwrap_or_default();
         values[middle] = bad;

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 /// One run of `check`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Certificate {
     #[serde(flatten)]
     pub(super) head: Head,
@@ -31,6 +32,7 @@ pub(super) struct Certificate {
 
 /// An executor, what it has and what it lacks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Adapter {
     #[serde(flatten)]
     pub(super) described: Described,
@@ -47,6 +49,7 @@ pub(super) struct Adapter {
 
 /// A case on an adapter.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Row {
     pub(super) case: String,
     pub(super) adapter: String,

@@ -17,7 +17,7 @@ that: what is left near zero comes from larger values, and the worst error is th
 medians. \"all\" is all operations together.";
 const DOES: &str = "Measured on the adapter itself: a normalization of a few values, and one invocation of arithmetic \
 on values that no compiler knows. What an adapter lacks, the kernels do without, and no case is left out for it.";
-const NEAREST: &str = "Those that failed, if any did, and then those nearest to their tolerance.";
+const NEAREST: &str = "Those that failed, if any did; then those nearest to their tolerance, each where it is nearest.";
 
 impl Joined<'_> {
     pub(in crate::cli) fn json(&self) -> Value {
@@ -101,7 +101,7 @@ impl Table {
         let row =
             |row: &Vec<Cell>| format!("<tr>{}</tr>\n", row.iter().map(|cell| cell.html("td")).collect::<String>());
         let rows: String = rows.map(row).collect();
-        format!("<div class=\"wide\"><table>\n<tr>{head}</tr>\n{rows}</table></div>\n")
+        format!("<div class=\"wide\"><table class=\"narrow\">\n<tr>{head}</tr>\n{rows}</table></div>\n")
     }
 }
 

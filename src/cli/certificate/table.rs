@@ -1,6 +1,6 @@
 //! What is shown of adapters: a headline and three tables.
 
-use super::behaviour::PROPERTIES;
+use super::behaviour::{PROMISED, PROPERTIES, Property};
 use super::join::{Entry, Joined};
 use super::tally::Tally;
 use super::{Figure, Outcome, Row};
@@ -49,9 +49,10 @@ impl Joined<'_> {
         let cases: BTreeSet<&str> = self.rows().map(|row| row.case.as_str()).collect();
         let (all, failed) = (self.rows().count(), self.failed());
         let adapters = self.entries().len();
+        let of = format!("{} on {}", counted(cases.len(), "case"), counted(adapters, "adapter"));
         let mut lines = vec![match failed {
-            0 => format!("All {all} of {all} checks pass: {} cases on {adapters} adapters.", cases.len()),
-            _ => format!("{failed} of {all} checks FAIL: {} cases on {adapters} adapters.", cases.len()),
+            0 => format!("All {all} of {all} checks pass: {of}."),
+            _ => format!("{failed} of {all} checks FAIL: {of}."),
         }];
         let worst = |figure: fn(&Row) -> Option<f64>, unit: &str| {
             let all = self.rows().filter_map(|row| Some((figure(row)?, row)));
@@ -60,6 +61,11 @@ impl Joined<'_> {
         };
         lines.extend(worst(Row::over_tolerance, "of what is tolerated"));
         lines.extend(worst(|row| row.worst_ulp.map(Figure::value), "units in the last place"));
+        let kept = self.entries().iter().filter(|entry| keeps_promises(entry)).count();
+        lines.push(format!(
+            "NaN and infinities fill the group that they are in, and no other, on {kept} of {}.",
+            counted(adapters, "adapter")
+        ));
         lines
     }
 
@@ -95,7 +101,11 @@ impl Joined<'_> {
         add("has", &|entry| some(entry.adapter.features.join(", ")));
         add("lacks, so that is not tried", &|entry| some(entry.adapter.lacks.join(", ")));
         for (key, words) in self.property_names() {
-            add(words, &|entry| entry.adapter.properties.get(key).map(|property| Cell::from(property.to_string())));
+            add(words, &|entry| {
+                let property = entry.adapter.properties.get(key)?;
+                let is_bad = PROMISED.contains(&key) && *property == Property::Flag(false);
+                Some(Cell { is_bad, ..Cell::from(property.to_string()) })
+            });
         }
         add("properties not found", &|entry| entry.adapter.fault.clone().map(Cell::bad));
         let limits: BTreeSet<&str> =
@@ -118,10 +128,13 @@ impl Joined<'_> {
         }
         let over = |row: &Row| row.over_tolerance().unwrap_or(f64::INFINITY);
         rows.sort_by(|(_, one), (_, other)| over(other).total_cmp(&over(one)));
-        let failed = rows.iter().filter(|(_, row)| row.has_failed()).count();
-        let shown = rows.iter().take(failed.min(MOST)).chain(rows.iter().skip(failed).take(MOST));
-        let shown = shown.map(|(name, row)| row.cells(name));
-        let left = (failed > MOST).then(|| vec![Cell::bad(format!("and {} more that fail", failed - MOST))]);
+        let (failed, passed): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| row.has_failed());
+        let left = failed.len().checked_sub(MOST).filter(|left| *left > 0);
+        let left = left.map(|left| vec![Cell::bad(format!("and {left} more that fail"))]);
+        let mut cases = BTreeSet::new();
+        let each_case_once = passed.into_iter().filter(|(_, row)| cases.insert(row.case.as_str())).take(MOST);
+        let shown = failed.into_iter().take(MOST).chain(each_case_once);
+        let shown: Vec<_> = shown.map(|(name, row)| row.cells(&name)).collect();
         Table { rows: std::iter::once(head.map(Cell::from).to_vec()).chain(shown).chain(left).collect() }
     }
 
@@ -147,7 +160,7 @@ impl Tally {
         let (passed, all) = (self.passed, self.passed + self.failed);
         let mut lines = vec![format!("{passed}/{all}")];
         if let (Some(worst), Some(median)) = (self.worst, self.median) {
-            lines.push(format!("{worst} \u{b7} {median}"));
+            lines.push(format!("{worst}\u{a0}\u{b7}\u{a0}{median}"));
         }
         Cell { lines, is_bad: self.failed > 0 }
     }
@@ -166,6 +179,14 @@ impl Row {
         let about = [Cell::from(self.case.as_str()), Cell::from(adapter), pass, dtype, outcome];
         about.into_iter().chain(ulps).collect()
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn keeps_promises(entry: &Entry<'_>) -> bool {
+    PROMISED.iter().all(|key| entry.adapter.properties.get(*key) == Some(&Property::Flag(true)))
 }
 
 fn is_of_bytes(limit: &str) -> bool {

@@ -25,6 +25,8 @@ td.n, th.n { text-align: right; }
 td.bad { color: #a33c00; white-space: normal; }
 tr.first td { border-top: 2px solid #bbb; }
 li { margin: 3px 0; }
+.narrow td { white-space: normal; }
+.narrow td:first-child { min-width: 12em; }
 .headline { font-size: 21px; margin: 12px 0 2px; }
 .bad { color: #a33c00; }
 ";
