@@ -210,6 +210,24 @@ fn certificates_are_joined_into_tables_and_a_page() {
     assert_eq!(joined["adapters"][1]["checked"]["os"], std::env::consts::OS);
 }
 
+/// The page of the certificates that are here is made of them, and each is of all cases.
+#[test]
+fn the_certificates_here_are_whole_and_on_their_page() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/adapters");
+    let files = std::fs::read_dir(&folder).expect("the folder").map(|entry| entry.expect("readable").path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let mut files: Vec<String> = files.map(|path| path.to_string_lossy().into_owned()).collect();
+    files.sort();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let output = program(&[&["report", "--markdown"], &files[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(folder.join("README.md")).expect("the page");
+    assert!(page.contains(&text(&output.stdout)), "`wgpu-norm report docs/adapters/*.json --markdown` prints another");
+    for (operation, _) in OPERATIONS {
+        assert!(page.contains(&operation.replace('_', "\\_")), "{operation}");
+    }
+}
+
 /// A certificate of one case on an adapter of this name.
 fn made(name: &str) -> Value {
     json!({

@@ -91,12 +91,12 @@ impl Case {
         memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
         let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
         let mut learned = Learned::read(&self.file, "", &self.attributes)?;
-        let mut running = learned.running.take();
         let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
         if let Some(ranks) = Ranks::read(&self.file, &self.attributes, &input)? {
-            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, running.as_ref(), ulps);
+            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, ulps);
         }
+        let mut running = learned.running.take();
         let mut parameters = learned.with(running.as_mut());
         let text = |error: wgpu_norm::Error| error.to_string();
         let Some(grad_output) = self.file.tensor("grad_output")? else {
@@ -121,7 +121,6 @@ impl Case {
         norm: &dyn Norm,
         input: &Tensor,
         learned: &Learned,
-        running: Option<&RunningStatistics>,
         ulps: &mut Ulps,
     ) -> Result<f64, String> {
         let grad_output = self.file.tensor("grad_output")?;
@@ -130,7 +129,7 @@ impl Case {
         }
         let text = |error: wgpu_norm::Error| error.to_string();
         let results = ranks.each(|group, own| {
-            let mut running = running.cloned();
+            let mut running = learned.running.clone();
             let shard = ranks::samples(input, own.clone())?;
             let mut parameters = Parameters { group: Some(group), ..learned.with(running.as_mut()) };
             let forward = engine.forward_saving(norm, &shard, &mut parameters).map_err(text)?;

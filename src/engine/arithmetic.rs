@@ -162,7 +162,6 @@ macro_rules! operands_and_results {
         }
 
         /// What the processor makes of the operands: as `probe.wgsl`, in Rust.
-        #[expect(clippy::eq_op, reason = "that is what is asked")]
         fn $results(o: Operands<$type>) -> [$type; RESULTS] {
             [
                 if o.nan != o.nan { o.one } else { o.zero },

@@ -43,8 +43,8 @@ impl Joined<'_> {
     pub(in crate::cli) fn markdown(&self) -> String {
         let tables =
             self.tables().map(|(title, about, table)| format!("\n## {title}\n\n{about}\n\n{}", table.markdown()));
-        let headline: Vec<String> = self.headline().iter().map(|line| in_markdown(line)).collect();
-        format!("{}\n{}", headline.join("\n"), tables.concat())
+        let headline = self.headline().iter().map(|line| format!("- {}\n", in_markdown(line))).collect::<String>();
+        format!("{headline}{}", tables.concat())
     }
 
     pub(in crate::cli) fn page(&self) -> String {

@@ -56,7 +56,7 @@ impl Joined<'_> {
         }];
         let worst = |figure: fn(&Row) -> Option<f64>, unit: &str| {
             let all = self.rows().filter_map(|row| Some((figure(row)?, row)));
-            let (worst, row) = all.max_by(|one, other| one.0.total_cmp(&other.0))?;
+            let (worst, row) = all.reduce(|one, other| if other.0 > one.0 { other } else { one })?;
             Some(format!("Worst error: {} {unit} ({}, {}).", Figure::new(worst), row.case, row.adapter))
         };
         lines.extend(worst(Row::over_tolerance, "of what is tolerated"));
