@@ -76,7 +76,8 @@
 //! - The same input on the same adapter gives the same bits, every time; and a sample the same bits whatever
 //!   else is in the batch, however large it is and wherever it stands in it.
 //! - A NaN or an infinity poisons the statistics that it belongs to and nothing else. WGSL does not promise
-//!   that NaN survives; the tests hold each adapter to it.
+//!   that NaN survives; the tests hold each adapter to it, and [`Engine::arithmetic`] says what one does with NaN,
+//!   infinities, subnormal numbers and products that go into sums.
 //!
 //! # Crate features
 //!

@@ -1,6 +1,6 @@
 use crate::error::{Error, Result};
 use crate::layer::{Entry, IncompatibleKeys, Layer, OrFault, Source, under};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Dtype, Tensor};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorInfo};
 use std::collections::BTreeMap;
@@ -50,6 +50,17 @@ impl Checkpoint {
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The type that a tensor is stored in, if it is there and has one that [`get`](Self::get) takes for a tensor.
+    #[must_use]
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        match self.tensors.get(name)?.dtype {
+            Stored::F32 => Some(Dtype::F32),
+            Stored::F16 => Some(Dtype::F16),
+            Stored::BF16 => Some(Dtype::Bf16),
+            _ => None,
+        }
     }
 
     /// The bytes that a tensor takes, if it is there.

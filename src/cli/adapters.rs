@@ -3,8 +3,18 @@
 use super::{Failure, print, print_json};
 use serde_json::{Value, json};
 use wgpu_norm::Choice;
-use wgpu_norm::gpu::optional_features;
 use wgpu_norm::wgpu;
+
+/// The features that make a difference to a normalization, to its measurement, or to how soon it can begin.
+pub(super) const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::IMMEDIATES)
+    .union(wgpu::Features::PIPELINE_CACHE);
+
+pub(super) fn names(features: wgpu::Features) -> Vec<String> {
+    features.iter_names().map(|(name, _)| name.to_owned()).collect()
+}
 
 /// What `adapters` takes.
 #[derive(Debug, clap::Args)]
@@ -51,9 +61,7 @@ fn describe(choice: &Choice, is_auto: bool) -> Value {
         return json!({ "name": name, "type": "host", "auto": is_auto });
     };
     let (info, limits) = (adapter.get_info(), adapter.limits());
-    let wanted = optional_features(adapter)
-        | adapter.features() & (wgpu::Features::IMMEDIATES | wgpu::Features::TIMESTAMP_QUERY);
-    let features: Vec<String> = wanted.iter_names().map(|(name, _)| name.to_owned()).collect();
+    let features = names(adapter.features() & FEATURES);
     json!({
         "name": name,
         "auto": is_auto,

@@ -48,6 +48,11 @@ impl Attributes {
         }
     }
 
+    /// The operation's name.
+    pub(super) fn operation(&self) -> &str {
+        &self.op
+    }
+
     /// Whether running estimates take part at all.
     pub(super) fn tracks(&self) -> Result<bool, String> {
         self.boolean("track_running_stats", true)

@@ -1,7 +1,7 @@
 //! Conformance cases: one `.safetensors` file each, with its operation and what it must produce.
 
 use super::attributes::Attributes;
-use super::compare::{distance, share};
+use super::compare::{Ulps, distance, share};
 use super::learned::{self, Learned};
 use super::memory;
 use super::ranks::{self, Ranks};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::Path;
 use wgpu_norm::norm::Norm;
 use wgpu_norm::plan::Extra;
-use wgpu_norm::{Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
+use wgpu_norm::{Data, Dtype, Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
 
 /// What stands before the name of something that has to come out.
 const EXPECTED: &str = "expected.";
@@ -71,26 +71,38 @@ impl Case {
         if expects { Ok(()) } else { Err("the case expects nothing".into()) }
     }
 
-    fn is_backward(&self) -> bool {
+    pub(super) fn is_backward(&self) -> bool {
         self.file.names().iter().any(|name| name == "grad_output")
     }
 
-    /// Runs the case; returns the worst error over its tolerance, or what does not match.
-    pub(super) fn run(&self, engine: &Engine) -> Result<f64, String> {
+    /// The operation's name.
+    pub(super) fn operation(&self) -> &str {
+        self.attributes.operation()
+    }
+
+    /// The type that the input is stored in, where there is one.
+    pub(super) fn dtype(&self) -> Option<Dtype> {
+        self.file.dtype("input")
+    }
+
+    /// Runs the case; returns the worst error over its tolerance, or what does not match. Either way `ulps` has the
+    /// errors of what was compared.
+    pub(super) fn run(&self, engine: &Engine, ulps: &mut Ulps) -> Result<f64, String> {
         memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
         let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
         let mut learned = Learned::read(&self.file, "", &self.attributes)?;
-        let mut running = learned.running.take();
         let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
         if let Some(ranks) = Ranks::read(&self.file, &self.attributes, &input)? {
-            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, running.as_ref());
+            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, ulps);
         }
+        let mut running = learned.running.take();
         let mut parameters = learned.with(running.as_mut());
         let text = |error: wgpu_norm::Error| error.to_string();
         let Some(grad_output) = self.file.tensor("grad_output")? else {
             let output = engine.forward(&*norm, &input, &mut parameters).map_err(text)?;
-            return Ok(self.compare(&output, running.as_ref())?.max(self.compare_moments(engine, &input)?));
+            let worst = self.compare(&output, running.as_ref(), ulps)?;
+            return Ok(worst.max(self.compare_moments(engine, &input, ulps)?));
         };
         let (of_mean, of_std) = (self.file.tensor("grad_mean")?, self.file.tensor("grad_std")?);
         let upstream = Upstream { output: &grad_output, sum: None, mean: of_mean.as_ref(), std: of_std.as_ref() };
@@ -98,7 +110,7 @@ impl Case {
         let statistics = &forward.statistics;
         let wanted = self.wanted();
         let gradients = engine.backward(&*norm, &input, upstream, statistics, &parameters, wanted).map_err(text)?;
-        self.compare_gradients(&gradients)
+        self.compare_gradients(&gradients, ulps)
     }
 
     /// The worst error of all ranks' results together.
@@ -109,7 +121,7 @@ impl Case {
         norm: &dyn Norm,
         input: &Tensor,
         learned: &Learned,
-        running: Option<&RunningStatistics>,
+        ulps: &mut Ulps,
     ) -> Result<f64, String> {
         let grad_output = self.file.tensor("grad_output")?;
         if let Some(other) = grad_output.as_ref().filter(|gradient| gradient.shape() != input.shape()) {
@@ -117,7 +129,7 @@ impl Case {
         }
         let text = |error: wgpu_norm::Error| error.to_string();
         let results = ranks.each(|group, own| {
-            let mut running = running.cloned();
+            let mut running = learned.running.clone();
             let shard = ranks::samples(input, own.clone())?;
             let mut parameters = Parameters { group: Some(group), ..learned.with(running.as_mut()) };
             let forward = engine.forward_saving(norm, &shard, &mut parameters).map_err(text)?;
@@ -136,28 +148,29 @@ impl Case {
                 gradients.iter().copied().filter_map(parameter).collect::<Vec<_>>()
             };
             let of_input = of(|gradients| gradients.input.as_ref());
-            return self.compare_gradients(&Gradients {
+            let together = Gradients {
                 input: if of_input.is_empty() { None } else { Some(ranks::joined(input, &of_input)?) },
                 weight: ranks::summed(&of(|gradients| gradients.weight.as_ref()))?,
                 bias: ranks::summed(&of(|gradients| gradients.bias.as_ref()))?,
                 extra: Extra::default(),
-            });
+            };
+            return self.compare_gradients(&together, ulps);
         }
         let running = results.first().and_then(|(_, running, _)| running.as_ref());
         if let Some(rank) = results.iter().position(|(_, own, _)| own.as_ref() != running) {
             return Err(format!("running estimates: those of rank {rank} are not those of rank 0"));
         }
         let outputs: Vec<&Tensor> = results.iter().map(|(output, _, _)| output).collect();
-        self.compare(&ranks::joined(input, &outputs)?, running)
+        self.compare(&ranks::joined(input, &outputs)?, running, ulps)
     }
 
-    fn compare_gradients(&self, gradients: &Gradients) -> Result<f64, String> {
+    fn compare_gradients(&self, gradients: &Gradients, ulps: &mut Ulps) -> Result<f64, String> {
         let mut worst = 0f64;
         let [weight, bias] = self.attributes.parameter_names();
         let all = [("input", &gradients.input), (weight, &gradients.weight), (bias, &gradients.bias)];
         for (name, got) in all.into_iter().chain(gradients.extra.as_ref().named()) {
             if let Some(got) = got {
-                worst = worst.max(self.compare_tensor(&format!("grad_{name}"), got)?);
+                worst = worst.max(self.compare_tensor(&format!("grad_{name}"), got, ulps)?);
             }
         }
         Ok(worst)
@@ -171,16 +184,16 @@ impl Case {
     }
 
     /// The worst error of mean and deviation, where the operation gives them.
-    fn compare_moments(&self, engine: &Engine, input: &Tensor) -> Result<f64, String> {
+    fn compare_moments(&self, engine: &Engine, input: &Tensor, ulps: &mut Ulps) -> Result<f64, String> {
         let Some(norm) = self.attributes.positional_norm()? else { return Ok(0.0) };
         let text = |error: wgpu_norm::Error| error.to_string();
         let forward = engine.forward_saving(&norm, input, &mut Parameters::default()).map_err(text)?;
         let (mean, std) = norm.moments(input, &forward.statistics).map_err(text)?;
-        Ok(self.compare_tensor("mean", &mean)?.max(self.compare_tensor("std", &std)?))
+        Ok(self.compare_tensor("mean", &mean, ulps)?.max(self.compare_tensor("std", &std, ulps)?))
     }
 
     /// The worst error of a tensor that the case may expect.
-    fn compare_tensor(&self, name: &str, got: &Tensor) -> Result<f64, String> {
+    fn compare_tensor(&self, name: &str, got: &Tensor, ulps: &mut Ulps) -> Result<f64, String> {
         let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? else { return Ok(0.0) };
         if want.shape() != got.shape() {
             return Err(format!("{name}: shape {:?}, expected {:?}", got.shape(), want.shape()));
@@ -188,11 +201,11 @@ impl Case {
         if want.dtype() != got.dtype() {
             return Err(format!("{name}: {}, expected {}", got.dtype(), want.dtype()));
         }
-        self.worst(name, &got.data().to_f64(), &want.data().to_f64())
+        self.worst(name, &got.data().to_f64(), want.data(), ulps)
     }
 
-    fn compare(&self, output: &Tensor, running: Option<&RunningStatistics>) -> Result<f64, String> {
-        let mut worst = self.compare_tensor("output", output)?;
+    fn compare(&self, output: &Tensor, running: Option<&RunningStatistics>, ulps: &mut Ulps) -> Result<f64, String> {
+        let mut worst = self.compare_tensor("output", output, ulps)?;
         for (name, got) in [("running_mean", running.map(|r| &r.mean)), ("running_var", running.map(|r| &r.var))] {
             if let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? {
                 let got = got.ok_or_else(|| format!("{name}: expected, but there is none"))?;
@@ -200,7 +213,7 @@ impl Case {
                     return Err(format!("{name}: shape [{}], expected {:?}", got.len(), want.shape()));
                 }
                 let got: Vec<f64> = got.iter().map(|&x| f64::from(x)).collect();
-                worst = worst.max(self.worst(name, &got, &want.data().to_f64())?);
+                worst = worst.max(self.worst(name, &got, want.data(), ulps)?);
             }
         }
         if let Some(want) = self.file.integer("expected.num_batches_tracked")? {
@@ -213,12 +226,14 @@ impl Case {
     }
 
     /// The worst error of a tensor over the tolerance.
-    fn worst(&self, name: &str, got: &[f64], want: &[f64]) -> Result<f64, String> {
+    fn worst(&self, name: &str, got: &[f64], want: &Data, ulps: &mut Ulps) -> Result<f64, String> {
+        let (dtype, want) = (want.dtype(), want.to_f64());
         if got.len() != want.len() {
             return Err(format!("{name}: {} values, expected {}", got.len(), want.len()));
         }
+        ulps.add(dtype, got, &want);
         let (mut worst, mut outside) = ((0f64, 0), 0usize);
-        for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
             let over = share(distance(got, want), self.atol + self.rtol * want.abs());
             outside += usize::from(over > 1.0);
             worst = if over > worst.0 { (over, i) } else { worst };

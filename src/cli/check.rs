@@ -1,8 +1,11 @@
 //! `wgpu-norm check`: conformance cases on every adapter that is asked for.
 
 use super::case::Case;
+use super::certificate::{About, Adapter, Certificate, Figure, Joined, Outcome, Row};
+use super::compare::Ulps;
+use super::page::Target;
+use super::words::unlike;
 use super::{Failure, one_line, open, print, print_json, progress, visible};
-use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use wgpu_norm::{Choice, Engine};
@@ -16,16 +19,12 @@ pub(super) struct Arguments {
     /// Where to run: auto, all, cpu, reference, or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     adapter: String,
+    /// Write a page of what was found: every operation on every adapter, and what each adapter is and does.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
-}
-
-/// One line of the report.
-struct Row {
-    case: String,
-    adapter: String,
-    outcome: Result<f64, String>,
 }
 
 pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
@@ -37,18 +36,51 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
         let paths: Vec<String> = arguments.paths.iter().map(|p| p.display().to_string()).collect();
         return Err(Failure::Unusable(format!("no case (*.safetensors) in {}", paths.join(", "))));
     }
-    let choices = pollster::block_on(Choice::named(&arguments.adapter))?;
-    let engines: Vec<Engine> = choices.iter().map(open).collect::<Result<_, _>>()?;
+    let target = arguments.report.as_deref().map(Target::new).transpose()?;
+    let places = places(&arguments.adapter)?;
+    let rows = rows(&files, &places, arguments.json);
+    let failed = rows.iter().filter(|row| row.has_failed()).count();
+    if !arguments.json {
+        print(&format!("{} passed, {failed} failed, 0 skipped", rows.len() - failed));
+    }
+    if arguments.json || target.is_some() {
+        let adapters = places.iter().map(|place| Adapter::of(&place.choice, &place.engine, &place.name)).collect();
+        let certificate = Certificate::new(adapters, rows);
+        if arguments.json {
+            print_json(&certificate.json());
+        }
+        if let Some(target) = target {
+            target.write(&Joined::one(&certificate).page())?;
+        }
+    }
+    if failed > 0 { Err(Failure::Mismatch) } else { Ok(()) }
+}
 
-    let bar = progress::bar((files.len() * engines.len()) as u64);
-    let mut rows = Vec::with_capacity(files.len() * engines.len());
-    for file in &files {
+/// Where cases run.
+struct Place {
+    name: String,
+    choice: Choice,
+    engine: Engine,
+}
+
+fn places(adapter: &str) -> Result<Vec<Place>, Failure> {
+    let mut places: Vec<Place> = Vec::new();
+    for choice in pollster::block_on(Choice::named(adapter))? {
+        let name = unlike(choice.name(), places.iter().map(|place| place.name.as_str()));
+        places.push(Place { name, engine: open(&choice)?, choice });
+    }
+    Ok(places)
+}
+
+/// Runs every case on every place; where nobody wants JSON, says at once what came of it.
+fn rows(files: &[PathBuf], places: &[Place], json: bool) -> Vec<Row> {
+    let bar = progress::bar((files.len() * places.len()) as u64);
+    let mut rows = Vec::with_capacity(files.len() * places.len());
+    for file in files {
         let case = Case::read(file);
-        for engine in &engines {
-            let outcome = case.as_ref().map_err(Clone::clone).and_then(|case| case.run(engine));
-            let outcome = outcome.map_err(|reason| one_line(&reason));
-            let row = Row { case: visible(&name(file)), adapter: engine.name().to_owned(), outcome };
-            if !arguments.json {
+        for place in places {
+            let row = row(visible(&name(file)), &case, place);
+            if !json {
                 bar.suspend(|| print(&row.line()));
             }
             rows.push(row);
@@ -56,39 +88,28 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-
-    let failed = rows.iter().filter(|row| row.outcome.is_err()).count();
-    let passed = rows.len() - failed;
-    if arguments.json {
-        let results: Vec<Value> = rows.iter().map(Row::json).collect();
-        print_json(&json!({ "results": results, "passed": passed, "failed": failed, "skipped": 0 }));
-    } else {
-        print(&format!("{passed} passed, {failed} failed, 0 skipped"));
-    }
-    if failed > 0 { Err(Failure::Mismatch) } else { Ok(()) }
+    rows
 }
 
-impl Row {
-    fn line(&self) -> String {
-        match &self.outcome {
-            Ok(worst) => format!("pass {} {} {worst:.3}", self.case, self.adapter),
-            Err(reason) => format!("FAIL {} {} {reason}", self.case, self.adapter),
-        }
-    }
-
-    fn json(&self) -> Value {
-        let mut row = json!({ "case": self.case, "adapter": self.adapter });
-        match &self.outcome {
-            Ok(worst) => {
-                row["result"] = json!("pass");
-                row["worst_error_over_tolerance"] = json!(worst);
-            }
-            Err(reason) => {
-                row["result"] = json!("FAIL");
-                row["reason"] = json!(reason);
-            }
-        }
-        row
+fn row(name: String, case: &Result<Case, String>, place: &Place) -> Row {
+    let mut ulps = Ulps::default();
+    let outcome = match case.as_ref().map_err(Clone::clone).and_then(|case| case.run(&place.engine, &mut ulps)) {
+        Ok(worst) => Outcome::Pass { worst_error_over_tolerance: Figure::new(worst) },
+        Err(reason) => Outcome::Fail { reason: one_line(&reason) },
+    };
+    let about = |case: &Case| About {
+        op: Some(case.operation().to_owned()),
+        pass: Some(if case.is_backward() { "backward" } else { "forward" }.to_owned()),
+        dtype: case.dtype().map(|dtype| dtype.to_string()),
+    };
+    let (worst_ulp, median_ulp) = ulps.worst_and_median().unzip();
+    Row {
+        case: name,
+        adapter: place.name.clone(),
+        about: case.as_ref().map(about).unwrap_or_default(),
+        outcome,
+        worst_ulp: worst_ulp.map(Figure::new),
+        median_ulp: median_ulp.map(Figure::new),
     }
 }
 

@@ -20,30 +20,22 @@ impl Errors {
     pub(super) fn of(got: &Data, want: &[f64]) -> Self {
         let dtype = got.dtype();
         let got = got.to_f64();
-        let finite = |x: &&f64| x.is_finite();
-        let largest = want.iter().filter(finite).fold(0f64, |m, x| m.max(x.abs()));
+        let largest = largest(want);
         let (rtol, atol) = match dtype {
             Dtype::F32 => (1e-5, 2e-6),
             Dtype::F16 => (2e-3, 1e-4),
             Dtype::Bf16 => (1.6e-2, 1e-4),
         };
-        let mut ulps = Vec::with_capacity(want.len());
+        let mut ulps = Ulps::default();
+        ulps.add(dtype, &got, want);
         let (mut max_abs, mut over) = (0f64, 0f64);
         for (&got, &want) in got.iter().zip(want) {
             let error = distance(got, want);
             max_abs = max_abs.max(error);
             over = over.max(share(error, atol * largest + rtol * want.abs()));
-            // Near zero a unit says nothing: what is left there comes from larger numbers.
-            ulps.push(share(error, unit(dtype, want.abs().max(largest / 1024.0))));
         }
-        ulps.sort_by(f64::total_cmp);
-        Self {
-            max_abs,
-            max_relative_to_largest: share(max_abs, largest),
-            worst_ulp: ulps.last().copied().unwrap_or(0.0),
-            median_ulp: ulps.get(ulps.len() / 2).copied().unwrap_or(0.0),
-            over_tolerance: over,
-        }
+        let (worst_ulp, median_ulp) = ulps.worst_and_median().unwrap_or_default();
+        Self { max_abs, max_relative_to_largest: share(max_abs, largest), worst_ulp, median_ulp, over_tolerance: over }
     }
 
     pub(super) fn over_tolerance(&self) -> f64 {
@@ -71,6 +63,33 @@ impl Errors {
             self.max_abs, self.max_relative_to_largest, self.worst_ulp, self.median_ulp
         )
     }
+}
+
+/// Errors of any number of tensors in units of the last place, each in those of the type that it is stored in.
+#[derive(Debug, Default)]
+pub(super) struct Ulps(Vec<f64>);
+
+impl Ulps {
+    /// Takes in another tensor.
+    pub(super) fn add(&mut self, dtype: Dtype, got: &[f64], want: &[f64]) {
+        // Near zero a unit says nothing: what is left there comes from larger numbers.
+        let least = largest(want) / 1024.0;
+        let error = |(&got, &want): (&f64, &f64)| share(distance(got, want), unit(dtype, want.abs().max(least)));
+        self.0.extend(got.iter().zip(want).map(error));
+    }
+
+    /// None where there is no value at all.
+    pub(super) fn worst_and_median(mut self) -> Option<(f64, f64)> {
+        let worst = self.0.iter().copied().max_by(f64::total_cmp)?;
+        let middle = self.0.len() / 2;
+        let (_, median, _) = self.0.select_nth_unstable_by(middle, f64::total_cmp);
+        Some((worst, *median))
+    }
+}
+
+/// The largest magnitude that is finite.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().filter(|x| x.is_finite()).fold(0f64, |most, x| most.max(x.abs()))
 }
 
 /// JSON knows no infinity.
@@ -143,5 +162,28 @@ mod tests {
     fn errors_are_in_units_of_the_storage() {
         let errors = Errors::of(&Data::F32(vec![1.0 + f32::EPSILON, 2.0, 3.0]), &[1.0, 2.0, 3.0]);
         assert_eq!((errors.worst_ulp, errors.median_ulp), (1.0, 0.0));
+    }
+
+    /// By hand: beside 1 neighbours are 2^-23, 2^-10 and 2^-7 apart, beside 1.5 as well, beside 4 four times that.
+    #[test]
+    fn units_are_those_of_each_tensors_own_type() {
+        let of = |dtype, got: &[f64], want: &[f64]| {
+            let mut ulps = Ulps::default();
+            ulps.add(dtype, got, want);
+            ulps.worst_and_median()
+        };
+        for (dtype, unit) in [(Dtype::F32, 2f64.powi(-23)), (Dtype::F16, 2f64.powi(-10)), (Dtype::Bf16, 2f64.powi(-7))]
+        {
+            let got = [1.0 + 3.0 * unit, 1.5 - unit, 4.0 + 4.0 * unit, 1.0, 1.0];
+            assert_eq!(of(dtype, &got, &[1.0, 1.5, 4.0, 1.0, 1.0]), Some((3.0, 1.0)), "{dtype}");
+        }
+        // A 1024th of the largest, 2^-10, has the least unit that counts: 2^-33.
+        assert_eq!(of(Dtype::F32, &[1.0, 2f64.powi(-32)], &[1.0, 0.0]), Some((2.0, 2.0)));
+        assert_eq!(of(Dtype::F32, &[], &[]), None);
+        assert_eq!(of(Dtype::F32, &[f64::NAN, 1.0], &[1.0, 1.0]), Some((f64::INFINITY, f64::INFINITY)));
+        let mut both = Ulps::default();
+        both.add(Dtype::F16, &[1.0 + 2f64.powi(-10)], &[1.0]);
+        both.add(Dtype::F32, &[1.0 + 2f64.powi(-10), 1.0], &[1.0, 1.0]);
+        assert_eq!(both.worst_and_median(), Some((8192.0, 1.0)), "2^-10 is one unit of the one, 2^13 of the other");
     }
 }

@@ -4,15 +4,20 @@ mod adapters;
 mod attributes;
 mod bench;
 mod case;
+mod certificate;
 mod check;
 mod compare;
+mod head;
 mod learned;
 mod memory;
 mod npy;
+mod page;
 mod progress;
 mod ranks;
+mod report;
 mod run;
 mod safetensors_file;
+mod words;
 mod write;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +42,8 @@ enum Command {
     Run(run::Arguments),
     /// Run conformance cases and compare with what they expect.
     Check(check::Arguments),
+    /// Join what `check --json` found on several machines into one table.
+    Report(report::Arguments),
     /// Time every workload on everything here, beside a plain copy.
     Bench(bench::Arguments),
 }
@@ -64,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Adapters(arguments) => (adapters::adapters(arguments), arguments.json),
         Command::Run(arguments) => (run::run(arguments), arguments.json),
         Command::Check(arguments) => (check::check(arguments), arguments.json),
+        Command::Report(arguments) => (report::report(arguments), arguments.json),
         Command::Bench(arguments) => (bench::bench(arguments), arguments.json),
     };
     match result {

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use wgpu_norm::checkpoint::{self, Checkpoint};
 use wgpu_norm::layer::Entry;
-use wgpu_norm::{RunningStatistics, Tensor};
+use wgpu_norm::{Dtype, RunningStatistics, Tensor};
 
 /// An open file.
 pub(super) struct TensorFile {
@@ -28,6 +28,11 @@ impl TensorFile {
     /// The tensors' names, sorted.
     pub(super) fn names(&self) -> Vec<String> {
         self.file.names().map(str::to_owned).collect()
+    }
+
+    /// The type of a tensor of floating point values, if it is there.
+    pub(super) fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.file.dtype(name)
     }
 
     /// Bytes of a tensor, if it is there.

@@ -1,10 +1,12 @@
 //! Picks a backend, falls back, and keeps the choice visible.
 
+mod arithmetic;
 mod choice;
 mod gradient;
 mod held;
 mod reference;
 
+pub use arithmetic::{Arithmetic, WithNan};
 pub use choice::Choice;
 pub use gradient::{Gradients, Upstream};
 pub(crate) use held::Inputs;

@@ -23,6 +23,7 @@ mod options;
 mod pipelines;
 mod planner;
 mod prepare;
+pub(crate) mod probe;
 pub(crate) mod readback;
 mod record;
 mod schedule;

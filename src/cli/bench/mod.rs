@@ -4,7 +4,6 @@ mod clock;
 mod comparison;
 mod copies;
 mod device;
-mod head;
 mod host;
 mod passes;
 mod report;
@@ -16,11 +15,13 @@ mod versus;
 mod workloads;
 
 use super::compare::Errors;
+use super::head::{Described, Head};
+use super::page::Target;
+use super::words::unlike;
 use super::{Failure, engine_options, one_line, open, print, print_json, progress};
 use comparison::Earlier;
 use copies::Copy;
 use device::Device;
-use head::Head;
 use row::{Figures, OnDevice, Row};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -63,6 +64,7 @@ enum Place {
 /// What was measured.
 struct Report {
     head: Head,
+    places: Vec<Described>,
     copies: Vec<Copy>,
     rows: Vec<Row>,
     earlier: Option<Earlier>,
@@ -72,7 +74,7 @@ pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     let workloads = chosen(&arguments.workloads, arguments.report.is_some())?;
     let dtypes = arguments.dtype.iter().map(|name| dtype(name)).collect::<Result<Vec<_>, _>>()?;
     let earlier = arguments.compare.as_deref().map(Earlier::read).transpose().map_err(Failure::Unusable)?;
-    let target = arguments.report.as_deref().map(report::Target::new).transpose()?;
+    let target = arguments.report.as_deref().map(Target::new).transpose()?;
     let places = places(&arguments.adapter)?;
     let passes: &[bool] = match arguments.pass.as_str() {
         "forward" => &[false],
@@ -107,14 +109,16 @@ pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-    let report = Report { head: Head::of(&places), copies, rows, earlier };
+    let report =
+        Report { head: Head::now(), places: places.iter().map(Place::described).collect(), copies, rows, earlier };
     if arguments.json {
         print_json(&report.json());
     } else {
         report.told().iter().for_each(|line| print(line));
     }
     if let Some(target) = target {
-        target.write(&report)?;
+        let failed = |error| Failure::Unusable(format!("report: {error}"));
+        target.write(&report::page(&report).map_err(failed)?)?;
     }
     if report.rows.iter().any(|row| row.outcome.is_err()) { Err(Failure::Mismatch) } else { Ok(()) }
 }
@@ -146,11 +150,7 @@ fn places(adapter: &str) -> Result<Vec<Place>, Failure> {
         match &choice {
             Choice::Adapter(adapter) => {
                 let device = Box::new(Device::open(adapter, engine_options()?)?);
-                let like = |place: &&Place| place.name().starts_with(&choice.name());
-                let name = match places.iter().filter(like).count() {
-                    0 => choice.name(),
-                    others => format!("{} #{}", choice.name(), others + 1),
-                };
+                let name = unlike(choice.name(), places.iter().map(Place::name));
                 places.push(Place::Device { name, device });
             }
             Choice::Reference if adapter == "reference" => {
@@ -167,6 +167,13 @@ impl Place {
         match self {
             Self::Host(engine) => engine.name(),
             Self::Device { name, .. } => name,
+        }
+    }
+
+    fn described(&self) -> Described {
+        match self {
+            Self::Host(engine) => Described::host(engine.name()),
+            Self::Device { name, device } => Described::adapter(name, &device.device.adapter_info()),
         }
     }
 }
@@ -241,7 +248,8 @@ impl Report {
 
     fn json(&self) -> Value {
         let lines = sweeps::lines(&self.rows);
-        let mut report = self.head.json();
+        let mut report = json!(self.head);
+        report["places"] = json!(self.places);
         report["copies"] = self.copies.iter().map(Copy::json).collect();
         report["results"] = self.rows.iter().map(|row| self.row_json(row)).collect();
         report["cliffs"] = lines.iter().flat_map(sweeps::Line::cliffs_told).collect();

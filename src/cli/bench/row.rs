@@ -5,6 +5,7 @@ use super::passes::Record;
 use super::timestamps::{Refusal, TimedBy};
 use super::workloads::Workload;
 use crate::cli::compare::Errors;
+use crate::cli::words::short;
 use serde_json::{Value, json};
 use wgpu_norm::Dtype;
 
@@ -187,44 +188,9 @@ pub(super) fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A number as short as it can be said, of three digits at most.
-pub(super) fn number(value: f64) -> String {
-    match value {
-        v if v >= 1e6 => format!("{:.0}M", v / 1e6),
-        v if v >= 1e4 => format!("{:.0}k", v / 1e3),
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => without_zeros(format!("{v:.1}")),
-        v if v >= 1.0 => without_zeros(format!("{v:.2}")),
-        v if v >= 0.1 => without_zeros(format!("{v:.3}")),
-        v if v >= 0.000_95 => without_zeros(format!("{v:.4}")),
-        v => format!("{v:.1e}").replace(".0e", "e"),
-    }
-}
-
-fn without_zeros(number: String) -> String {
-    number.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A name of so many characters at most, with the backend at its end: that is what tells two of one card apart.
-pub(super) fn short(name: &str, most: usize) -> String {
-    if name.chars().count() <= most {
-        return name.to_owned();
-    }
-    let backend: String = name.rfind(" [").map_or("", |at| &name[at..]).chars().take(most / 2).collect();
-    let begin: String = name.chars().take(most.saturating_sub(backend.chars().count() + 1)).collect();
-    format!("{}\u{2026}{backend}", begin.trim_end())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_short_name_keeps_its_backend() {
-        assert_eq!(short("cpu", 20), "cpu");
-        assert_eq!(short("llvmpipe (LLVM 15.0.6, 256 bits) [vulkan]", 20), "llvmpipe (\u{2026} [vulkan]");
-        assert_eq!(short(&"x".repeat(40), 8), "xxxxxxx\u{2026}");
-    }
 
     #[test]
     fn a_time_has_the_unit_that_suits_it() {
@@ -232,11 +198,5 @@ mod tests {
             [0.0, 4.2e-8, 1.5e-6, 9.99e-4, 0.0123, 2.0].map(seconds),
             ["0 ns", "42 ns", "1.5 us", "999.0 us", "12.30 ms", "2.00 s"]
         );
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        let numbers = [2e-7, 0.001, 0.0174, 0.1, 1.0, 2.5, 12.34, 1234.0, 65536.0, 4e6].map(number);
-        assert_eq!(numbers, ["2e-7", "0.001", "0.0174", "0.1", "1", "2.5", "12.3", "1234", "66k", "4M"]);
     }
 }

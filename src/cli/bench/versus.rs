@@ -1,7 +1,8 @@
 //! GPUs against the CPU: how many times as fast, and from which size on.
 
-use super::row::{Row, number};
+use super::row::Row;
 use super::sweeps::{Line, Sweep};
+use crate::cli::words::number;
 use serde_json::{Value, json};
 
 /// How many times the CPU's speed an adapter has.

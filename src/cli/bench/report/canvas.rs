@@ -49,7 +49,7 @@ pub(super) fn svg(
     drop(canvas);
     // The element's own first tag says less of a file and more of a page.
     let (_, inside) = text.split_once('>').unwrap_or_default();
-    let label = super::page::escaped(label);
+    let label = crate::cli::page::escaped(label);
     Ok(format!("<svg role=\"img\" aria-label=\"{label}\" width=\"{width}\" viewBox=\"0 0 {width} {height}\">{inside}"))
 }
 

@@ -1,53 +1,17 @@
 //! The page itself: what was measured with what, what it comes to, the plots, and the whole table.
 
-use super::super::head::{Head, date};
-use super::super::row::{Figures, Row, number, seconds, short};
+use super::super::row::{Figures, Row, seconds};
 use super::super::versus::{Crossing, Versus, crossings};
 use super::super::{Report, sweeps};
 use super::plots;
-use crate::cli::visible;
+use crate::cli::head::Described;
+use crate::cli::page::{cell, document, escaped, head, section};
+use crate::cli::words::{number, short};
 
-const STYLE: &str = "
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 1320px; padding: 24px 24px 64px; color: #222; background: #fff;
-  font: 15px/1.5 system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif; }
-h1 { font-size: 28px; margin: 0 0 4px; }
-h2 { font-size: 21px; margin: 40px 0 6px; }
-h3 { font-size: 16px; margin: 22px 0 4px; }
-p { margin: 4px 0 10px; max-width: 72em; }
-.soft { color: #555; }
-code { font: 13px ui-monospace, 'SFMono-Regular', Menlo, Consolas, monospace; }
-svg { max-width: 100%; height: auto; display: block; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 6px; text-align: left; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
-th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
-td.n, th.n { text-align: right; }
-td.bad { color: #a33c00; white-space: normal; }
-tr.first td { border-top: 2px solid #bbb; }
-li { margin: 3px 0; }
-";
-
-/// Text as a page shows it: names come from drivers and files.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in visible(text).chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-pub(super) fn page(report: &Report) -> Result<String, String> {
+pub(in crate::cli::bench) fn page(report: &Report) -> Result<String, String> {
     let lines = sweeps::lines(&report.rows);
     let parts = [
-        head(&report.head),
+        head("wgpu-norm bench", &report.head),
         section("What did it", "", &places(report)),
         section("In short", "", &in_short(report, &lines)),
         section("Bandwidth", BANDWIDTH, &panels(report, plots::bandwidth)?),
@@ -55,11 +19,7 @@ pub(super) fn page(report: &Report) -> Result<String, String> {
         section("Sweeps", SWEEPS, &sweep_panels(&lines)?),
         section("Every figure", FIGURES, &table(report)),
     ];
-    let (title, body) = (escaped(&format!("wgpu-norm bench, {}", date(report.head.seconds))), parts.concat());
-    Ok(format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head>\n<body>\n{body}</body></html>\n"
-    ))
+    Ok(document(&format!("wgpu-norm bench, {}", report.head.date), &parts.concat()))
 }
 
 const BANDWIDTH: &str = "What each pass would move at least, every tensor once, over the time that it took. The lines are \
@@ -75,44 +35,19 @@ the device's own. GB/s count each tensor once; \u{201c}of copy\u{201d} is agains
 pass does. The first call compiles, once, with whatever the driver has in its caches. Record is what recording one call \
 costs the host beyond recording as many trivial dispatches. A result that differs from the f64 reference has no speed.";
 
-/// A part of the page; nothing where there is nothing in it.
-fn section(title: &str, about: &str, inside: &str) -> String {
-    match (inside, about) {
-        ("", _) => String::new(),
-        (inside, "") => format!("<h2>{title}</h2>\n{inside}"),
-        (inside, about) => format!("<h2>{title}</h2>\n<p class=\"soft\">{about}</p>\n{inside}"),
-    }
-}
-
-fn head(head: &Head) -> String {
-    let line = format!(
-        "{} \u{b7} wgpu-norm {} \u{b7} {} \u{b7} {} CPU threads",
-        date(head.seconds),
-        head.version,
-        Head::system(),
-        head.threads
-    );
-    format!(
-        "<h1>wgpu-norm bench</h1>\n<p class=\"soft\">{}<br><code>{}</code></p>\n",
-        escaped(&line),
-        escaped(&head.command)
-    )
-}
-
 /// Adapters, drivers, and what they copy.
 fn places(report: &Report) -> String {
-    let row = |place: &super::super::head::Described| {
+    let row = |place: &Described| {
         let copies = report.copies.iter().filter(|copy| copy.adapter == place.name);
         let told = |copy: &super::super::Copy| match copy.gigabytes_a_second() {
             Some(speed) => format!("{} {speed:.1} GB/s", copy.by),
             None => format!("{} failed", copy.by),
         };
         let copies: Vec<String> = copies.map(told).collect();
-        let driver = format!("{} {}", place.driver, place.driver_info);
-        let cells = [&place.name, &place.kind, &place.backend, driver.trim(), &copies.join(", ")];
+        let cells = [&place.name, &place.kind, &place.backend, &place.driver(), &copies.join(", ")];
         format!("<tr>{}</tr>\n", cells.map(|cell| format!("<td>{}</td>", escaped(cell))).concat())
     };
-    let rows: String = report.head.places.iter().map(row).collect();
+    let rows: String = report.places.iter().map(row).collect();
     format!(
         "<div class=\"wide\"><table><tr><th>name</th><th>type</th><th>backend</th><th>driver or processor</th><th>copies of 64 MiB</th></tr>\n{rows}</table></div>\n"
     )
@@ -121,7 +56,7 @@ fn places(report: &Report) -> String {
 /// What a reader takes home.
 fn in_short(report: &Report, lines: &[sweeps::Line]) -> String {
     let mut said: Vec<String> = Vec::new();
-    for place in &report.head.places {
+    for place in &report.places {
         let rows = || report.rows.iter().filter(|row| row.adapter == place.name);
         said.extend(copy_reached(report, &place.name));
         let against: Vec<Versus> = rows().filter_map(|row| Versus::of(row, &report.rows)).collect();
@@ -167,7 +102,7 @@ type Plot = fn(&Report, &str) -> Option<Result<String, String>>;
 /// A plot for each place that has something to show.
 fn panels(report: &Report, plot: Plot) -> Result<String, String> {
     let mut panels = String::new();
-    for place in &report.head.places {
+    for place in &report.places {
         if let Some(svg) = plot(report, &place.name) {
             panels.push_str(&format!("<h3>{}</h3>\n{}\n", escaped(&place.name), svg?));
         }
@@ -217,11 +152,6 @@ fn table(report: &Report) -> String {
     format!("<div class=\"wide\"><table>\n<tr>{header}</tr>\n{rows}</table></div>\n")
 }
 
-fn cell(tag: &str, text: &str, is_number: bool) -> String {
-    let class = if is_number { " class=\"n\"" } else { "" };
-    format!("<{tag}{class}>{}</{tag}>", escaped(text))
-}
-
 fn cells(report: &Report, row: &Row) -> String {
     let (dtype, adapter) = (row.dtype.to_string(), short(&row.adapter, 30));
     let about = [row.workload.name, &dtype, row.pass(), &adapter].map(|text| cell("td", text, false)).concat();
@@ -255,10 +185,10 @@ fn cells(report: &Report, row: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::super::clock::Time;
-    use super::super::super::head::Described;
     use super::super::super::workloads::{WORKLOADS, Workload};
     use super::*;
     use crate::cli::compare::Errors;
+    use crate::cli::head::Head;
     use wgpu_norm::{Data, Dtype};
 
     fn row(workload: &'static Workload, adapter: &str, outcome: Result<f64, &str>) -> Row {
@@ -284,14 +214,8 @@ mod tests {
             driver: "<b>driver</b>".into(),
             driver_info: String::new(),
         };
-        let head = Head {
-            command: "wgpu-norm bench '<script>'".into(),
-            version: "0",
-            seconds: 0,
-            threads: 2,
-            places: vec![place(name)],
-        };
-        Report { head, copies: Vec::new(), rows, earlier: None }
+        let head = Head { command: "wgpu-norm bench '<script>'".into(), ..Head::now() };
+        Report { head, places: vec![place(name)], copies: Vec::new(), rows, earlier: None }
     }
 
     #[test]

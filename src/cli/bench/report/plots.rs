@@ -1,12 +1,13 @@
 //! Three kinds of plots: bandwidth beside plain copies, GPU against CPU, and how time grows over sweeps.
 
 use super::super::Report;
-use super::super::row::{Row, number, seconds, short};
+use super::super::row::{Row, seconds};
 use super::super::sweeps::{Line, Sweep};
 use super::super::versus::Versus;
 use super::canvas::{
     At, BLUE, Canvas, Drawn, FAINT, GREEN, INK, Mark, ORANGE, PURPLE, Scale, VERMILLION, legend_height, svg, text_width,
 };
+use crate::cli::words::{number, short};
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
 

@@ -1,22 +1,30 @@
 //! What a report says first: who measured what, when, with what.
 
-use super::Place;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wgpu_norm::wgpu;
 
+/// A run of the program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) command: String,
-    pub(super) version: &'static str,
+    #[serde(rename = "wgpu_norm")]
+    pub(super) version: String,
     /// Since 1970, in UTC.
+    #[serde(rename = "seconds_since_1970")]
     pub(super) seconds: u64,
+    pub(super) date: String,
+    pub(super) os: String,
+    pub(super) arch: String,
+    #[serde(rename = "cpu_threads")]
     pub(super) threads: usize,
-    pub(super) places: Vec<Described>,
 }
 
-/// A place and what drives it.
+/// Something that executes plans, and what drives it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Described {
     pub(super) name: String,
+    #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) backend: String,
     pub(super) driver: String,
@@ -24,60 +32,39 @@ pub(super) struct Described {
 }
 
 impl Head {
-    pub(super) fn of(places: &[Place]) -> Self {
+    /// Of this run, now.
+    pub(super) fn now() -> Self {
         let arguments: Vec<String> = std::env::args_os().skip(1).map(|part| part.to_string_lossy().into()).collect();
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
             command: format!("wgpu-norm {}", arguments.join(" ")),
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             seconds,
+            date: date(seconds),
+            os: std::env::consts::OS.into(),
+            arch: std::env::consts::ARCH.into(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            places: places.iter().map(Described::of).collect(),
         }
     }
 
-    pub(super) fn system() -> String {
-        format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH)
-    }
-
-    pub(super) fn json(&self) -> Value {
-        let place = |place: &Described| {
-            json!({
-                "name": place.name,
-                "type": place.kind,
-                "backend": place.backend,
-                "driver": place.driver,
-                "driver_info": place.driver_info,
-            })
-        };
-        json!({
-            "command": self.command,
-            "wgpu_norm": self.version,
-            "seconds_since_1970": self.seconds,
-            "date": date(self.seconds),
-            "os": std::env::consts::OS,
-            "arch": std::env::consts::ARCH,
-            "cpu_threads": self.threads,
-            "places": self.places.iter().map(place).collect::<Vec<_>>(),
-        })
+    pub(super) fn system(&self) -> String {
+        format!("{} on {}", self.os, self.arch)
     }
 }
 
 impl Described {
-    fn of(place: &Place) -> Self {
-        match place {
-            Place::Host(engine) => Self {
-                name: engine.name().to_owned(),
-                kind: "Host".into(),
-                backend: String::new(),
-                driver: String::new(),
-                driver_info: processor().unwrap_or_default(),
-            },
-            Place::Device { name, device } => Self::adapter(name, &device.device.adapter_info()),
+    /// The reference or the CPU.
+    pub(super) fn host(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: "Host".into(),
+            backend: String::new(),
+            driver: String::new(),
+            driver_info: processor().unwrap_or_default(),
         }
     }
 
-    fn adapter(name: &str, info: &wgpu::AdapterInfo) -> Self {
+    pub(super) fn adapter(name: &str, info: &wgpu::AdapterInfo) -> Self {
         Self {
             name: name.to_owned(),
             kind: format!("{:?}", info.device_type),
@@ -85,6 +72,11 @@ impl Described {
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
         }
+    }
+
+    /// The driver with its version, or the processor.
+    pub(super) fn driver(&self) -> String {
+        format!("{} {}", self.driver, self.driver_info).trim().to_owned()
     }
 }
 
@@ -96,7 +88,7 @@ fn processor() -> Option<String> {
 }
 
 /// The date and time in UTC, of seconds since 1970. Years begin in March here, so that a leap day is their last.
-pub(super) fn date(seconds: u64) -> String {
+fn date(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
