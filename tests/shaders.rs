@@ -3,7 +3,6 @@
 #[path = "common/wgsl.rs"]
 mod wgsl;
 
-use naga::valid::Capabilities;
 use std::collections::BTreeSet;
 use std::path::Path;
 use wgpu_norm::gpu::{Target, Task, Variant, link};

@@ -74,7 +74,7 @@ pub(crate) fn specialisations(variants: &[Variant]) -> Vec<Specialisation> {
         let lot = drawn(number);
         Specialisation {
             variant: group[lot / 4 % group.len()],
-            overrides: if lot % 2 == 0 { Overrides::Defaults } else { Overrides::Others },
+            overrides: if lot.is_multiple_of(2) { Overrides::Defaults } else { Overrides::Others },
             newer: lot / 2 % 2 == 1,
         }
     };
