@@ -1,70 +1,12 @@
-//! Every shader that the engine can ask for links, parses and validates. Needs no GPU.
+//! What shaders declare and are made of. `tests/compilers` compiles each of them. Needs no GPU.
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+#[path = "common/wgsl.rs"]
+mod wgsl;
+
 use std::collections::BTreeSet;
 use std::path::Path;
-use wgpu_norm::gpu::{Linked, Registers, Target, Task, Variant, link};
-
-/// What a variant says that it requires, and nothing else.
-fn declared(variant: &Variant) -> Capabilities {
-    // unpack2x16float is core WGSL; naga lists it because Direct3D 11 lacks it.
-    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(Capabilities::SHADER_FLOAT16, variant.needs_f16());
-    capabilities.set(Capabilities::SUBGROUP, variant.needs_subgroups());
-    capabilities
-}
-
-fn parse(linked: &Linked) -> Result<naga::Module, String> {
-    naga::front::wgsl::parse_str(&linked.source).map_err(|error| {
-        let line = error.location(&linked.source).map_or(0, |l| l.line_number as usize);
-        format!("{:?}: {}", linked.origin(line), error.message())
-    })
-}
-
-fn validate(module: &naga::Module, capabilities: Capabilities) -> Result<naga::valid::ModuleInfo, String> {
-    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-    validator.validate(module).map_err(|error| format!("{error:?}"))
-}
-
-/// All but those that differ from others in the number of registers alone, a literal in an array's length.
-fn distinct_in_more_than_registers() -> Vec<Variant> {
-    let ends = [Some(Registers::R1), Some(Registers::R128), None];
-    Variant::reachable().into_iter().filter(|variant| ends.contains(&variant.registers)).collect()
-}
-
-#[test]
-fn every_reachable_variant_is_valid_with_what_it_declares() {
-    let variants = distinct_in_more_than_registers();
-    let distinct: BTreeSet<String> = variants.iter().map(Variant::name).collect();
-    assert_eq!(distinct.len(), variants.len(), "each variant has a name of its own");
-    let chunk = variants.len().div_ceil(std::thread::available_parallelism().map_or(1, usize::from));
-    let faults: Vec<String> = std::thread::scope(|scope| {
-        let check = |variant: &Variant| {
-            let module = parse(&link(variant, Target::Naga))?;
-            validate(&module, declared(variant)).map(|_| ())
-        };
-        let workers: Vec<_> = variants
-            .chunks(chunk)
-            .map(|some| {
-                scope.spawn(move || {
-                    let faults =
-                        some.iter().filter_map(|v| check(v).err().map(|fault| format!("{}: {fault}", v.name())));
-                    faults.collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("the checks do not panic")).collect()
-    });
-    assert!(
-        faults.is_empty(),
-        "{} of {} variants, the first: {:#?}",
-        faults.len(),
-        variants.len(),
-        &faults[..faults.len().min(3)]
-    );
-    println!("{} variants are valid", variants.len());
-    assert!(variants.len() > 10_000, "the table of slots multiplies out to more than {}", variants.len());
-}
+use wgpu_norm::gpu::{Target, Task, Variant, link};
+use wgsl::{CORE, parse, validate};
 
 #[test]
 fn what_a_variant_declares_is_needed() {
@@ -74,25 +16,9 @@ fn what_a_variant_declares_is_needed() {
     for variant in needy {
         let refused = match parse(&link(&variant, Target::Naga)) {
             Err(_) => true,
-            Ok(module) => validate(&module, Capabilities::SHADER_FLOAT16_IN_FLOAT32).is_err(),
+            Ok(module) => validate(&module, CORE).is_err(),
         };
         assert!(refused, "{} is valid without what it declares", variant.name());
-    }
-}
-
-#[test]
-fn the_bindings_that_the_host_fills_are_those_that_the_shader_uses() {
-    for variant in Variant::reachable().into_iter().step_by(7) {
-        let module = parse(&link(&variant, Target::Naga)).expect("parses");
-        let info = validate(&module, Capabilities::all()).expect("valid");
-        let used: BTreeSet<u32> = module
-            .global_variables
-            .iter()
-            .filter(|(handle, _)| !info.get_entry_point(0)[*handle].is_empty())
-            .filter_map(|(_, global)| global.binding.as_ref().map(|b| b.binding))
-            .collect();
-        let filled: BTreeSet<u32> = variant.bindings().collect();
-        assert_eq!(used, filled, "{}", variant.name());
     }
 }
 

@@ -2,9 +2,7 @@
 //
 // grid     one lane a pack of four elements of the whole run
 // bytes    reads both once, writes the sum once
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn add(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

@@ -6,9 +6,7 @@
 // limits   a 16-bit row is of even length
 @group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn affine_columns(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

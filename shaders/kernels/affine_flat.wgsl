@@ -13,7 +13,6 @@ fn element(place: u32) -> f32 {
     return activate(affine(y, parameters_at(parameter_base(at.x, at.y, at.z), at.w))).x;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn affine_flat(lanes: LaneInput) {
-    store_run(place(lanes).item);
+fn run(here: Place) {
+    store_run(here.item);
 }

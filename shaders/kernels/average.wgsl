@@ -5,9 +5,7 @@
 // bytes    reads 16 bytes an instance, writes 16 bytes a layer or channel
 @group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // instances, then what becomes of them
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn average(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let count = select(0u, task.sums_count, is_item);
     let begin = here.item / task.sums_inner * task.sums_outer + here.item % task.sums_inner + task.terms_origin;

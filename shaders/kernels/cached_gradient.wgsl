@@ -24,9 +24,7 @@ struct Kept {
     through: vec2<f32>,
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn cached_gradient(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let d = task.levels.w;
     let row_packs = packs_of(d);

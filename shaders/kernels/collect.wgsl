@@ -15,9 +15,7 @@ fn total_of(j: u32, lane: u32, is_item: bool) -> vec2<f32> {
     return finished(gather_sums(total), j);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn collect(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let first = here.item * SUMS_A_WORD;
     var totals: array<vec2<f32>, 2>;
     for (var i = 0u; i < SUMS_A_WORD; i++) {

@@ -9,9 +9,7 @@
 // Rows that a lane reads of one pack before it goes on to the next.
 const ROWS_AT_ONCE = 8u;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn column(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

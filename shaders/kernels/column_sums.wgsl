@@ -33,9 +33,7 @@ fn four_at(base: u32, offsets: vec4<u32>) -> Four {
     );
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn sum_columns(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

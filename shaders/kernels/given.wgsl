@@ -6,9 +6,7 @@
 @group(0) @binding(7) var<storage, read> running_mean: array<f32>;           // [channels]
 @group(0) @binding(8) var<storage, read> running_var: array<f32>;            // [channels]
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn given(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

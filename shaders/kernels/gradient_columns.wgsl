@@ -6,9 +6,7 @@
 // limits   a 16-bit row is of even length
 @group(0) @binding(13) var<storage, read> group_sums: array<vec2<f32>>; // [a, c] of (products, gradients)
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn gradient_columns(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

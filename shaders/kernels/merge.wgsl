@@ -5,9 +5,7 @@
 @group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
 @group(0) @binding(6) var<storage, read> partials: array<vec4<f32>>;         // [a, c, partials] of (head, tail, squares, count)
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn merge_partials(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let count = select(0u, task.partials, is_item);
     var kept = no_moments();

@@ -4,9 +4,7 @@
 // bytes    reads 48 bytes an instance, writes 16
 @group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // as in shares.wgsl, of (head, tail, rstd, variance)
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn mix_statistics(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

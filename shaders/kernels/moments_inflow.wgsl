@@ -11,9 +11,7 @@
 const OF_MEAN = 1u;
 const OF_STD = 2u;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn moments_inflow(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

@@ -44,9 +44,7 @@ fn keep(j: u32, factor: f32, summand: f32, third: f32) {
     prepared[j + 2u * task.prepared_len] = third;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn prepare_parameters(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item < task.items {
         prepare(here.item);
     }

@@ -12,9 +12,7 @@ fn moments_of(statistic: u32) -> vec2<f32> {
     return vec2<f32>(s.x + s.y, 1.0 / s.z);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn publish(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let statistic = here.item * MOMENTS_A_WORD;
     if statistic >= task.items {
         return;

@@ -5,9 +5,7 @@
 //          What is not held in registers is read three times, from a cache after the first
 // steps    load and sum to the mean's head; sum what is left to its tail and the squares; apply and store
 // limits   b * d elements fit LANES * REGISTERS packs; a 16-bit row is of even length
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn resident(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let i_a = task.origin.x + here.item / task.extent.z;
     let i_c = task.origin.z + here.item % task.extent.z;

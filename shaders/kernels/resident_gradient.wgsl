@@ -12,9 +12,7 @@ override PARAMETER_SUMS: u32 = 0u;
 // Whether what reaches a threshold and eps is summed as well, where there is one parameter a group and no mean.
 override SECOND: bool = false;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn resident_gradient(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let d = task.levels.w;
     let row_packs = packs_of(d);

@@ -13,9 +13,7 @@ fn moved(estimate: f32, observed: f32) -> f32 {
     return estimate + momentum() * (task.samples_share * observed - old);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn running(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let samples = select(0u, task.samples, is_item);
     var means = 0.0;

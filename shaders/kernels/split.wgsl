@@ -5,9 +5,7 @@
 // limits   none: dispatches take as many partials as fit a binding
 @group(0) @binding(6) var<storage, read_write> partials: array<vec4<f32>>; // [statistics, partials] of (head, tail, squares, count)
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn split(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let p = partial_item(here.item);
     let lane_moments = partial_moments(p.i_a, p.i_c, p.block, p.segment, here.lane, is_item);

@@ -4,9 +4,7 @@
 // bytes    reads the tensor twice, writes it once
 // steps    moments partial by partial, merged as the merge kernel merges those of split; apply
 // limits   a lane's iterations, over both passes, stay within the bound that strategy.rs holds it to
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn streaming(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let i_a = task.origin.x + here.item / task.extent.z;
     let i_c = task.origin.z + here.item % task.extent.z;

@@ -21,9 +21,7 @@ fn four_at(statistic: u32, i_c: u32, i_d: u32) -> Four {
     return all_of(statistics[statistic + statistic_offset(i_c, 0u)]);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn sum_rows(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     let is_item = here.item < task.items;
     let p = partial_item(here.item);
     let d = task.levels.w;

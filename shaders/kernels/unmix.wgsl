@@ -15,9 +15,7 @@ fn spread(of_whole: vec2<f32>, share: vec2<f32>, own: vec4<f32>, whole: vec4<f32
     return vec2<f32>(of_both.x, of_both.y + 2.0 * of_both.x * distance) / count;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn unmix(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

@@ -5,9 +5,7 @@
 @group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>;       // (head, tail, rstd, variance)
 @group(0) @binding(13) var<storage, read_write> group_sums: array<vec2<f32>>; // (products, gradients), then (of variance, of mean)
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn unmix_sums(lanes: LaneInput) {
-    let here = place(lanes);
+fn run(here: Place) {
     if here.item >= task.items {
         return;
     }

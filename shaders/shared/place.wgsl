@@ -3,3 +3,8 @@ struct Place {
     item: u32,
     lane: u32,
 }
+
+fn place(workgroup: vec3<u32>, workgroups: vec3<u32>, lane: u32) -> Place {
+    let number = workgroup.y * workgroups.x + workgroup.x;
+    return Place(number * (WORKGROUP_SIZE / LANES) + lane / LANES, lane % LANES);
+}

@@ -1,8 +1,13 @@
 // Lanes meet in workgroup memory.
-struct LaneInput {
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
+) {
+    own_lane = index;
+    side = 0u;
+    run(place(workgroup, workgroups, own_lane));
 }
 
 // Two sides in turn, so that one barrier a meeting is enough: whoever writes to a side again has
@@ -13,13 +18,6 @@ override EXCHANGED: u32 = 128u;
 var<workgroup> exchanged: array<vec4<f32>, EXCHANGED>;
 var<private> own_lane: u32;
 var<private> side: u32;
-
-fn place(lanes: LaneInput) -> Place {
-    own_lane = lanes.index;
-    side = 0u;
-    let number = lanes.workgroup.y * lanes.workgroups.x + lanes.workgroup.x;
-    return Place(number * (WORKGROUP_SIZE / LANES) + own_lane / LANES, own_lane % LANES);
-}
 
 // The value of the lane whose number differs in this bit. Every lane of the workgroup has to call it.
 fn partner(value: vec4<f32>, mask: u32) -> vec4<f32> {
