@@ -88,6 +88,11 @@
 //!
 //! wgpu is re-exported as [`wgpu`]; one major version of it belongs to one minor version of this crate.
 
+#![cfg_attr(
+    target_family = "wasm",
+    allow(clippy::arc_with_non_send_sync, reason = "a browser's devices stay on their thread, native ones do not")
+)]
+
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 pub mod collective;

@@ -43,12 +43,13 @@ const NORMS: [&str; 19] = [
     "momentshortcut",
 ];
 
-const OWN_A_DEVICE: [&str; 13] = [
+const OWN_A_DEVICE: [&str; 14] = [
     "src/gpu/device.rs",
     "src/gpu/pipelines.rs",
     "src/gpu/prepare.rs",
     "src/gpu/record.rs",
     "src/gpu/readback.rs",
+    "src/gpu/scope.rs",
     "src/gpu/bind.rs",
     "src/gpu/bindings.rs",
     "src/gpu/buffers.rs",

@@ -4,10 +4,11 @@ use super::attributes::Attributes;
 use super::compare::{distance, share};
 use super::learned::{self, Learned};
 use super::memory;
+#[cfg(not(target_family = "wasm"))]
 use super::ranks::{self, Ranks};
 use super::safetensors_file::TensorFile;
 use serde_json::Value;
-use std::path::Path;
+#[cfg(not(target_family = "wasm"))]
 use wgpu_norm::norm::Norm;
 use wgpu_norm::plan::Extra;
 use wgpu_norm::{Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
@@ -16,7 +17,7 @@ use wgpu_norm::{Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstre
 const EXPECTED: &str = "expected.";
 
 /// A case, read and ready to run.
-pub(super) struct Case {
+pub(crate) struct Case {
     file: TensorFile,
     attributes: Attributes,
     rtol: f64,
@@ -25,8 +26,18 @@ pub(super) struct Case {
 
 impl Case {
     /// Reads a case.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let file = TensorFile::open(path)?;
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn read(path: &std::path::Path) -> Result<Self, String> {
+        Self::of(TensorFile::open(path)?)
+    }
+
+    /// A case that was read already.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, String> {
+        Self::of(TensorFile::from_bytes(name, bytes)?)
+    }
+
+    fn of(file: TensorFile) -> Result<Self, String> {
         let entry = |key: &str| file.metadata().get(key).cloned().ok_or_else(|| format!("metadata {key}: missing"));
         let tolerance = |key: &str| -> Result<f64, String> {
             let text = entry(key)?;
@@ -75,33 +86,40 @@ impl Case {
         self.file.names().iter().any(|name| name == "grad_output")
     }
 
+    /// The ranks that the case's batch is spread over, where there is more than one. Each takes a thread of its own.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn ranks(&self) -> Result<Option<usize>, String> {
+        Ok(self.attributes.world_size()?.filter(|&ranks| ranks > 1))
+    }
+
     /// Runs the case; returns the worst error over its tolerance, or what does not match.
-    pub(super) fn run(&self, engine: &Engine) -> Result<f64, String> {
+    pub(crate) async fn run(&self, engine: &Engine) -> Result<f64, String> {
         memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
         let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
         let mut learned = Learned::read(&self.file, "", &self.attributes)?;
         let mut running = learned.running.take();
         let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
+        #[cfg(not(target_family = "wasm"))]
         if let Some(ranks) = Ranks::read(&self.file, &self.attributes, &input)? {
             return self.run_ranks(engine, &ranks, &*norm, &input, &learned, running.as_ref());
         }
         let mut parameters = learned.with(running.as_mut());
         let text = |error: wgpu_norm::Error| error.to_string();
         let Some(grad_output) = self.file.tensor("grad_output")? else {
-            let output = engine.forward(&*norm, &input, &mut parameters).map_err(text)?;
-            return Ok(self.compare(&output, running.as_ref())?.max(self.compare_moments(engine, &input)?));
+            let output = engine.forward_async(&*norm, &input, &mut parameters).await.map_err(text)?;
+            return Ok(self.compare(&output, running.as_ref())?.max(self.compare_moments(engine, &input).await?));
         };
         let (of_mean, of_std) = (self.file.tensor("grad_mean")?, self.file.tensor("grad_std")?);
         let upstream = Upstream { output: &grad_output, sum: None, mean: of_mean.as_ref(), std: of_std.as_ref() };
-        let forward = engine.forward_saving(&*norm, &input, &mut parameters).map_err(text)?;
+        let forward = engine.forward_saving_async(&*norm, &input, &mut parameters).await.map_err(text)?;
         let statistics = &forward.statistics;
-        let wanted = self.wanted();
-        let gradients = engine.backward(&*norm, &input, upstream, statistics, &parameters, wanted).map_err(text)?;
-        self.compare_gradients(&gradients)
+        let gradients = engine.backward_async(&*norm, &input, upstream, statistics, &parameters, self.wanted());
+        self.compare_gradients(&gradients.await.map_err(text)?)
     }
 
     /// The worst error of all ranks' results together.
+    #[cfg(not(target_family = "wasm"))]
     fn run_ranks(
         &self,
         engine: &Engine,
@@ -171,10 +189,10 @@ impl Case {
     }
 
     /// The worst error of mean and deviation, where the operation gives them.
-    fn compare_moments(&self, engine: &Engine, input: &Tensor) -> Result<f64, String> {
+    async fn compare_moments(&self, engine: &Engine, input: &Tensor) -> Result<f64, String> {
         let Some(norm) = self.attributes.positional_norm()? else { return Ok(0.0) };
         let text = |error: wgpu_norm::Error| error.to_string();
-        let forward = engine.forward_saving(&norm, input, &mut Parameters::default()).map_err(text)?;
+        let forward = engine.forward_saving_async(&norm, input, &mut Parameters::default()).await.map_err(text)?;
         let (mean, std) = norm.moments(input, &forward.statistics).map_err(text)?;
         Ok(self.compare_tensor("mean", &mean)?.max(self.compare_tensor("std", &std)?))
     }

@@ -45,7 +45,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
     for file in &files {
         let case = Case::read(file);
         for engine in &engines {
-            let outcome = case.as_ref().map_err(Clone::clone).and_then(|case| case.run(engine));
+            let outcome = case.as_ref().map_err(Clone::clone).and_then(|case| pollster::block_on(case.run(engine)));
             let outcome = outcome.map_err(|reason| one_line(&reason));
             let row = Row { case: visible(&name(file)), adapter: engine.name().to_owned(), outcome };
             if !arguments.json {

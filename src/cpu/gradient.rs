@@ -134,12 +134,12 @@ fn run<T: Element>(
         simd: pulp::Arch::new(),
         threads: parallel::threads(plan.view.elements()),
     };
-    let mut output = gradients.input.as_mut().and_then(T::slice_mut);
+    let output = gradients.input.as_mut().and_then(T::slice_mut);
     let is_cached = plan.view.b * plan.view.c * plan.view.d <= CACHED;
     let mut of_shares = [[0.0; 3]; 2];
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
-    let found = match output.as_deref_mut() {
+    let found = match output {
         output if is_alone && is_cached => job.by_slabs(output, None),
         Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
         output => {

@@ -26,6 +26,7 @@ mod prepare;
 pub(crate) mod readback;
 mod record;
 mod schedule;
+mod scope;
 mod slots;
 mod small_steps;
 mod strategy;
