@@ -1,5 +1,5 @@
-use super::group::{Group, ProcessGroup};
 use super::exchange::listed;
+use super::group::{Group, ProcessGroup};
 use crate::error::{Error, Result};
 use mpi::Threading;
 use mpi::datatype::PartitionMut;

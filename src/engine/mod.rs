@@ -186,7 +186,8 @@ impl Engine {
             Backend::Reference => "on the f64 reference".into(),
             Backend::Gpu { .. } => format!("on {}", self.name),
             Backend::Cpu if cfg!(target_family = "wasm") => {
-                "on the CPU, one thread of it; a GPU takes a browser with WebGPU and a page from https or localhost".into()
+                "on the CPU, one thread of it; a GPU takes a browser with WebGPU and a page from https or localhost"
+                    .into()
             }
             Backend::Cpu => "on the CPU; for a GPU install its Vulkan driver (on Debian mesa-vulkan-drivers \
                              or the vendor's), see `wgpu-norm adapters`"

@@ -258,7 +258,10 @@ impl<'a> Reads<'a> {
             queue.submit([encoder.finish()]);
         };
         scoped(self.gpu, submit, Error::Device)?;
-        Ok(Pending { gpu: self.gpu, copies: self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect() })
+        Ok(Pending {
+            gpu: self.gpu,
+            copies: self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect(),
+        })
     }
 }
 

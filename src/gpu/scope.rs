@@ -90,3 +90,52 @@ pub(super) fn scoped<T>(
     };
     gpu.verdicts.add(Box::pin(verdict)).map(|()| done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{poll_fn, ready};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn lost() -> Error {
+        Error::Device("lost".into())
+    }
+
+    /// An error that is there once the flag is set.
+    fn late(there: &Arc<AtomicBool>) -> Verdict {
+        let there = there.clone();
+        let verdict = move |context: &mut Context<'_>| {
+            context.waker().wake_by_ref();
+            if there.load(Ordering::Relaxed) { Poll::Ready(Some(lost())) } else { Poll::Pending }
+        };
+        Box::pin(poll_fn(verdict))
+    }
+
+    #[test]
+    fn a_verdict_that_is_there_is_told_at_once() {
+        let verdicts = Verdicts::default();
+        assert_eq!(verdicts.add(Box::pin(ready(None))), Ok(()));
+        assert_eq!(verdicts.add(Box::pin(ready(Some(lost())))), Err(lost()));
+        assert_eq!(pollster::block_on(verdicts.all()), Ok(()), "it is told once");
+    }
+
+    #[test]
+    fn a_late_one_is_told_by_the_next_call_or_to_who_waits() {
+        let (verdicts, there) = (Verdicts::default(), Arc::new(AtomicBool::new(false)));
+        assert_eq!(verdicts.add(late(&there)), Ok(()));
+        assert_eq!(verdicts.add(late(&there)), Ok(()));
+        assert_eq!(format!("{verdicts:?}"), "Verdicts(2)");
+        there.store(true, Ordering::Relaxed);
+        assert_eq!(verdicts.add(Box::pin(ready(None))), Err(lost()));
+        assert_eq!(format!("{verdicts:?}"), "Verdicts(0)");
+
+        there.store(false, Ordering::Relaxed);
+        assert_eq!(verdicts.add(late(&there)), Ok(()));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| pollster::block_on(verdicts.all()));
+            there.store(true, Ordering::Relaxed);
+            assert_eq!(waits.join().expect("it does not panic"), Err(lost()));
+        });
+    }
+}
