@@ -78,6 +78,11 @@
 //! - A NaN or an infinity poisons the statistics that it belongs to and nothing else. WGSL does not promise
 //!   that NaN survives; the tests hold each adapter to it.
 //!
+//! # In a browser
+//!
+//! The crate builds for `wasm32-unknown-unknown`, on WebGPU and on the CPU. Functions that block are not there; each has
+//! a twin in `_async`. A browser's device says late what it refuses: [`gpu::Gpu::settled`] waits for that.
+//!
 //! # Crate features
 //!
 //! - `backends` (default): wgpu's Vulkan, GL, Metal, DX12 and WebGPU backends. Turn it off where the application

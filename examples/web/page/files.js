@@ -4,12 +4,14 @@ import { HostTensor } from "./wgpu_norm.js";
 
 /** Input, output and the reference in f64 have to fit the 4 GiB that WebAssembly can address. */
 const MOST_BYTES = 256 * 2 ** 20;
+/** What may stand before them: NumPy writes some hundred bytes. */
+const HEADER = 2 ** 16;
 /** Larger pictures are scaled down to this. */
 const LONGEST_SIDE = 2048;
 
 /** The tensor in a file, and what kind of file it is. */
 export async function read(file) {
-  if (file.size > MOST_BYTES) {
+  if (file.size > MOST_BYTES + HEADER) {
     throw `${file.name}: expected at most ${MOST_BYTES >> 20} MiB, got ${Math.ceil(file.size / 2 ** 20)}. The command line takes larger files.`;
   }
   const bytes = await bytesOf(file);

@@ -136,6 +136,7 @@ function describe(list, tensor) {
   );
 }
 
+const digits = (value) => (value < 100 ? value.toPrecision(3) : value.toFixed(0));
 const number = (value) => (value === null ? "not finite" : Number(value.toPrecision(5)).toString());
 
 function draw(canvas, tensor, normalized) {
@@ -169,7 +170,7 @@ async function showSpeed(input, op, attributes) {
     const ms = await milliseconds(timed);
     timed.free();
     const row = body.insertRow();
-    for (const text of [name, ms.toPrecision(3), (bytes / ms / 1e6).toPrecision(3)]) row.insertCell().textContent = text;
+    for (const text of [name, digits(ms), digits(bytes / ms / 1e6)]) row.insertCell().textContent = text;
   }
 }
 
