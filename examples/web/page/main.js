@@ -224,7 +224,7 @@ async function start() {
   try {
     const { normalizer, name } = await onGpu();
     engines.gpu = normalizer;
-    $("executor").textContent = `On your GPU: ${name} (${normalizer.description()}).`;
+    $("executor").textContent = `On your GPU: ${name} (${normalizer.extras()}).`;
   } catch (thrown) {
     $("place").value = "cpu";
     $("place").disabled = true;

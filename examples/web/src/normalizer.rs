@@ -45,14 +45,12 @@ impl Normalizer {
         Ok(Self { engine: Engine::open(&Choice::Cpu).await.map_err(in_words)?, device: None })
     }
 
-    /// What executes, in a few words.
-    pub fn description(&self) -> String {
-        let Some(device) = &self.device else { return self.engine.description() };
-        let capabilities = device.gpu.capabilities();
-        let subgroups = capabilities.subgroups.map(|(least, most)| {
-            if least == most { format!("subgroups of {least}") } else { format!("subgroups of {least} to {most}") }
-        });
-        let f16 = capabilities.native_f16.then(|| "f16".to_owned());
+    /// The optional features that the kernels use, in a few words.
+    pub fn extras(&self) -> String {
+        let capabilities = self.device.as_ref().map(|device| device.gpu.capabilities());
+        let subgroups = capabilities.and_then(|capabilities| capabilities.subgroups);
+        let subgroups = subgroups.map(|(least, most)| format!("subgroups of {least} to {most} lanes"));
+        let f16 = capabilities.filter(|capabilities| capabilities.native_f16).map(|_| "f16".to_owned());
         let extras: Vec<String> = subgroups.into_iter().chain(f16).collect();
         if extras.is_empty() { "no optional feature".into() } else { extras.join(", ") }
     }

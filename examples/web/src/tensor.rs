@@ -21,7 +21,9 @@ impl HostTensor {
         let tensor = npy::read(bytes)?;
         match tensor.data().len() {
             0..=MOST_VALUES => Ok(Self(tensor)),
-            more => Err(format!("expected at most {MOST_VALUES} values, got {more}; the command line takes larger files")),
+            more => {
+                Err(format!("expected at most {MOST_VALUES} values, got {more}; the command line takes larger files"))
+            }
         }
     }
 

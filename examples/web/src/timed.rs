@@ -20,7 +20,7 @@ pub struct Timed(Place);
 
 enum Place {
     Device { gpu: Gpu, queue: wgpu::Queue, bound: Bound },
-    Host { engine: Engine, plan: Plan, input: Data, output: Data },
+    Host { engine: Engine, plan: Box<Plan>, input: Data, output: Data },
 }
 
 #[wasm_bindgen]
@@ -74,6 +74,6 @@ impl Timed {
 
     pub(crate) fn on_host(engine: Engine, plan: Plan, input: Data) -> Self {
         let output = Data::zeros(input.dtype(), input.len());
-        Self(Place::Host { engine, plan, input, output })
+        Self(Place::Host { engine, plan: Box::new(plan), input, output })
     }
 }
