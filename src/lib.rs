@@ -79,6 +79,11 @@
 //!   that NaN survives; the tests hold each adapter to it, and [`Engine::arithmetic`] says what one does with NaN,
 //!   infinities, subnormal numbers and products that go into sums.
 //!
+//! # In a browser
+//!
+//! The crate builds for `wasm32-unknown-unknown`, on WebGPU and on the CPU. Functions that block are not there; each has
+//! a twin in `_async`. A browser's device says late what it refuses: [`gpu::Gpu::settled`] waits for that.
+//!
 //! # Crate features
 //!
 //! - `backends` (default): wgpu's Vulkan, GL, Metal, DX12 and WebGPU backends. Turn it off where the application
@@ -88,6 +93,11 @@
 //! - `cli`: the program `wgpu-norm` and the readers of `.npy` and `.safetensors` that it needs.
 //!
 //! wgpu is re-exported as [`wgpu`]; one major version of it belongs to one minor version of this crate.
+
+#![cfg_attr(
+    target_family = "wasm",
+    allow(clippy::arc_with_non_send_sync, reason = "a browser's devices stay on their thread, native ones do not")
+)]
 
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;

@@ -43,13 +43,14 @@ const NORMS: [&str; 19] = [
     "momentshortcut",
 ];
 
-const OWN_A_DEVICE: [&str; 14] = [
+const OWN_A_DEVICE: [&str; 15] = [
     "src/gpu/device.rs",
     "src/gpu/pipelines.rs",
     "src/gpu/prepare.rs",
     "src/gpu/probe.rs",
     "src/gpu/record.rs",
     "src/gpu/readback.rs",
+    "src/gpu/scope.rs",
     "src/gpu/bind.rs",
     "src/gpu/bindings.rs",
     "src/gpu/buffers.rs",

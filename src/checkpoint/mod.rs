@@ -19,11 +19,15 @@
 //! ```
 
 mod reader;
+#[cfg(not(target_family = "wasm"))]
 mod writer;
 
 pub use reader::Checkpoint;
+#[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 pub use reader::map;
+#[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 pub use writer::replace;
+#[cfg(not(target_family = "wasm"))]
 pub use writer::save;

@@ -1,22 +1,46 @@
 use crate::error::{Error, Result};
 use crate::layer::{Entry, IncompatibleKeys, Layer, OrFault, Source, under};
 use crate::tensor::{Data, Dtype, Tensor};
+#[cfg(not(target_family = "wasm"))]
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorInfo};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+#[cfg(not(target_family = "wasm"))]
 use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-/// A `.safetensors` file, memory-mapped: the header is read once, and of the tensors those that are asked for.
+/// A `.safetensors` file, memory-mapped or in memory: the header is read once, and of the tensors those that are asked
+/// for.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    bytes: Mmap,
+    bytes: Bytes,
     /// Where the tensors' bytes begin.
     start: usize,
     tensors: BTreeMap<String, TensorInfo>,
     metadata: BTreeMap<String, String>,
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+enum Bytes {
+    #[cfg(not(target_family = "wasm"))]
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            #[cfg(not(target_family = "wasm"))]
+            Self::Mapped(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl Checkpoint {
@@ -25,9 +49,29 @@ impl Checkpoint {
     /// # Errors
     ///
     /// When the file cannot be read, or is no `.safetensors` file.
+    #[cfg(not(target_family = "wasm"))]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = map(path)?;
+        Self::read(path, Bytes::Mapped(map(path)?))
+    }
+
+    /// As `open`, of bytes that were read or received already. `name` is what errors call the file.
+    ///
+    /// ```
+    /// use wgpu_norm::checkpoint::Checkpoint;
+    ///
+    /// let error = Checkpoint::from_bytes("received", vec![0; 4]).unwrap_err();
+    /// assert!(error.to_string().starts_with("received: "));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When they are no `.safetensors` file.
+    pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self> {
+        Self::read(name.as_ref(), Bytes::Owned(bytes))
+    }
+
+    fn read(path: &Path, bytes: Bytes) -> Result<Self> {
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| fault(path, &error))?;
         let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
         let notes = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
@@ -125,8 +169,18 @@ impl Checkpoint {
     /// # Errors
     ///
     /// As [`Layer::load_state_dict`]. The layer is then as it was.
+    #[cfg(not(target_family = "wasm"))]
     pub fn load(&self, layer: &mut Layer, prefix: &str, strict: bool) -> Result<IncompatibleKeys> {
-        layer.load_from(self, prefix, strict)
+        pollster::block_on(self.load_async(layer, prefix, strict))
+    }
+
+    /// As [`load`](Self::load), without blocking the thread while a GPU works.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub async fn load_async(&self, layer: &mut Layer, prefix: &str, strict: bool) -> Result<IncompatibleKeys> {
+        layer.load_from(self, prefix, strict).await
     }
 
     fn entry(&self, info: &TensorInfo) -> OrFault<Entry> {
@@ -171,6 +225,7 @@ pub(super) fn fault(path: &Path, error: &dyn Display) -> Error {
 /// # Errors
 ///
 /// When it is no file, or cannot be read.
+#[cfg(not(target_family = "wasm"))]
 pub fn map(path: &Path) -> Result<Mmap> {
     let fault = |error: std::io::Error| fault(path, &error);
     // Before it is opened: opening a pipe waits for whoever writes into it.

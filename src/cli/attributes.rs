@@ -30,14 +30,14 @@ const BATCH: [&str; 5] = ["training", "momentum", "eps", "track_running_stats", 
 
 /// The attributes of one operation, each by its name.
 #[derive(Debug, Clone)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     op: String,
     values: Map<String, Value>,
 }
 
 impl Attributes {
     /// Checks the operation's name and that it knows every attribute.
-    pub(super) fn new(op: &str, values: Map<String, Value>) -> Result<Self, String> {
+    pub(crate) fn new(op: &str, values: Map<String, Value>) -> Result<Self, String> {
         let Some((_, known)) = OPERATIONS.iter().find(|(name, _)| *name == op) else {
             let names: Vec<&str> = OPERATIONS.iter().map(|(name, _)| *name).collect();
             return Err(format!("operation: expected one of {}, got {op:?}", names.join(", ")));
@@ -59,7 +59,7 @@ impl Attributes {
     }
 
     /// The norm. `fallback` is the normalized_shape where the attributes name no axes.
-    pub(super) fn norm(&self, fallback: &[usize]) -> Result<Box<dyn Norm>, String> {
+    pub(crate) fn norm(&self, fallback: &[usize]) -> Result<Box<dyn Norm>, String> {
         Ok(match self.op.as_str() {
             "layer_norm" => Box::new(LayerNorm { axes: self.axes(fallback)?, eps: self.number_or("eps", 1e-5)? }),
             "rms_norm" => Box::new(RmsNorm { axes: self.axes(fallback)?, eps: self.number("eps")? }),

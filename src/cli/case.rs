@@ -4,10 +4,11 @@ use super::attributes::Attributes;
 use super::compare::{Ulps, distance, share};
 use super::learned::{self, Learned};
 use super::memory;
+#[cfg(not(target_family = "wasm"))]
 use super::ranks::{self, Ranks};
 use super::safetensors_file::TensorFile;
 use serde_json::Value;
-use std::path::Path;
+#[cfg(not(target_family = "wasm"))]
 use wgpu_norm::norm::Norm;
 use wgpu_norm::plan::Extra;
 use wgpu_norm::{Data, Dtype, Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
@@ -16,7 +17,7 @@ use wgpu_norm::{Data, Dtype, Engine, Gradients, Parameters, RunningStatistics, T
 const EXPECTED: &str = "expected.";
 
 /// A case, read and ready to run.
-pub(super) struct Case {
+pub(crate) struct Case {
     file: TensorFile,
     attributes: Attributes,
     rtol: f64,
@@ -25,8 +26,18 @@ pub(super) struct Case {
 
 impl Case {
     /// Reads a case.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let file = TensorFile::open(path)?;
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn read(path: &std::path::Path) -> Result<Self, String> {
+        Self::of(TensorFile::open(path)?)
+    }
+
+    /// A case that was read already.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, String> {
+        Self::of(TensorFile::from_bytes(name, bytes)?)
+    }
+
+    fn of(file: TensorFile) -> Result<Self, String> {
         let entry = |key: &str| file.metadata().get(key).cloned().ok_or_else(|| format!("metadata {key}: missing"));
         let tolerance = |key: &str| -> Result<f64, String> {
             let text = entry(key)?;
@@ -76,23 +87,30 @@ impl Case {
     }
 
     /// The operation's name.
-    pub(super) fn operation(&self) -> &str {
+    pub(crate) fn operation(&self) -> &str {
         self.attributes.operation()
     }
 
     /// The type that the input is stored in, where there is one.
-    pub(super) fn dtype(&self) -> Option<Dtype> {
+    pub(crate) fn dtype(&self) -> Option<Dtype> {
         self.file.dtype("input")
+    }
+
+    /// The ranks that the case's batch is spread over, where there is more than one. Each takes a thread of its own.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn ranks(&self) -> Result<Option<usize>, String> {
+        Ok(self.attributes.world_size()?.filter(|&ranks| ranks > 1))
     }
 
     /// Runs the case; returns the worst error over its tolerance, or what does not match. Either way `ulps` has the
     /// errors of what was compared.
-    pub(super) fn run(&self, engine: &Engine, ulps: &mut Ulps) -> Result<f64, String> {
+    pub(crate) async fn run(&self, engine: &Engine, ulps: &mut Ulps) -> Result<f64, String> {
         memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
         let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
         let mut learned = Learned::read(&self.file, "", &self.attributes)?;
         let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
+        #[cfg(not(target_family = "wasm"))]
         if let Some(ranks) = Ranks::read(&self.file, &self.attributes, &input)? {
             return self.run_ranks(engine, &ranks, &*norm, &input, &learned, ulps);
         }
@@ -100,20 +118,20 @@ impl Case {
         let mut parameters = learned.with(running.as_mut());
         let text = |error: wgpu_norm::Error| error.to_string();
         let Some(grad_output) = self.file.tensor("grad_output")? else {
-            let output = engine.forward(&*norm, &input, &mut parameters).map_err(text)?;
+            let output = engine.forward_async(&*norm, &input, &mut parameters).await.map_err(text)?;
             let worst = self.compare(&output, running.as_ref(), ulps)?;
-            return Ok(worst.max(self.compare_moments(engine, &input, ulps)?));
+            return Ok(worst.max(self.compare_moments(engine, &input, ulps).await?));
         };
         let (of_mean, of_std) = (self.file.tensor("grad_mean")?, self.file.tensor("grad_std")?);
         let upstream = Upstream { output: &grad_output, sum: None, mean: of_mean.as_ref(), std: of_std.as_ref() };
-        let forward = engine.forward_saving(&*norm, &input, &mut parameters).map_err(text)?;
+        let forward = engine.forward_saving_async(&*norm, &input, &mut parameters).await.map_err(text)?;
         let statistics = &forward.statistics;
-        let wanted = self.wanted();
-        let gradients = engine.backward(&*norm, &input, upstream, statistics, &parameters, wanted).map_err(text)?;
-        self.compare_gradients(&gradients, ulps)
+        let gradients = engine.backward_async(&*norm, &input, upstream, statistics, &parameters, self.wanted());
+        self.compare_gradients(&gradients.await.map_err(text)?, ulps)
     }
 
     /// The worst error of all ranks' results together.
+    #[cfg(not(target_family = "wasm"))]
     fn run_ranks(
         &self,
         engine: &Engine,
@@ -184,10 +202,10 @@ impl Case {
     }
 
     /// The worst error of mean and deviation, where the operation gives them.
-    fn compare_moments(&self, engine: &Engine, input: &Tensor, ulps: &mut Ulps) -> Result<f64, String> {
+    async fn compare_moments(&self, engine: &Engine, input: &Tensor, ulps: &mut Ulps) -> Result<f64, String> {
         let Some(norm) = self.attributes.positional_norm()? else { return Ok(0.0) };
         let text = |error: wgpu_norm::Error| error.to_string();
-        let forward = engine.forward_saving(&norm, input, &mut Parameters::default()).map_err(text)?;
+        let forward = engine.forward_saving_async(&norm, input, &mut Parameters::default()).await.map_err(text)?;
         let (mean, std) = norm.moments(input, &forward.statistics).map_err(text)?;
         Ok(self.compare_tensor("mean", &mean, ulps)?.max(self.compare_tensor("std", &std, ulps)?))
     }

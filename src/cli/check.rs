@@ -93,7 +93,11 @@ fn rows(files: &[PathBuf], places: &[Place], json: bool) -> Vec<Row> {
 
 fn row(name: String, case: &Result<Case, String>, place: &Place) -> Row {
     let mut ulps = Ulps::default();
-    let outcome = match case.as_ref().map_err(Clone::clone).and_then(|case| case.run(&place.engine, &mut ulps)) {
+    let outcome = match case
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|case| pollster::block_on(case.run(&place.engine, &mut ulps)))
+    {
         Ok(worst) => Outcome::Pass { worst_error_over_tolerance: Figure::new(worst) },
         Err(reason) => Outcome::Fail { reason: one_line(&reason) },
     };

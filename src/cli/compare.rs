@@ -5,7 +5,7 @@ use wgpu_norm::{Data, Dtype};
 
 /// The errors of a tensor against the f64 reference's.
 #[derive(Debug)]
-pub(super) struct Errors {
+pub(crate) struct Errors {
     max_abs: f64,
     /// As a share of the largest expected value.
     max_relative_to_largest: f64,
@@ -17,7 +17,7 @@ pub(super) struct Errors {
 
 impl Errors {
     /// Compares element by element. A NaN matches only a NaN, an infinity only the same one.
-    pub(super) fn of(got: &Data, want: &[f64]) -> Self {
+    pub(crate) fn of(got: &Data, want: &[f64]) -> Self {
         let dtype = got.dtype();
         let got = got.to_f64();
         let largest = largest(want);
@@ -46,7 +46,7 @@ impl Errors {
         self.over_tolerance <= 1.0
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "max_abs_error": finite(self.max_abs),
             "max_error_over_largest": finite(self.max_relative_to_largest),
@@ -67,7 +67,7 @@ impl Errors {
 
 /// Errors of any number of tensors in units of the last place, each in those of the type that it is stored in.
 #[derive(Debug, Default)]
-pub(super) struct Ulps(Vec<f64>);
+pub(crate) struct Ulps(Vec<f64>);
 
 impl Ulps {
     /// Takes in another tensor.

@@ -13,7 +13,7 @@ pub(super) fn check(tensor_bytes: u64) -> Result<(), String> {
 
 /// Refuses a comparison with the reference that needs more memory than there is: the input, the output, what is
 /// expected and the errors, each in f64.
-pub(super) fn check_reference(elements: usize) -> Result<(), String> {
+pub(crate) fn check_reference(elements: usize) -> Result<(), String> {
     let bytes = (elements as u64).saturating_mul(4 * size_of::<f64>() as u64);
     match available() {
         Some(available) if bytes > available => Err(format!(

@@ -69,7 +69,7 @@ impl<T: Element> WritableElement for Stored<T> {
 }
 
 /// The tensor in the bytes of a `.npy` file.
-pub(super) fn read(bytes: &[u8]) -> Result<Tensor, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Tensor, String> {
     check_header(bytes)?;
     match ArrayD::<Stored<f32>>::read_npy(bytes) {
         Ok(array) => tensor(array, Data::F32),
@@ -152,7 +152,7 @@ fn check_shape(header: &[u8]) -> Result<(), String> {
 }
 
 /// Writes a tensor; bf16 has no place in `.npy`, and the caller has seen to it.
-pub(super) fn write(tensor: &Tensor, writer: &mut dyn Write) -> Result<(), String> {
+pub(crate) fn write(tensor: &Tensor, writer: &mut dyn Write) -> Result<(), String> {
     fn array<T: Copy>(shape: &[usize], values: &[T]) -> Result<ArrayD<Stored<T>>, String> {
         ArrayD::from_shape_vec(IxDyn(shape), values.iter().copied().map(Stored).collect()).map_err(|e| e.to_string())
     }

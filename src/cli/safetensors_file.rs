@@ -1,9 +1,8 @@
 //! `.safetensors` files, memory-mapped so that a model's other tensors are not read.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
-use std::path::{Path, PathBuf};
-use wgpu_norm::checkpoint::{self, Checkpoint};
+use std::path::PathBuf;
+use wgpu_norm::checkpoint::Checkpoint;
 use wgpu_norm::layer::Entry;
 use wgpu_norm::{Dtype, RunningStatistics, Tensor};
 
@@ -15,9 +14,17 @@ pub(super) struct TensorFile {
 
 impl TensorFile {
     /// Maps a file and checks its header.
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn open(path: &std::path::Path) -> Result<Self, String> {
         let file = Checkpoint::open(path).map_err(|error| error.to_string())?;
         Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// A file that was read already; checks its header.
+    #[cfg(target_family = "wasm")]
+    pub(super) fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, String> {
+        let file = Checkpoint::from_bytes(name, bytes).map_err(|error| error.to_string())?;
+        Ok(Self { path: name.into(), file })
     }
 
     /// The `__metadata__` map.
@@ -92,6 +99,7 @@ impl TensorFile {
 }
 
 /// Maps a file for reading.
-pub(super) fn map(path: &Path) -> Result<impl Deref<Target = [u8]>, String> {
-    checkpoint::map(path).map_err(|error| error.to_string())
+#[cfg(not(target_family = "wasm"))]
+pub(super) fn map(path: &std::path::Path) -> Result<impl std::ops::Deref<Target = [u8]>, String> {
+    wgpu_norm::checkpoint::map(path).map_err(|error| error.to_string())
 }

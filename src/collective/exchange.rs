@@ -1,7 +1,6 @@
 //! What the ranks of a synchronized normalization tell each other.
 
 use super::group::Group;
-use super::local::listed;
 use crate::error::{Error, Result};
 use crate::plan::{GroupSums, Moments, Momentum, Peers, Plan, RunningVariance, Shard};
 use crate::tensor::Dtype;
@@ -250,6 +249,12 @@ fn chan<'a>(parts: impl Iterator<Item = (f64, [&'a [f64]; 2])>, channels: usize)
         all.var.iter_mut().for_each(|sum| *sum /= count);
     }
     Shard { count, moments: all }
+}
+
+/// `rank 2`, or `ranks 2, 3`.
+pub(super) fn listed(ranks: &[usize]) -> String {
+    let numbers: Vec<String> = ranks.iter().map(usize::to_string).collect();
+    format!("{} {}", if ranks.len() == 1 { "rank" } else { "ranks" }, numbers.join(", "))
 }
 
 #[cfg(test)]

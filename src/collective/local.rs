@@ -1,3 +1,4 @@
+use super::exchange::listed;
 use super::group::{Group, ProcessGroup};
 use crate::error::{Error, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -110,12 +111,6 @@ impl Meeting {
         };
         Some(Error::Collective { operation: operation.to_owned(), message })
     }
-}
-
-/// `rank 2`, or `ranks 2, 3`.
-pub(super) fn listed(ranks: &[usize]) -> String {
-    let numbers: Vec<String> = ranks.iter().map(usize::to_string).collect();
-    format!("{} {}", if ranks.len() == 1 { "rank" } else { "ranks" }, numbers.join(", "))
 }
 
 impl ProcessGroup for LocalRank {

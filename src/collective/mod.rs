@@ -50,12 +50,14 @@
 
 mod exchange;
 mod group;
+#[cfg(not(target_family = "wasm"))]
 mod local;
 #[cfg(feature = "mpi")]
 mod mpi_group;
 
 pub(crate) use exchange::{Pass, Turn, ended};
 pub use group::{Group, ProcessGroup};
+#[cfg(not(target_family = "wasm"))]
 pub use local::{TIMEOUT, local, local_with_timeout};
 #[cfg(feature = "mpi")]
 pub use mpi;

@@ -1,5 +1,5 @@
+use super::exchange::listed;
 use super::group::{Group, ProcessGroup};
-use super::local::listed;
 use crate::error::{Error, Result};
 use mpi::Threading;
 use mpi::datatype::PartitionMut;

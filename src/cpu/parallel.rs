@@ -6,7 +6,8 @@ pub(super) const TASK: usize = 16 * 1024;
 /// Fewer elements than these do not wake threads.
 const SERIAL: usize = 32 * 1024;
 
-/// Threads for a tensor of this size. Small ones do not even ask rayon, which would start its pool.
+/// Threads for a tensor of this size. Small ones do not even ask rayon, which would start its pool. Where no thread can
+/// be started, as in a browser, rayon has the calling one alone.
 pub(super) fn threads(elements: usize) -> usize {
     if elements < SERIAL { 1 } else { rayon::current_num_threads() }
 }

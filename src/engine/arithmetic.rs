@@ -71,6 +71,7 @@ impl Engine {
     /// # Errors
     ///
     /// When the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn arithmetic(&self) -> Result<Arithmetic> {
         pollster::block_on(self.arithmetic_async())
     }

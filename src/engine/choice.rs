@@ -61,7 +61,7 @@ impl Choice {
         match self {
             Self::Reference => "reference".into(),
             Self::Cpu => "cpu".into(),
-            Self::Adapter(adapter) => full_name(adapter),
+            Self::Adapter(adapter) => full_name(&adapter.get_info()),
         }
     }
 }
@@ -76,15 +76,17 @@ async fn adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-fn full_name(adapter: &wgpu::Adapter) -> String {
-    let info = adapter.get_info();
-    format!("{} [{}]", info.name, info.backend)
+/// An adapter's name with its backend. Browsers may keep the name to themselves.
+pub(super) fn full_name(info: &wgpu::AdapterInfo) -> String {
+    let name = if info.name.is_empty() { "unnamed adapter" } else { &info.name };
+    format!("{name} [{}]", info.backend)
 }
 
 fn named(adapters: Vec<wgpu::Adapter>, part: &str) -> Result<Vec<wgpu::Adapter>> {
-    let available = adapters.iter().map(full_name).collect::<Vec<_>>().join(", ");
+    let name = |adapter: &wgpu::Adapter| full_name(&adapter.get_info());
+    let available = adapters.iter().map(name).collect::<Vec<_>>().join(", ");
     let lower = part.to_lowercase();
-    let found: Vec<_> = adapters.into_iter().filter(|a| full_name(a).to_lowercase().contains(&lower)).collect();
+    let found: Vec<_> = adapters.into_iter().filter(|a| name(a).to_lowercase().contains(&lower)).collect();
     if found.is_empty() {
         return Err(Error::NoAdapter { wanted: part.to_owned(), available });
     }

@@ -90,6 +90,7 @@ impl Engine {
     ///
     /// As [`Norm::lower`]; when a gradient has another shape or type than the input, or is asked for of a
     /// parameter that is not there; and when the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn backward<'a>(
         &self,
         norm: &dyn Norm,

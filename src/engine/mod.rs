@@ -118,6 +118,7 @@ impl Engine {
     /// # Errors
     ///
     /// When a GPU that the environment asks for by name is not there.
+    #[cfg(not(target_family = "wasm"))]
     pub fn new() -> Result<Self> {
         pollster::block_on(Self::new_async())
     }
@@ -161,9 +162,8 @@ impl Engine {
     /// An engine on an application's own device.
     #[must_use]
     pub fn with_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
-        let info = device.adapter_info();
         Self {
-            name: format!("{} [{}]", info.name, info.backend),
+            name: choice::full_name(&device.adapter_info()),
             options: gpu::Options::default(),
             backend: Backend::Gpu { gpu: Gpu::new(device), queue: queue.clone() },
         }
@@ -187,6 +187,10 @@ impl Engine {
         match &self.backend {
             Backend::Reference => "on the f64 reference".into(),
             Backend::Gpu { .. } => format!("on {}", self.name),
+            Backend::Cpu if cfg!(target_family = "wasm") => {
+                "on the CPU, one thread of it; a GPU takes a browser with WebGPU and a page from https or localhost"
+                    .into()
+            }
             Backend::Cpu => "on the CPU; for a GPU install its Vulkan driver (on Debian mesa-vulkan-drivers \
                              or the vendor's), see `wgpu-norm adapters`"
                 .into(),
@@ -198,6 +202,7 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Norm::lower`]; and when the device fails or has too little memory.
+    #[cfg(not(target_family = "wasm"))]
     pub fn forward(&self, norm: &dyn Norm, input: &Tensor, parameters: &mut Parameters<'_>) -> Result<Tensor> {
         pollster::block_on(self.forward_async(norm, input, parameters))
     }
@@ -224,6 +229,7 @@ impl Engine {
     /// # Errors
     ///
     /// As [`forward`](Self::forward).
+    #[cfg(not(target_family = "wasm"))]
     pub fn forward_saving(&self, norm: &dyn Norm, input: &Tensor, parameters: &mut Parameters<'_>) -> Result<Forward> {
         pollster::block_on(self.forward_saving_async(norm, input, parameters))
     }
@@ -277,6 +283,7 @@ impl Engine {
     /// # Errors
     ///
     /// As [`forward`](Self::forward); the tensor is then as it was.
+    #[cfg(not(target_family = "wasm"))]
     pub fn forward_in_place(
         &self,
         norm: &dyn Norm,

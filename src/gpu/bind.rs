@@ -1,7 +1,7 @@
 use super::buffers::{Argument, Buffers, arguments, check_aliasing};
-use super::device::scoped;
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
+use super::scope::scoped;
 use super::slots::{Collected, Kernel, Placement};
 use super::uniforms::Task;
 use crate::error::{Error, Result};
@@ -44,14 +44,15 @@ impl Prepared {
         if self.schedule.steps.is_empty() {
             return Ok(Bound { steps: Vec::new() });
         }
-        let made = scoped(&self.gpu.device, || {
+        let bind = || {
             let scratch = self.scratch(buffers);
             let steps = self.schedule.steps.iter().zip(&self.pipelines).enumerate();
             steps.map(|(i, (step, pipeline))| self.bind_step(i, step, pipeline, buffers, &scratch)).collect()
-        });
-        match made {
+        };
+        match scoped(&self.gpu, bind, Error::Device) {
             Ok(steps) => Ok(Bound { steps }),
-            Err(message) => Err(self.blame(&arguments, message)),
+            Err(Error::Device(message)) => Err(self.blame(&arguments, message)),
+            Err(other) => Err(other),
         }
     }
 
@@ -241,7 +242,7 @@ impl Prepared {
     fn blame(&self, arguments: &[Argument<'_>], message: String) -> Error {
         let device = &self.gpu.device;
         let refused = |argument: &&Argument<'_>| {
-            let probe = scoped(device, || {
+            let probe = || {
                 let entry = wgpu::BindGroupLayoutEntry {
                     binding: 0,
                     visibility: wgpu::ShaderStages::COMPUTE,
@@ -260,8 +261,8 @@ impl Prepared {
                     layout: &layout,
                     entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(resource) }],
                 })
-            });
-            probe.is_err()
+            };
+            scoped(&self.gpu, probe, Error::Device).is_err()
         };
         match arguments.iter().find(refused) {
             Some(argument) => Error::ForeignBuffer { argument: argument.role.name(), message },

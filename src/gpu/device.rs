@@ -1,8 +1,6 @@
 //! What a device offers and what to ask an adapter for.
 
 use super::strategy::Capabilities;
-use std::future::Future;
-use std::task::{Context, Poll, Waker};
 
 /// The features without which the kernels do not run: none.
 #[must_use]
@@ -59,28 +57,5 @@ impl Capabilities {
             storage_alignment: limits.min_storage_buffer_offset_alignment,
             uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         }
-    }
-}
-
-/// Runs `work` in error scopes of its own: what wgpu has to say against it comes back, nothing reaches
-/// the application's handler, and no scope is left open.
-pub(super) fn scoped<T>(device: &wgpu::Device, work: impl FnOnce() -> T) -> Result<T, String> {
-    let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let done = work();
-    let errors = [now(validation.pop()), now(internal.pop()), now(memory.pop())];
-    match errors.into_iter().flatten().flatten().next() {
-        Some(error) => Err(error.to_string()),
-        None => Ok(done),
-    }
-}
-
-/// The future's value if it is there already, as it is on every native backend.
-fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
     }
 }

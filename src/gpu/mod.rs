@@ -27,6 +27,7 @@ pub(crate) mod probe;
 pub(crate) mod readback;
 mod record;
 mod schedule;
+mod scope;
 mod slots;
 mod small_steps;
 mod strategy;

@@ -1,8 +1,8 @@
 //! Compiled kernels, made when first asked for.
 
-use super::device::scoped;
 use super::link::{Linked, Target, link};
 use super::planner::Constants;
+use super::scope::{Verdicts, scoped};
 use super::strategy::Capabilities;
 use super::variant::Variant;
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) capabilities: Capabilities,
     pub(super) pipelines: Arc<Pipelines>,
+    pub(super) verdicts: Arc<Verdicts>,
 }
 
 impl Gpu {
@@ -54,6 +55,7 @@ impl Gpu {
             device: device.clone(),
             capabilities: Capabilities::of(device),
             pipelines: Arc::new(Pipelines::new(cache)),
+            verdicts: Arc::default(),
         }
     }
 
@@ -106,11 +108,11 @@ impl Gpu {
     }
 
     fn compile(&self, variant: &Variant, constants: &Constants) -> Result<wgpu::ComputePipeline> {
-        let target = if cfg!(target_arch = "wasm32") { Target::Browser } else { Target::Naga };
+        let target = if cfg!(target_family = "wasm") { Target::Browser } else { Target::Naga };
         let linked = link(variant, target);
         let name = variant.name();
         let values = constants.values();
-        let made = scoped(&self.device, || {
+        let compile = || {
             let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(&name),
                 source: wgpu::ShaderSource::Wgsl(linked.source.as_str().into()),
@@ -127,8 +129,9 @@ impl Gpu {
                 },
                 cache: self.pipelines.cache.as_ref(),
             })
-        });
-        made.map_err(|message| Error::Kernel { kernel: name, message: with_origins(&linked, &message) })
+        };
+        let (kernel, text) = (name.clone(), linked.clone());
+        scoped(self, compile, move |message| Error::Kernel { kernel, message: with_origins(&text, &message) })
     }
 }
 

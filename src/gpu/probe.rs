@@ -1,28 +1,28 @@
 //! One invocation of arithmetic that no compiler can foresee.
 
-use super::device::scoped;
 use super::pipelines::Gpu;
 use super::readback::{Reads, allocate, upload};
+use super::scope::scoped;
 use crate::error::{Error, Result};
 use wgpu::BufferUsages;
 
 /// What the device makes of the operands, in the order in which `probe.wgsl` has both.
 pub(crate) async fn probe(gpu: &Gpu, queue: &wgpu::Queue, operands: &[f32], results: usize) -> Result<Vec<f32>> {
-    let pipeline = compile(gpu.device())?;
+    let pipeline = compile(gpu)?;
     let operands = upload(gpu, "operands", bytemuck::cast_slice(operands), BufferUsages::empty())?;
     let bytes = results * size_of::<f32>();
     let place = allocate(gpu, "results", bytes as u64, BufferUsages::COPY_SRC)?;
-    scoped(gpu.device(), || dispatch(gpu.device(), queue, &pipeline, &[&operands, &place])).map_err(Error::Device)?;
+    scoped(gpu, || dispatch(gpu.device(), queue, &pipeline, &[&operands, &place]), Error::Device)?;
     let mut reads = Reads::new(gpu);
     reads.add(&place, bytes)?;
     let read = reads.now(queue).await?;
     Ok(read.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect())
 }
 
-fn compile(device: &wgpu::Device) -> Result<wgpu::ComputePipeline> {
-    let made = scoped(device, || {
-        let module = device.create_shader_module(wgpu::include_wgsl!("probe.wgsl"));
-        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+fn compile(gpu: &Gpu) -> Result<wgpu::ComputePipeline> {
+    let make = || {
+        let module = gpu.device().create_shader_module(wgpu::include_wgsl!("probe.wgsl"));
+        gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some("probe"),
             layout: None,
             module: &module,
@@ -30,8 +30,8 @@ fn compile(device: &wgpu::Device) -> Result<wgpu::ComputePipeline> {
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: None,
         })
-    });
-    made.map_err(|message| Error::Kernel { kernel: "probe".into(), message })
+    };
+    scoped(gpu, make, |message| Error::Kernel { kernel: "probe".into(), message })
 }
 
 fn dispatch(device: &wgpu::Device, queue: &wgpu::Queue, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer]) {

@@ -2,10 +2,10 @@
 
 use super::bind::Bound;
 use super::buffers::Buffers;
-use super::device::scoped;
 use super::held::Held;
 use super::pipelines::Gpu;
 use super::prepare::Prepared;
+use super::scope::scoped;
 use crate::error::{Error, Result};
 use crate::plan::{Arguments, Extra, GradientArguments, Gradients, Moments, Statistics};
 use crate::tensor::Data;
@@ -246,10 +246,9 @@ impl<'a> Reads<'a> {
 
     /// Submits what was bound, if something was, and copies of the buffers as they are afterwards.
     pub(super) fn submit(self, queue: &wgpu::Queue, bound: Option<&Bound>) -> Result<Pending<'a>> {
-        let device = self.gpu.device();
-        scoped(device, || {
+        let submit = || {
             let label = Some("wgpu-norm");
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
             if let Some(bound) = bound {
                 bound.record_pass(&mut encoder);
             }
@@ -257,15 +256,18 @@ impl<'a> Reads<'a> {
                 encoder.copy_buffer_to_buffer(source, 0, staging, 0, staging.size());
             }
             queue.submit([encoder.finish()]);
+        };
+        scoped(self.gpu, submit, Error::Device)?;
+        Ok(Pending {
+            gpu: self.gpu,
+            copies: self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect(),
         })
-        .map_err(Error::Device)?;
-        Ok(Pending { device, copies: self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect() })
     }
 }
 
 /// Copies that a device was asked for.
 pub(super) struct Pending<'a> {
-    device: &'a wgpu::Device,
+    gpu: &'a Gpu,
     copies: Vec<Copied>,
 }
 
@@ -288,7 +290,8 @@ impl Copied {
 impl Pending<'_> {
     /// The bytes of each buffer, when they are there.
     pub(super) async fn copies(self) -> Result<Vec<Vec<u8>>> {
-        poll(self.device);
+        poll(self.gpu.device());
+        self.gpu.settled().await?;
         let mut copies = Vec::with_capacity(self.copies.len());
         for Copied { staging, arrival } in self.copies {
             match arrival.receive().await {
@@ -352,15 +355,12 @@ fn create(gpu: &Gpu, argument: &'static str, size: u64, usage: BufferUsages, map
         return Err(Error::TooLarge { argument, needed: size, limit, limit_name: "largest buffer of the device" });
     }
     let descriptor = wgpu::BufferDescriptor { label: Some(argument), size, usage, mapped_at_creation: mapped };
-    scoped(gpu.device(), || gpu.device().create_buffer(&descriptor)).map_err(Error::Device)
+    scoped(gpu, || gpu.device().create_buffer(&descriptor), Error::Device)
 }
 
-/// Drives the device from a thread of its own, so that waiting for the result blocks no executor. A
-/// browser drives its devices itself.
+/// Drives the device from a thread of its own, so that waiting for the result blocks no executor.
+#[cfg(not(target_family = "wasm"))]
 fn poll(device: &wgpu::Device) {
-    if cfg!(target_arch = "wasm32") {
-        return;
-    }
     let own = device.clone();
     let poll = move || own.poll(wgpu::PollType::wait_indefinitely());
     if std::thread::Builder::new().name("wgpu-norm poll".into()).spawn(poll).is_err() {
@@ -368,3 +368,7 @@ fn poll(device: &wgpu::Device) {
         let _ = device.poll(wgpu::PollType::wait_indefinitely());
     }
 }
+
+/// A browser drives its devices itself.
+#[cfg(target_family = "wasm")]
+fn poll(_: &wgpu::Device) {}

@@ -1,11 +1,11 @@
 //! Passes on host tensors whose statistics are those of several ranks: one half, an exchange, the other half.
 
 use super::buffers::Buffers;
-use super::device::scoped;
 use super::held::Held;
 use super::options::{Options, Part};
 use super::pipelines::Gpu;
 use super::readback::{Reads, allocate, copy, entries_of, parameters, statistics_from, upload, upload_some};
+use super::scope::scoped;
 use crate::error::{Error, Result};
 use crate::plan::{
     Arguments, GradientArguments, Gradients, GroupSums, Moments, Peers, Plan, RunningStatistics, Shard, Statistics,
@@ -104,7 +104,7 @@ impl Rank<'_> {
     }
 
     fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
-        scoped(self.gpu.device(), || self.queue.write_buffer(buffer, 0, bytes)).map_err(Error::Device)
+        scoped(self.gpu, || self.queue.write_buffer(buffer, 0, bytes), Error::Device)
     }
 
     /// Moves the running estimates, and gives the statistics that everybody normalizes by.

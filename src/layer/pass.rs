@@ -54,6 +54,7 @@ impl Layer {
     /// When the input has another number of axes or channels than the layer takes, or one value a statistic where
     /// statistics are the input's own; and when the device fails. The state is then as it was, save where ranks have
     /// met already: then all have moved their running estimates.
+    #[cfg(not(target_family = "wasm"))]
     pub fn forward<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Tensor> {
         pollster::block_on(self.forward_async(input))
     }
@@ -73,6 +74,7 @@ impl Layer {
     /// # Errors
     ///
     /// As [`forward`](Self::forward).
+    #[cfg(not(target_family = "wasm"))]
     pub fn forward_saving<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Forward> {
         pollster::block_on(self.forward_saving_async(input))
     }
@@ -128,6 +130,7 @@ impl Layer {
     ///
     /// When a gradient has another shape or type than the input; when a gradient is asked for that the layer does
     /// not give; when parameters were replaced since the forward pass; and when the device fails.
+    #[cfg(not(target_family = "wasm"))]
     pub fn backward<'a>(
         &self,
         input: &Tensor,

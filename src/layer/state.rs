@@ -47,50 +47,50 @@ impl State {
     }
 
     /// Moves everything to another engine; on failure it stays where it is.
-    pub(super) fn to(&mut self, engine: &Engine) -> Result<()> {
-        self.place = Place::of(self.values()?, engine)?;
+    pub(super) async fn to(&mut self, engine: &Engine) -> Result<()> {
+        self.place = Place::of(self.values().await?, engine)?;
         Ok(())
     }
 
-    /// Sets these to their initial values, as far as they are there.
+    /// Sets these to their initial values, as far as they are there; of the running estimates all or none.
     pub(super) fn reset(&mut self, names: &[Name]) -> Result<()> {
         let own = self.contents.names().filter(|name| names.contains(name));
         let entries = own.map(|name| Ok((name, self.contents.initial(name)?))).collect::<Result<_>>()?;
-        self.set(entries)
+        self.replace(nothing_tracked(), entries)
     }
 
     /// A copy of everything.
-    fn values(&self) -> Result<Values> {
-        let mut values = Values { running: self.place.running()?, ..Values::default() };
+    async fn values(&self) -> Result<Values> {
+        let mut values = Values { running: self.place.running().await?, ..Values::default() };
         for name in Name::PARAMETERS {
             if let Some(slot) = values.slot(name) {
-                *slot = self.parameter(name)?;
+                *slot = self.parameter(name).await?;
             }
         }
         Ok(values)
     }
 
     /// A copy of a value, if it is there.
-    pub(super) fn get(&self, name: Name) -> Result<Option<Entry>> {
+    pub(super) async fn get(&self, name: Name) -> Result<Option<Entry>> {
         let estimate = |values: Vec<f32>| Tensor::from_f32([values.len()], values);
         let tensor = match name {
-            Name::RunningMean => self.place.running()?.map(|r| estimate(r.mean)).transpose()?,
-            Name::RunningVar => self.place.running()?.map(|r| estimate(r.var)).transpose()?,
+            Name::RunningMean => self.place.running().await?.map(|r| estimate(r.mean)).transpose()?,
+            Name::RunningVar => self.place.running().await?.map(|r| estimate(r.var)).transpose()?,
             Name::NumBatchesTracked => {
-                return Ok(self.place.running()?.and_then(|r| r.num_batches_tracked).map(Entry::Counter));
+                return Ok(self.place.running().await?.and_then(|r| r.num_batches_tracked).map(Entry::Counter));
             }
-            parameter => self.parameter(parameter)?,
+            parameter => self.parameter(parameter).await?,
         };
         Ok(tensor.map(Entry::Tensor))
     }
 
     /// A copy of a parameter, if it is there.
-    fn parameter(&self, name: Name) -> Result<Option<Tensor>> {
+    async fn parameter(&self, name: Name) -> Result<Option<Tensor>> {
         match &self.place {
             Place::Host(values) => Ok(values.parameter(name).cloned()),
             Place::Device(held) => {
                 let Some(spec) = self.contents.spec(name) else { return Ok(None) };
-                let data = pollster::block_on(fetched(held, name))?;
+                let data = fetched(held, name).await?;
                 data.map(|data| Tensor::new(spec.shape, data)).transpose()
             }
         }
@@ -98,12 +98,16 @@ impl State {
 
     /// Replaces values, all of them or, where the device fails, none; the caller has checked that kinds, shapes and
     /// types are right.
-    pub(super) fn set(&mut self, entries: Vec<(Name, Entry)>) -> Result<()> {
+    pub(super) async fn set(&mut self, entries: Vec<(Name, Entry)>) -> Result<()> {
+        let running = if estimates(&entries) { self.place.running().await? } else { None };
+        self.replace(running.unwrap_or_else(nothing_tracked), entries)
+    }
+
+    /// As [`set`](Self::set), where the running estimates that are not replaced are these.
+    fn replace(&mut self, mut running: RunningStatistics, entries: Vec<(Name, Entry)>) -> Result<()> {
         let parameters = entries.iter().filter(|(name, _)| Name::PARAMETERS.contains(name)).count();
+        let estimates = estimates(&entries);
         let mut next = self.place.clone();
-        let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
-        let mut running =
-            if estimates { self.place.running()?.unwrap_or_else(nothing_tracked) } else { nothing_tracked() };
         for (name, entry) in entries {
             match (name, entry) {
                 (Name::RunningMean, Entry::Tensor(tensor)) => running.mean = tensor.data().to_f32(),
@@ -199,6 +203,11 @@ fn inputs<'a>(Input { tensor, residual, labels }: Input<'a>, turn: Option<&'a Tu
     Inputs { tensor, residual, labels, turn }
 }
 
+/// Whether running estimates are among these.
+fn estimates(entries: &[(Name, Entry)]) -> bool {
+    entries.iter().any(|(name, _)| Name::RUNNING.contains(name))
+}
+
 fn nothing_tracked() -> RunningStatistics {
     RunningStatistics { mean: vec![], var: vec![], num_batches_tracked: None }
 }
@@ -253,10 +262,10 @@ impl Place {
         Ok(Self::Device(held))
     }
 
-    fn running(&self) -> Result<Option<RunningStatistics>> {
+    async fn running(&self) -> Result<Option<RunningStatistics>> {
         match self {
             Self::Host(values) => Ok(values.running.clone()),
-            Self::Device(held) => pollster::block_on(held.running()),
+            Self::Device(held) => held.running().await,
         }
     }
 
