@@ -4,11 +4,11 @@ use super::attributes::Attributes;
 use super::compare::{Ulps, distance, share};
 use super::learned::{self, Learned};
 use super::memory;
-#[cfg(not(target_family = "wasm"))]
 use super::ranks::{self, Ranks};
 use super::safetensors_file::TensorFile;
 use serde_json::Value;
-#[cfg(not(target_family = "wasm"))]
+use std::ops::Range;
+use wgpu_norm::collective::Group;
 use wgpu_norm::norm::Norm;
 use wgpu_norm::plan::Extra;
 use wgpu_norm::{Data, Dtype, Engine, Gradients, Parameters, RunningStatistics, Tensor, Upstream, Wanted};
@@ -96,12 +96,6 @@ impl Case {
         self.file.dtype("input")
     }
 
-    /// The ranks that the case's batch is spread over, where there is more than one. Each takes a thread of its own.
-    #[cfg(target_family = "wasm")]
-    pub(crate) fn ranks(&self) -> Result<Option<usize>, String> {
-        Ok(self.attributes.world_size()?.filter(|&ranks| ranks > 1))
-    }
-
     /// Runs the case; returns the worst error over its tolerance, or what does not match. Either way `ulps` has the
     /// errors of what was compared.
     pub(crate) async fn run(&self, engine: &Engine, ulps: &mut Ulps) -> Result<f64, String> {
@@ -110,9 +104,8 @@ impl Case {
         let mut learned = Learned::read(&self.file, "", &self.attributes)?;
         let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
-        #[cfg(not(target_family = "wasm"))]
         if let Some(ranks) = Ranks::read(&self.file, &self.attributes, &input)? {
-            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, ulps);
+            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, ulps).await;
         }
         let mut running = learned.running.take();
         let mut parameters = learned.with(running.as_mut());
@@ -131,8 +124,7 @@ impl Case {
     }
 
     /// The worst error of all ranks' results together.
-    #[cfg(not(target_family = "wasm"))]
-    fn run_ranks(
+    async fn run_ranks(
         &self,
         engine: &Engine,
         ranks: &Ranks,
@@ -146,20 +138,21 @@ impl Case {
             return Err(format!("grad_output: expected shape {:?}, got {:?}", input.shape(), other.shape()));
         }
         let text = |error: wgpu_norm::Error| error.to_string();
-        let results = ranks.each(|group, own| {
+        let rank = async |group: &Group, own: Range<usize>| {
             let mut running = learned.running.clone();
             let shard = ranks::samples(input, own.clone())?;
             let mut parameters = Parameters { group: Some(group), ..learned.with(running.as_mut()) };
-            let forward = engine.forward_saving(norm, &shard, &mut parameters).map_err(text)?;
+            let forward = engine.forward_saving_async(norm, &shard, &mut parameters).await.map_err(text)?;
             let mut gradients = None;
             if let Some(grad_output) = &grad_output {
                 let upstream = ranks::samples(grad_output, own)?;
                 let kept = &forward.statistics;
-                let own = engine.backward(norm, &shard, &upstream, kept, &parameters, self.wanted()).map_err(text)?;
-                gradients = Some(own);
+                let own = engine.backward_async(norm, &shard, &upstream, kept, &parameters, self.wanted());
+                gradients = Some(own.await.map_err(text)?);
             }
             Ok((forward.output, running, gradients))
-        })?;
+        };
+        let results = ranks.each(rank).await?;
         let gradients: Vec<&Gradients> = results.iter().filter_map(|(_, _, gradients)| gradients.as_ref()).collect();
         if !gradients.is_empty() {
             let of = |parameter: fn(&Gradients) -> Option<&Tensor>| {

@@ -1,9 +1,12 @@
-//! A case whose batch is spread over the ranks of a group: a thread for each.
+//! A case whose batch is spread over the ranks of a group: a thread for each, or, where there are none, one after the
+//! other until each knows what the others had to say.
 
 use super::attributes::Attributes;
 use super::safetensors_file::TensorFile;
 use std::ops::Range;
-use wgpu_norm::collective::{Group, local};
+use wgpu_norm::collective::Group;
+#[cfg(not(target_family = "wasm"))]
+use wgpu_norm::collective::local;
 use wgpu_norm::{Data, Tensor};
 
 /// The samples of each rank.
@@ -39,16 +42,18 @@ impl Ranks {
     }
 
     /// What each rank makes of its samples, all at once.
-    pub(super) fn each<T: Send>(
+    #[cfg(not(target_family = "wasm"))]
+    #[expect(clippy::unused_async, reason = "without threads ranks wait")]
+    pub(super) async fn each<T: Send>(
         &self,
-        rank: impl Fn(&Group, Range<usize>) -> Result<T, String> + Sync,
+        rank: impl AsyncFn(&Group, Range<usize>) -> Result<T, String> + Sync,
     ) -> Result<Vec<T>, String> {
         let groups = local(self.samples.len());
         std::thread::scope(|scope| {
             let rank = &rank;
             let spawn = |(group, samples): (Group, &Range<usize>)| {
                 let samples = samples.clone();
-                scope.spawn(move || rank(&group, samples))
+                scope.spawn(move || pollster::block_on(rank(&group, samples)))
             };
             let threads: Vec<_> = groups.into_iter().zip(&self.samples).map(spawn).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
@@ -62,6 +67,91 @@ impl Ranks {
             }
             results.into_iter().collect()
         })
+    }
+
+    /// What each rank makes of its samples, one after the other. A rank stops where the others have not spoken yet, and
+    /// begins again when they have.
+    #[cfg(target_family = "wasm")]
+    pub(super) async fn each<T>(
+        &self,
+        rank: impl AsyncFn(&Group, Range<usize>) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        let minutes = rehearsal::Minutes::default();
+        loop {
+            let spoken = minutes.len();
+            let mut results = Vec::with_capacity(self.samples.len());
+            for (i, samples) in self.samples.iter().enumerate() {
+                let group = Group::new(rehearsal::Rank::new(i, self.samples.len(), &minutes));
+                results.push(rank(&group, samples.clone()).await);
+            }
+            if minutes.len() == spoken {
+                return results.into_iter().collect();
+            }
+        }
+    }
+}
+
+/// Ranks without threads.
+#[cfg(target_family = "wasm")]
+mod rehearsal {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+    use wgpu_norm::collective::ProcessGroup;
+    use wgpu_norm::{Error, Result};
+
+    /// What the ranks gave so far, gather by gather.
+    #[derive(Clone, Default)]
+    pub(super) struct Minutes(Arc<Mutex<Vec<Vec<Vec<f64>>>>>);
+
+    impl Minutes {
+        fn gathers(&self) -> MutexGuard<'_, Vec<Vec<Vec<f64>>>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Contributions that are known.
+        pub(super) fn len(&self) -> usize {
+            self.gathers().iter().map(Vec::len).sum()
+        }
+    }
+
+    /// A rank that gathers what is in the minutes, and adds to them where they end.
+    pub(super) struct Rank {
+        rank: usize,
+        world_size: usize,
+        minutes: Minutes,
+        /// Gathers that it has taken part in.
+        met: AtomicUsize,
+    }
+
+    impl Rank {
+        pub(super) fn new(rank: usize, world_size: usize, minutes: &Minutes) -> Self {
+            Self { rank, world_size, minutes: minutes.clone(), met: AtomicUsize::new(0) }
+        }
+    }
+
+    impl ProcessGroup for Rank {
+        fn rank(&self) -> usize {
+            self.rank
+        }
+
+        fn world_size(&self) -> usize {
+            self.world_size
+        }
+
+        fn all_gather(&self, operation: &str, values: &[f64]) -> Result<Vec<Vec<f64>>> {
+            let mut gathers = self.minutes.gathers();
+            let gather = self.met.fetch_add(1, Ordering::Relaxed);
+            if gather == gathers.len() {
+                gathers.push(Vec::with_capacity(self.world_size));
+            }
+            match gathers.get_mut(gather) {
+                Some(all) if all.len() == self.world_size => return Ok(all.clone()),
+                // Ranks come in their order.
+                Some(all) if all.len() == self.rank => all.push(values.to_vec()),
+                _ => {}
+            }
+            Err(Error::Collective { operation: operation.to_owned(), message: "the others have not come yet".into() })
+        }
     }
 }
 
