@@ -3,7 +3,7 @@
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use std::path::Path;
-use wgpu_norm::gpu::{Linked, Registers, Target, Task, Variant, link};
+use wgpu_norm::gpu::{Linked, MOST_STORAGE_BUFFERS, Registers, Target, Task, Variant, link};
 
 /// What a variant says that it requires, and nothing else.
 fn declared(variant: &Variant) -> Capabilities {
@@ -94,6 +94,19 @@ fn the_bindings_that_the_host_fills_are_those_that_the_shader_uses() {
         let filled: BTreeSet<u32> = variant.bindings().collect();
         assert_eq!(used, filled, "{}", variant.name());
     }
+}
+
+#[test]
+fn a_kernel_binds_as_many_storage_buffers_as_is_said_and_no_more() {
+    let storage_buffers = |variant: &Variant| {
+        let module = parse(&link(variant, Target::Naga)).expect("parses");
+        let is_storage = |global: &naga::GlobalVariable| matches!(global.space, naga::AddressSpace::Storage { .. });
+        module.global_variables.iter().filter(|(_, global)| is_storage(global)).count()
+    };
+    // The bindings are the storage buffers and one uniform block, so few variants have to be parsed.
+    let most = Variant::reachable().into_iter().max_by_key(|variant| variant.bindings().count());
+    let most = most.expect("there are variants");
+    assert_eq!(storage_buffers(&most), MOST_STORAGE_BUFFERS as usize, "{}", most.name());
 }
 
 #[test]
