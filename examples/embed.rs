@@ -74,7 +74,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let second = second.bind(&Buffers::new(hidden.slice(..), hidden.slice(..)))?;
 
     // Every frame: the application's own work and the norms, in one pass.
-    let scale = Kernel::new(&device, "scale", SCALE, &[&hidden], (TOKENS * FEATURES) as u32);
+    let scale = Kernel::new(&device, "scale", SCALE, &[&hidden], TOKENS * FEATURES);
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("frame") });
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

@@ -104,8 +104,8 @@ impl Frame {
         let prepared = Gpu::new(device).prepare(&plan, &Options::default().in_place(true))?;
         Ok(Self {
             normalize: prepared.bind(&Buffers::new(planes.slice(..), planes.slice(..)))?,
-            paint: Kernel::new(device, "paint", PAINT, &[&planes], 3 * PIXELS as u32),
-            tones: Kernel::new(device, "tones", TONES, &[&planes, &pixels], PIXELS as u32),
+            paint: Kernel::new(device, "paint", PAINT, &[&planes], 3 * PIXELS),
+            tones: Kernel::new(device, "tones", TONES, &[&planes, &pixels], PIXELS),
             pixels,
         })
     }
@@ -124,7 +124,6 @@ fn on_the_cpu() -> Outcome<Vec<[u8; 4]>> {
     let engine = pollster::block_on(Engine::open(&Choice::Cpu))?;
     let planes = Tensor::from_f32(SHAPE, (0..3 * PIXELS).map(painted).collect())?;
     let normalized = engine.forward(&InstanceNorm::new(), &planes, &mut Parameters::default())?.data().to_f32();
-    let level = |value: f32| (255.0 / (1.0 + (-value).exp())).round() as u8;
     let pixel =
         |i: usize| [level(normalized[i]), level(normalized[i + PIXELS]), level(normalized[i + 2 * PIXELS]), 255];
     Ok((0..PIXELS).map(pixel).collect())
@@ -135,6 +134,12 @@ fn painted(i: usize) -> f32 {
     let (channel, pixel) = ((i / PIXELS) as f32, i % PIXELS);
     let (x, y) = ((pixel % WIDTH) as f32 - 80.0 * (channel + 1.0), (pixel / WIDTH) as f32 - 50.0 * (channel + 1.0));
     1000.0 / (1.0 + 0.05 * (x * x + y * y))
+}
+
+/// What the kernel `tones` writes.
+#[expect(clippy::cast_possible_truncation, reason = "a sigmoid lies between 0 and 1")]
+fn level(value: f32) -> u8 {
+    (255.0 / (1.0 + (-value).exp())).round() as u8
 }
 
 fn largest_difference(some: &[[u8; 4]], others: &[[u8; 4]]) -> u8 {

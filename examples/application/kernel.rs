@@ -1,7 +1,7 @@
 //! A kernel of the application's own.
 
 /// Lanes of a workgroup, in every kernel that is made here.
-const LANES: u32 = 64;
+const LANES: usize = 64;
 
 /// A kernel with its buffers.
 pub(crate) struct Kernel {
@@ -17,7 +17,7 @@ impl Kernel {
         label: &str,
         source: &str,
         buffers: &[&wgpu::Buffer],
-        invocations: u32,
+        invocations: usize,
     ) -> Self {
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(label),
@@ -40,7 +40,9 @@ impl Kernel {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        Self { pipeline, bind_group, workgroups: invocations.div_ceil(LANES) }
+        // More than there are numbers for are wgpu's to refuse.
+        let workgroups = u32::try_from(invocations.div_ceil(LANES)).unwrap_or(u32::MAX);
+        Self { pipeline, bind_group, workgroups }
     }
 
     pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
