@@ -8,17 +8,39 @@
 //! cargo run --release --example embed
 //! ```
 
+#[path = "application/device.rs"]
+mod device;
+#[path = "application/ending.rs"]
+mod ending;
+#[path = "application/kernel.rs"]
+mod kernel;
+#[path = "application/readback.rs"]
+mod readback;
+
+use device::own_device;
+use ending::ending;
+use kernel::Kernel;
+use readback::{read, record_copy};
 use wgpu::util::DeviceExt;
-use wgpu_norm::gpu::{Buffers, Gpu, Options, optional_features, recommended_limits, required_features};
+use wgpu_norm::gpu::{Buffers, Gpu, Options};
 use wgpu_norm::norm::{LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::{Dtype, Spec};
 
 const TOKENS: usize = 128;
 const FEATURES: usize = 384;
-/// Workgroups of the application's own kernel, one lane a value.
-const WORKGROUPS: u32 = 128 * 384 / 64;
+/// The application's own kernel: multiplies every activation by ten.
+const SCALE: &str = "
+    @group(0) @binding(0) var<storage, read_write> x: array<f32>;
+    @compute @workgroup_size(64)
+    fn scale(@builtin(global_invocation_id) id: vec3<u32>) {
+        if id.x < arrayLength(&x) { x[id.x] *= 10.0; }
+    }";
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
+    ending(run())
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (device, queue) = pollster::block_on(own_device())?;
     let size = (TOKENS * FEATURES * 4) as u64;
 
@@ -52,7 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let second = second.bind(&Buffers::new(hidden.slice(..), hidden.slice(..)))?;
 
     // Every frame: the application's own work and the norms, in one pass.
-    let scale = Scale::new(&device, &hidden);
+    let scale = Kernel::new(&device, "scale", SCALE, &[&hidden], TOKENS * FEATURES);
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("frame") });
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -60,19 +82,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scale.record(&mut pass);
         second.record(&mut pass);
     }
-    let staging = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("staging"),
-        size,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    encoder.copy_buffer_to_buffer(&hidden, 0, &staging, 0, size);
+    let staging = record_copy(&device, &mut encoder, &hidden);
     queue.submit([encoder.finish()]);
 
-    staging.slice(..).map_async(wgpu::MapMode::Read, |_| ());
-    device.poll(wgpu::PollType::wait_indefinitely())?;
-    let bytes = staging.slice(..).get_mapped_range()?;
-    let result: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+    let result: Vec<f32> = read(&device, &staging)?;
     let squares: f32 = result[..FEATURES].iter().map(|y| y * y).sum::<f32>() / FEATURES as f32;
     println!("the first token's mean square after both norms: {squares:.6}");
     if (squares - 1.0).abs() > 1e-5 {
@@ -81,64 +94,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A device for the application's own purposes, to which the engine's wishes are added.
-async fn own_device() -> Result<(wgpu::Device, wgpu::Queue), Box<dyn std::error::Error>> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await?;
-    let own_features = wgpu::Features::empty();
-    let descriptor = wgpu::DeviceDescriptor {
-        label: Some("application"),
-        required_features: own_features | required_features() | optional_features(&adapter),
-        required_limits: recommended_limits(&adapter, wgpu::Limits::downlevel_defaults()),
-        ..Default::default()
-    };
-    Ok(adapter.request_device(&descriptor).await?)
-}
-
 fn storage(device: &wgpu::Device, label: &str, values: &[f32]) -> wgpu::Buffer {
     device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
         label: Some(label),
         contents: bytemuck::cast_slice(values),
         usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
     })
-}
-
-/// The application's own kernel: multiplies every activation by ten.
-struct Scale {
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
-}
-
-impl Scale {
-    fn new(device: &wgpu::Device, buffer: &wgpu::Buffer) -> Self {
-        let source = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
-            @compute @workgroup_size(64)
-            fn scale(@builtin(global_invocation_id) id: vec3<u32>) {
-                if id.x < arrayLength(&x) { x[id.x] *= 10.0; }
-            }";
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("scale"),
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some("scale"),
-            layout: None,
-            module: &module,
-            entry_point: Some("scale"),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
-        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("scale"),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
-        });
-        Self { pipeline, bind_group }
-    }
-
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups(WORKGROUPS, 1, 1);
-    }
 }

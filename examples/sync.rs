@@ -14,6 +14,10 @@
 //! mpirun -n 4 target/release/examples/sync
 //! ```
 
+#[path = "application/ending.rs"]
+mod ending;
+
+use ending::ending;
 use std::ops::Range;
 use wgpu_norm::collective::{Group, local};
 use wgpu_norm::layer::{BatchNorm1d, Layer, SyncBatchNorm};
@@ -27,7 +31,12 @@ const RATE: f64 = 0.2;
 /// What the sums of shards may be away from those of the whole, in f32.
 const TOLERANCE: f64 = 1e-5;
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
+    ending(run_ranks())
+}
+
+/// The ranks that MPI started, or as many threads.
+fn run_ranks() -> std::result::Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "mpi")]
     {
         use wgpu_norm::collective::{mpi, mpi_world};

@@ -122,6 +122,18 @@ pub enum Error {
         /// What would do.
         expected: &'static str,
     },
+    /// Two arguments that the plan was prepared to have in one place are in two.
+    #[error(
+        "{written}: expected the slice that {other} is, since the plan was prepared with {option}, got another one"
+    )]
+    NotInPlace {
+        /// The argument that is written.
+        written: &'static str,
+        /// The argument whose place it takes.
+        other: &'static str,
+        /// The option that says so.
+        option: &'static str,
+    },
     /// The forced strategy cannot serve the plan.
     #[error("strategy: {strategy} cannot serve this plan, {reason}")]
     Strategy {

@@ -118,3 +118,8 @@ pub use error::{Error, Result};
 pub use plan::{RunningStatistics, Statistics, Wanted};
 pub use tensor::{Data, Dtype, Layout, Spec, Tensor};
 pub use wgpu;
+
+/// The examples of the README, which are compiled with the tests of the documentation.
+#[cfg(all(doctest, feature = "checkpoint"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

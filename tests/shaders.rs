@@ -5,7 +5,7 @@ mod wgsl;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use wgpu_norm::gpu::{Target, Task, Variant, link};
+use wgpu_norm::gpu::{MOST_STORAGE_BUFFERS, Target, Task, Variant, link};
 use wgsl::{CORE, parse, validate};
 
 #[test]
@@ -20,6 +20,19 @@ fn what_a_variant_declares_is_needed() {
         };
         assert!(refused, "{} is valid without what it declares", variant.name());
     }
+}
+
+#[test]
+fn a_kernel_binds_as_many_storage_buffers_as_is_said_and_no_more() {
+    let storage_buffers = |variant: &Variant| {
+        let module = parse(&link(variant, Target::Naga)).expect("parses");
+        let is_storage = |global: &naga::GlobalVariable| matches!(global.space, naga::AddressSpace::Storage { .. });
+        module.global_variables.iter().filter(|(_, global)| is_storage(global)).count()
+    };
+    // The bindings are the storage buffers and one uniform block, so few variants have to be parsed.
+    let most = Variant::reachable().into_iter().max_by_key(|variant| variant.bindings().count());
+    let most = most.expect("there are variants");
+    assert_eq!(storage_buffers(&most), MOST_STORAGE_BUFFERS as usize, "{}", most.name());
 }
 
 #[test]

@@ -7,12 +7,19 @@
 //! ```
 
 mod block;
+#[path = "../application/ending.rs"]
+mod ending;
 mod norms;
 mod picture;
 
+use ending::ending;
 use std::path::{Path, PathBuf};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
+    ending(run())
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cubes");
     let folder = std::env::args_os().nth(1).map_or_else(ours, PathBuf::from);
     std::fs::create_dir_all(&folder)?;

@@ -7,11 +7,14 @@
 //! ```
 
 mod data;
+#[path = "../application/ending.rs"]
+mod ending;
 mod network;
 mod plot;
 mod training;
 
 use data::Digits;
+use ending::ending;
 use std::path::PathBuf;
 use training::{EPOCHS, Kind, LEAST_ACCURACY, Run, TOLERANCE, distance, train};
 use wgpu_norm::checkpoint::{Checkpoint, save};
@@ -19,7 +22,11 @@ use wgpu_norm::{Choice, Engine};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-fn main() -> Outcome<()> {
+fn main() -> std::process::ExitCode {
+    ending(run())
+}
+
+fn run() -> Outcome<()> {
     let picture = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("target/train.svg"), PathBuf::from);
     let engines = engines()?;
     let (training_set, test_set) = Digits::load()?;

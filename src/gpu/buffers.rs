@@ -227,8 +227,7 @@ impl Argument<'_> {
 pub(super) fn arguments<'a>(buffers: &Buffers<'a>, expected: &[Expectation]) -> Result<Vec<Argument<'a>>> {
     for role in buffers.given() {
         if !expected.iter().any(|e| e.role == role) {
-            let reason = "the plan was lowered or prepared without it";
-            return Err(Error::Unexpected { argument: role.name(), reason });
+            return Err(Error::Unexpected { argument: role.name(), reason: role.reasons().to_refuse });
         }
     }
     let mut arguments = Vec::with_capacity(expected.len());
@@ -236,10 +235,7 @@ pub(super) fn arguments<'a>(buffers: &Buffers<'a>, expected: &[Expectation]) -> 
         match buffers.get(role) {
             Some(slice) => arguments.push(Argument { role, slice, bytes, alignment, written }),
             None if optional => {}
-            None => {
-                let reason = "the plan was lowered or prepared with it";
-                return Err(Error::Missing { argument: role.name(), reason });
-            }
+            None => return Err(Error::Missing { argument: role.name(), reason: role.reasons().to_need }),
         }
     }
     arguments.iter().try_for_each(Argument::check)?;
@@ -253,11 +249,8 @@ pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) 
         if let (Some(one), Some(two)) = (find(written), find(other))
             && one.slice != two.slice
         {
-            return Err(Error::Aliasing {
-                written: written.name(),
-                other: other.name(),
-                expected: "the same slice of one buffer, since the plan was prepared to run in place",
-            });
+            let option = if written == Role::Sum { "sum_in_place" } else { "in_place" };
+            return Err(Error::NotInPlace { written: written.name(), other: other.name(), option });
         }
     }
     for written in arguments.iter().filter(|a| a.written) {

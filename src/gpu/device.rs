@@ -25,14 +25,23 @@ pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
     adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16)
 }
 
-/// `base`, raised to what the adapter offers where that lets the kernels take larger pieces: wgpu's own
-/// defaults stop at bindings of 128 MiB and buffers of 256 MiB.
+/// The most storage buffers that a kernel binds, which is what `wgpu::Limits::defaults` allow. A device with fewer
+/// runs the kernels that bind no more than it has.
+pub const MOST_STORAGE_BUFFERS: u32 = 8;
+
+/// `base`, raised to what the adapter offers where that lets the kernels take larger pieces, and to as many storage
+/// buffers as a kernel binds: wgpu's own defaults stop at bindings of 128 MiB and buffers of 256 MiB, and those for
+/// weak adapters at 4 storage buffers.
 #[must_use]
 pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::Limits {
     let best = adapter.limits();
     wgpu::Limits {
         max_storage_buffer_binding_size: best.max_storage_buffer_binding_size.max(base.max_storage_buffer_binding_size),
         max_buffer_size: best.max_buffer_size.max(base.max_buffer_size),
+        max_storage_buffers_per_shader_stage: best
+            .max_storage_buffers_per_shader_stage
+            .min(MOST_STORAGE_BUFFERS)
+            .max(base.max_storage_buffers_per_shader_stage),
         min_storage_buffer_offset_alignment: best
             .min_storage_buffer_offset_alignment
             .min(base.min_storage_buffer_offset_alignment),

@@ -184,7 +184,52 @@ impl Plan {
     }
 }
 
+/// What an error says of an argument that is missing, and of one that has no place.
+pub(super) struct Reasons {
+    pub(super) to_need: &'static str,
+    pub(super) to_refuse: &'static str,
+}
+
 impl Role {
+    /// What decides whether a pass takes the argument.
+    pub(super) fn reasons(self) -> Reasons {
+        use Role::{
+            ErrorFlag, GradMean, GradOutput, GradStd, GradSum, Input, Labels, Mean, NumBatchesTracked, Output,
+            Residual, RunningMean, RunningVar, Statistics, Std, Sum, Sums,
+        };
+        let (to_need, to_refuse) = match self {
+            Input => ("every pass reads it", "no pass is without it"),
+            Output => (
+                "a forward pass writes it",
+                "this pass has none, its buffers are made by Buffers::backward or Buffers::reduce",
+            ),
+            GradOutput => ("a backward pass reads it", "a forward pass has none, its buffers are made by Buffers::new"),
+            Statistics => (
+                "the pass was prepared with save_statistics, or as a half",
+                "the pass was prepared without save_statistics",
+            ),
+            Sums => (
+                "the pass was prepared as half of a backward pass",
+                "the pass was not prepared as half of a backward pass",
+            ),
+            Residual | Sum => ("the plan was lowered with a residual", "the plan was lowered without a residual"),
+            RunningMean | RunningVar => {
+                ("the plan was lowered with running estimates", "the plan was lowered without running estimates")
+            }
+            NumBatchesTracked => ("the plan counts batches", "the plan was lowered without a counter of batches"),
+            Labels | ErrorFlag => ("the plan was lowered with labels", "the plan was lowered without labels"),
+            Mean | Std | GradMean | GradStd => {
+                ("the pass was prepared with moments", "the pass was prepared without moments")
+            }
+            GradSum => ("the pass was prepared with grad_sum", "the pass was prepared without grad_sum"),
+            parameter if parameter == parameter.of_what() => {
+                ("the plan was lowered with it", "the plan was lowered without it")
+            }
+            _ => ("the pass was prepared for this gradient", "the pass was not prepared for this gradient"),
+        };
+        Reasons { to_need, to_refuse }
+    }
+
     /// What a gradient is the gradient of; anything else is itself.
     pub(super) fn of_what(self) -> Self {
         let extra = Self::GRAD_EXTRA.zip(Self::EXTRA).into_array();

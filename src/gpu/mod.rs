@@ -39,7 +39,7 @@ mod writing;
 
 pub use bind::Bound;
 pub use buffers::Buffers;
-pub use device::{optional_features, recommended_limits, required_features};
+pub use device::{MOST_STORAGE_BUFFERS, optional_features, recommended_limits, required_features};
 pub(crate) use held::Held;
 pub use link::{Linked, Target, link};
 pub use options::{Options, Part};

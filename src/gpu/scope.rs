@@ -86,7 +86,7 @@ pub(super) fn scoped<T>(
     let (validation, internal, memory) = (validation.pop(), internal.pop(), memory.pop());
     let verdict = async move {
         let said = [validation.await, internal.await, memory.await];
-        said.into_iter().flatten().next().map(|said| error(said.to_string()))
+        said.into_iter().flatten().next().map(|said| error(said.to_string().trim_end().to_owned()))
     };
     gpu.verdicts.add(Box::pin(verdict)).map(|()| done)
 }

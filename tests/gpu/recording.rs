@@ -4,10 +4,10 @@ use crate::rig::{Rig, rigs};
 use crate::sample::noise;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use wgpu_norm::gpu::{Buffers, Options, Strategy};
+use wgpu_norm::gpu::{Bound, Buffers, Gpu, Options, Prepared, Strategy};
 use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Momentum;
-use wgpu_norm::{Data, Dtype, RunningStatistics, Spec, Wanted};
+use wgpu_norm::{Data, Dtype, Engine, RunningStatistics, Spec, Wanted};
 
 /// Counts this thread's allocations.
 struct Counting;
@@ -81,6 +81,12 @@ fn allocations_of_wgpu(rig: &Rig, dispatches: usize) -> usize {
         }
     })
 }
+
+/// What is prepared goes to other threads and is shared by them.
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<(Gpu, Prepared, Bound, Engine)>();
+};
 
 #[test]
 fn recording_allocates_nothing_beyond_what_wgpu_does() {

@@ -78,17 +78,24 @@ fn aliasing_that_is_not_exactly_in_place_is_refused() {
         let (x, w) = (buffer(&rig, 4 * BYTES, storage), buffer(&rig, 4 * BYTES, storage));
         let (apart, in_place) = (Options::default(), Options::default().in_place(true));
         let cases = [
-            (&apart, Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(w.slice(..)), "input"),
-            (&apart, Buffers::new(x.slice(..BYTES), x.slice(256..BYTES + 256)).weight(w.slice(..)), "input"),
-            (&apart, Buffers::new(x.slice(..BYTES), x.slice(2 * BYTES..)).weight(w.slice(..)), "input"),
-            (&apart, Buffers::new(x.slice(..), w.slice(..BYTES)).weight(w.slice(2 * BYTES..)), "weight"),
-            (&in_place, Buffers::new(x.slice(..), w.slice(..BYTES)).weight(w.slice(2 * BYTES..)), "input"),
-            (&in_place, Buffers::new(x.slice(..BYTES), x.slice(256..BYTES + 256)).weight(w.slice(..)), "input"),
+            (Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(w.slice(..)), "input"),
+            (Buffers::new(x.slice(..BYTES), x.slice(256..BYTES + 256)).weight(w.slice(..)), "input"),
+            (Buffers::new(x.slice(..BYTES), x.slice(2 * BYTES..)).weight(w.slice(..)), "input"),
+            (Buffers::new(x.slice(..), w.slice(..BYTES)).weight(w.slice(2 * BYTES..)), "weight"),
         ];
-        for (options, buffers, other) in cases {
-            let error = refusal(&rig, &plan, options, &buffers);
+        for (buffers, other) in cases {
+            let error = refusal(&rig, &plan, &apart, &buffers);
             assert!(matches!(error, Error::Aliasing { written: "output", .. }), "{}: {error}", rig.name);
             assert_says(&rig, &error, &["output", other, "share a buffer"]);
+        }
+        let apart_in_place = [
+            Buffers::new(x.slice(..), w.slice(..BYTES)).weight(w.slice(2 * BYTES..)),
+            Buffers::new(x.slice(..BYTES), x.slice(256..BYTES + 256)).weight(w.slice(..)),
+        ];
+        for buffers in apart_in_place {
+            let error = refusal(&rig, &plan, &in_place, &buffers);
+            assert!(matches!(error, Error::NotInPlace { written: "output", .. }), "{}: {error}", rig.name);
+            assert_says(&rig, &error, &["output", "the slice that input is", "prepared with in_place"]);
         }
         let good = Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(w.slice(..));
         assert!(rig.gpu.prepare(&plan, &in_place).expect("prepares").bind(&good).is_ok(), "exactly in place is served");
