@@ -185,7 +185,8 @@ pub(super) fn header(spec: &Spec) -> Result<Vec<u8>, String> {
     let end = (before + text.len() + 1).next_multiple_of(64);
     text.extend(std::iter::repeat_n(' ', end - before - text.len() - 1));
     text.push('\n');
-    let length = u16::try_from(text.len()).map_err(|_| format!("shape: too many axes for a .npy file: {}", spec.shape.len()))?;
+    let length =
+        u16::try_from(text.len()).map_err(|_| format!("shape: too many axes for a .npy file: {}", spec.shape.len()))?;
     Ok([MAGIC, &[1, 0], &length.to_le_bytes(), text.as_bytes()].concat())
 }
 

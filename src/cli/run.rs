@@ -188,12 +188,7 @@ impl Work {
     }
 }
 
-fn verify(
-    work: &Work,
-    input: &Tensor,
-    before: Option<RunningStatistics>,
-    output: &Tensor,
-) -> Result<Errors, Failure> {
+fn verify(work: &Work, input: &Tensor, before: Option<RunningStatistics>, output: &Tensor) -> Result<Errors, Failure> {
     let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
     let mut running = before;
     let learned = &work.learned;

@@ -136,7 +136,8 @@ fn safetensors_head(
         // The widest type first, so that all lie where their type wants them.
         if let Some(counter) = num_batches_tracked {
             add("num_batches_tracked", "I64", &[], size_of::<u64>());
-            let counter = i64::try_from(*counter).map_err(|_| format!("num_batches_tracked: {counter} is beyond an I64"))?;
+            let counter =
+                i64::try_from(*counter).map_err(|_| format!("num_batches_tracked: {counter} is beyond an I64"))?;
             values.extend(counter.to_le_bytes());
         }
         for (name, estimate) in [("running_mean", mean), ("running_var", var)] {

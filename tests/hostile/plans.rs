@@ -173,7 +173,8 @@ impl Call {
             operands.extra = Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() };
         }
         if bytes.flag() {
-            operands.labels = Some(if bytes.below(8) == 1 { bytes.axis() } else { shape.first().copied().unwrap_or(0) });
+            operands.labels =
+                Some(if bytes.below(8) == 1 { bytes.axis() } else { shape.first().copied().unwrap_or(0) });
         }
         Self { norm, operands }
     }
@@ -246,7 +247,10 @@ fn parameters_are_small(call: &Call) -> bool {
     let operands = &call.operands;
     let extra = operands.extra.as_ref().into_array();
     let all = [operands.weight.as_ref(), operands.bias.as_ref()].into_iter().chain(extra.map(Option::as_ref));
-    let small = |shape: &[usize]| shape.contains(&0) || shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis)).is_some_and(|n| n <= MOST_ELEMENTS);
+    let small = |shape: &[usize]| {
+        shape.contains(&0)
+            || shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis)).is_some_and(|n| n <= MOST_ELEMENTS)
+    };
     all.flatten().all(|spec| small(&spec.shape))
         && operands.running.is_none_or(|running| running.mean <= MOST_ELEMENTS)
         && operands.labels.is_none_or(|labels| labels <= MOST_ELEMENTS)
