@@ -5,9 +5,11 @@
 mod targets;
 
 use std::path::Path;
+use wgpu_norm::norm::InstanceNorm;
+use wgpu_norm::{Choice, Dtype, Engine, Parameters, Tensor};
 
-/// Mutants of the corpus a target. Some seconds altogether.
-const MUTANTS: usize = 20_000;
+/// Mutants of the corpus a target, unless `WGPU_NORM_MUTANTS` says another number. Some seconds altogether.
+const MUTANTS: usize = 50_000;
 
 /// What a byte-wise mutation seldom hits upon.
 const TOKENS: [&[u8]; 20] = [
@@ -90,7 +92,8 @@ fn replay(name: &str, target: fn(&[u8])) {
         assert!(result.is_ok(), "{name} panics on {:?}", bytes.escape_ascii().to_string());
     };
     corpus.iter().for_each(|bytes| give(bytes));
-    for _ in 0..MUTANTS {
+    let wanted = std::env::var("WGPU_NORM_MUTANTS").ok();
+    for _ in 0..wanted.map_or(MUTANTS, |wanted| wanted.parse().expect("a number of mutants")) {
         let (one, other) = (dice.below(corpus.len()), dice.below(corpus.len()));
         let mut bytes = corpus[one].clone();
         for _ in 0..=dice.below(4) {
@@ -118,4 +121,18 @@ fn case_files() {
 #[test]
 fn plans() {
     replay("plan", targets::plan);
+}
+
+/// Its groups are more than memory has places for, but there is nothing in them.
+#[test]
+fn an_empty_tensor_may_have_axes_beyond_all_memory() {
+    let input = Tensor::zeros([1 << 61, 2, 0], Dtype::F32).expect("no element");
+    for choice in [Choice::Cpu, Choice::Reference] {
+        let engine = pollster::block_on(Engine::open(&choice)).expect("both are always there");
+        let norm = InstanceNorm::new();
+        let forward = engine.forward_saving(&norm, &input, &mut Parameters::default()).expect("nothing to do");
+        let parameters = Parameters::default();
+        let gradients = engine.backward(&norm, &input, &input, &forward.statistics, &parameters, None);
+        assert_eq!(gradients.expect("nothing to do").input, Some(input.clone()), "on {}", choice.name());
+    }
 }

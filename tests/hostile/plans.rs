@@ -347,7 +347,7 @@ fn assert_close(plan: &Plan, got: &[f64], want: &[f64]) {
     let largest = want.iter().filter(|x| x.is_finite()).fold(0f64, |most, x| most.max(x.abs()));
     let most = largest * (8.0 * plan.dtype().unit_roundoff() + 1e-4);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let agree = got == want || got.is_nan() == want.is_nan() && !((got - want).abs() > most);
+        let agree = got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= most;
         assert!(agree, "[{i}]: got {got:e}, expected {want:e}, {plan:?}");
     }
 }
