@@ -72,8 +72,9 @@ impl Target {
         checkpoint::replace(&self.path, write).map_err(|error| format!("output {error}"))
     }
 
-    /// What stands before the values of the output, where these come by themselves: the running estimates too, where they
-    /// were updated and have a place. After the values come those of the means and of the deviations, of type and shape `moments` each.
+    /// What stands before the values of the output, where these come by themselves: the running estimates too, where
+    /// they were updated and have a place. After the values come those of the means and of the deviations, of type and
+    /// shape `moments` each.
     pub(super) fn head(
         &self,
         output: &Spec,

@@ -14,10 +14,10 @@ use std::sync::{Mutex, PoisonError};
 
 /// A normalization of a tensor that comes and goes in pieces, one after the other.
 ///
-/// Where each piece has groups of its own (layer, RMS, instance, group normalization, evaluation of batch
-/// normalization and more) one pass is enough, and the outputs have the bits that they have all at once. Where all pieces have a share
-/// in every group, as in batch normalization, each is [measured](Self::measure) first. Their moments are merged in f64 as those of
-/// ranks are: the outputs may differ from those of all at once in the last place.
+/// Where each piece has groups of its own (layer, RMS, instance, group normalization, evaluation of batch normalization
+/// and more) one pass is enough, and the outputs have the bits that they have all at once. Where all pieces have a share
+/// in every group, as in batch normalization, each is [measured](Self::measure) first. Their moments are merged in f64
+/// as those of ranks are: single outputs may differ from those of all at once in the last places.
 ///
 /// ```
 /// use wgpu_norm::norm::BatchNorm;
@@ -26,7 +26,8 @@ use std::sync::{Mutex, PoisonError};
 /// let rows = [1.0f32, 2.0, 3.0, 6.0]; // as if they lay in a file
 /// let engine = Engine::new()?;
 /// let spec = Spec::new([4, 1], Dtype::F32);
-/// let Some(mut streamed) = engine.streamed(&BatchNorm::new(), &spec, Parameters::default(), 8)? else { return Ok(()) };
+/// let streamed = engine.streamed(&BatchNorm::new(), &spec, Parameters::default(), 8)?;
+/// let mut streamed = streamed.expect("batch normalization can be cut");
 ///
 /// for piece in streamed.to_measure() {
 ///     streamed.measure(&piece, &Data::F32(rows[piece.elements()].to_vec()))?;
@@ -70,8 +71,9 @@ impl Piece {
 
 impl Engine {
     /// A normalization in pieces of about `piece_bytes`; `None` where the norm takes the whole tensor at once: where
-    /// it mixes statistics of all samples, moves running estimates by an average over groups, learns more than weight and
-    /// bias of a batch, or has one group alone. A row that shares its statistics is never cut: it may be longer than a piece.
+    /// it mixes statistics of all samples, moves running estimates by an average over groups, learns more than weight
+    /// and bias of a batch, adds a residual, or has one group alone that is a single run. A piece is a step of the
+    /// view's outermost level at least, however long that is.
     ///
     /// # Errors
     ///

@@ -179,3 +179,32 @@ fn within(steps: &Range<usize>, period: usize) -> Option<Range<usize>> {
     let end = first + steps.len();
     (end <= period && steps.len() < period).then_some(first..end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(steps: usize, step: usize, period: usize) -> Cut {
+        Cut { along: Level::A, steps, step, period }
+    }
+
+    #[test]
+    fn pieces_are_whole_periods_or_lie_within_one() {
+        for (cut, elements, want) in [
+            (cut(7, 10, 1), 30, vec![0..3, 3..6, 6..7]),
+            (cut(7, 10, 1), 5, vec![0..1, 1..2, 2..3, 3..4, 4..5, 5..6, 6..7]),
+            (cut(12, 1, 3), 7, vec![0..6, 6..12]),
+            (cut(10, 1, 5), 3, vec![0..3, 3..5, 5..8, 8..10]),
+            (Cut { along: Level::B, ..cut(1500, 1, 1) }, 1100, vec![0..1024, 1024..1500]),
+        ] {
+            assert_eq!(cut.pieces(elements).collect::<Vec<_>>(), want, "{cut:?} of {elements}");
+        }
+    }
+
+    #[test]
+    fn steps_within_a_period_are_named_from_its_beginning() {
+        assert_eq!(within(&(8..10), 5), Some(3..5));
+        assert_eq!(within(&(5..10), 5), None, "a whole one");
+        assert_eq!(within(&(0..1), 1), None, "a whole one");
+    }
+}

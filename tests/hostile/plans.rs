@@ -311,6 +311,8 @@ fn check_execution(call: &Call, plan: &Plan, bytes: &mut Bytes<'_>) {
     result.expect("in place as well as apart");
     assert!(in_place.data().bytes() == forward.output.data().bytes(), "in place: {plan:?}");
 
+    check_pieces(call, plan, (&input, &tensors, running.clone()), &forward.output, 1 + 16 * bytes.below(64));
+
     let wide = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| tensor.data().to_f64());
     let estimates = |of: fn(&RunningStatistics) -> &Vec<f32>| {
         running.as_ref().map(|r| of(r).iter().map(|&x| f64::from(x)).collect()).unwrap_or_default()
@@ -340,6 +342,44 @@ fn check_execution(call: &Call, plan: &Plan, bytes: &mut Bytes<'_>) {
     let gradients = engine.backward(&*call.norm, normalized, upstream, &forward.statistics, &parameters, wanted);
     if let Ok(Some(of_input)) = gradients.map(|gradients| gradients.input) {
         assert_eq!(of_input.spec(), input.spec(), "{plan:?}");
+    }
+}
+
+/// The same in pieces: to the bit, where they have groups of their own.
+fn check_pieces(
+    call: &Call,
+    plan: &Plan,
+    (input, tensors, mut running): (&Tensor, &Tensors, Option<RunningStatistics>),
+    whole: &Tensor,
+    piece_bytes: usize,
+) {
+    let engine = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is always there");
+    let streamed = engine.streamed(&*call.norm, &input.spec(), tensors.with(running.as_mut()), piece_bytes);
+    let Some(mut streamed) = streamed.expect("in pieces as well as whole") else { return };
+    let size = input.dtype().size();
+    let values = |elements: std::ops::Range<usize>| {
+        let mut values = Data::zeros(input.dtype(), elements.len());
+        values.bytes_mut().copy_from_slice(&input.data().bytes()[elements.start * size..elements.end * size]);
+        values
+    };
+    let shares = !streamed.to_measure().is_empty();
+    for piece in streamed.to_measure() {
+        streamed.measure(&piece, &values(piece.elements())).expect("it is measured");
+    }
+    let mut together = Vec::new();
+    for piece in streamed.to_normalize() {
+        let elements = piece.elements();
+        assert!(elements.start == together.len() && !elements.is_empty(), "{elements:?}: {plan:?}");
+        let mut got = values(elements.clone());
+        streamed.normalize(&piece, &mut got).expect("it is normalized");
+        let want = &whole.data().bytes()[elements.start * size..elements.end * size];
+        let same = || got.bytes() == want || got.to_f64().iter().any(|x| x.is_nan());
+        assert!(shares || same(), "{elements:?} in pieces of {piece_bytes}: {plan:?}");
+        together.extend(got.to_f64());
+    }
+    assert_eq!(together.len(), input.data().len(), "{plan:?}");
+    if (1e-6..1e6).contains(&plan.eps()) {
+        assert_close(plan, &together, &whole.data().to_f64());
     }
 }
 

@@ -116,7 +116,8 @@ fn is_same(one: &Tensor, other: &Tensor) -> bool {
 /// The readers take files, not bytes: one a thread, in memory where the system has a place for that.
 fn with_file(bytes: &[u8], use_it: impl FnOnce(&Path)) {
     thread_local! {
-        static FILE: NamedTempFile = NamedTempFile::new_in("/dev/shm").or_else(|_| NamedTempFile::new()).expect("a place for a file");
+        static FILE: NamedTempFile =
+            NamedTempFile::new_in("/dev/shm").or_else(|_| NamedTempFile::new()).expect("a place for a file");
     }
     FILE.with(|file| {
         std::fs::write(file.path(), bytes).expect("written");
