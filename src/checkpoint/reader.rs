@@ -113,6 +113,12 @@ impl Checkpoint {
         self.tensors.get(name).map(|info| (info.data_offsets.1 - info.data_offsets.0) as u64)
     }
 
+    /// Where the bytes of a tensor begin in the file, if it is there.
+    #[must_use]
+    pub fn offset_of(&self, name: &str) -> Option<u64> {
+        self.tensors.get(name).map(|info| (self.start + info.data_offsets.0) as u64)
+    }
+
     /// A tensor of f32, f16 or bf16, or a single I64, if it is there.
     ///
     /// # Errors

@@ -38,6 +38,17 @@ impl Errors {
         Self { max_abs, max_relative_to_largest: share(max_abs, largest), worst_ulp, median_ulp, over_tolerance: over }
     }
 
+    /// Takes in those of another piece of the same tensor. The median is then the greatest of the pieces'.
+    pub(super) fn join(self, other: Self) -> Self {
+        Self {
+            max_abs: self.max_abs.max(other.max_abs),
+            max_relative_to_largest: self.max_relative_to_largest.max(other.max_relative_to_largest),
+            worst_ulp: self.worst_ulp.max(other.worst_ulp),
+            median_ulp: self.median_ulp.max(other.median_ulp),
+            over_tolerance: self.over_tolerance.max(other.over_tolerance),
+        }
+    }
+
     pub(super) fn over_tolerance(&self) -> f64 {
         self.over_tolerance
     }

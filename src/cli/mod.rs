@@ -12,11 +12,13 @@ mod learned;
 mod memory;
 mod npy;
 mod page;
+mod place;
 mod progress;
 mod ranks;
 mod report;
 mod run;
 mod safetensors_file;
+mod stream;
 mod words;
 mod write;
 
@@ -48,6 +50,9 @@ enum Command {
     Bench(bench::Arguments),
 }
 
+/// The exit status of a program that Ctrl-C ended, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 enum Failure {
@@ -55,6 +60,8 @@ enum Failure {
     Mismatch,
     /// The input could not be used, and why.
     Unusable(String),
+    /// A signal asked the program to end; nothing is left behind.
+    Interrupted,
 }
 
 impl From<wgpu_norm::Error> for Failure {
@@ -77,6 +84,7 @@ pub(crate) fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Mismatch) => ExitCode::from(1),
+        Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(Failure::Unusable(message)) => {
             let message = one_line(&message);
             say_error(&format!("error: {message}"));

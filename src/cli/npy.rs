@@ -1,12 +1,14 @@
 //! `.npy` files, through ndarray-npy; the element types are ours, since it knows no f16.
 
-use ndarray::{ArrayD, IxDyn};
-use ndarray_npy::{
-    ReadDataError, ReadNpyError, ReadNpyExt, ReadableElement, WritableElement, WriteDataError, WriteNpyExt,
-};
+use ndarray::ArrayD;
+use ndarray_npy::{ReadDataError, ReadNpyError, ReadNpyExt, ReadableElement};
 use py_literal::Value as PyValue;
 use std::io::{Read, Write};
-use wgpu_norm::{Data, Tensor};
+use std::ops::Range;
+use wgpu_norm::{Data, Dtype, Spec, Tensor};
+
+/// What a file begins with.
+const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The longest header that is read: NumPy writes some hundred bytes.
 const LONGEST_HEADER: usize = 1 << 16;
@@ -51,23 +53,6 @@ impl<T: Element> ReadableElement for Stored<T> {
     }
 }
 
-impl<T: Element> WritableElement for Stored<T> {
-    fn type_descriptor() -> PyValue {
-        PyValue::String(T::DESCRIPTOR.to_owned())
-    }
-
-    fn write<W: Write>(&self, mut writer: W) -> Result<(), WriteDataError> {
-        Ok(writer.write_all(bytemuck::bytes_of(&self.0))?)
-    }
-
-    fn write_slice<W: Write>(slice: &[Self], mut writer: W) -> Result<(), WriteDataError> {
-        for value in slice {
-            writer.write_all(bytemuck::bytes_of(&value.0))?;
-        }
-        Ok(())
-    }
-}
-
 /// The tensor in the bytes of a `.npy` file.
 pub(crate) fn read(bytes: &[u8]) -> Result<Tensor, String> {
     check_header(bytes)?;
@@ -104,8 +89,8 @@ fn refuse(descriptor: &PyValue) -> String {
     format!("dtype: expected <f4 or <f2, got {name} ({why})")
 }
 
-/// Refuses headers that a parser should not be given: longer than the file, or nested to no end.
-fn check_header(bytes: &[u8]) -> Result<(), String> {
+/// Where the header lies. Refuses those that a parser should not be given: longer than the file, or nested to no end.
+fn check_header(bytes: &[u8]) -> Result<Range<usize>, String> {
     let (start, length) = match bytes {
         [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, low, high, ..] => {
             (10, usize::from(u16::from_le_bytes([*low, *high])))
@@ -128,20 +113,17 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     if brackets > 16 {
         return Err(format!("header: expected a dictionary with a shape, got {brackets} nested brackets"));
     }
-    check_shape(header)
+    check_shape(header)?;
+    Ok(start..start + length)
 }
 
 /// Refuses a shape whose axes overflow although one of them is 0: ndarray-npy would panic.
 fn check_shape(header: &[u8]) -> Result<(), String> {
     // What cannot be parsed here, ndarray-npy refuses with its own words.
-    let Ok(PyValue::Dict(entries)) = String::from_utf8_lossy(header).trim_end().parse() else { return Ok(()) };
+    let Some(entries) = entries(header) else { return Ok(()) };
     let is_shape = |key: &PyValue| matches!(key, PyValue::String(name) if name == "shape");
     for (_, shape) in entries.iter().filter(|(key, _)| is_shape(key)) {
         let (PyValue::Tuple(axes) | PyValue::List(axes)) = shape else { continue };
-        let length = |axis: &PyValue| match axis {
-            PyValue::Integer(length) => usize::try_from(length).ok(),
-            _ => None,
-        };
         let mut lengths = axes.iter().filter_map(length).filter(|&axis| axis != 0);
         let product = lengths.try_fold(size_of::<f32>(), usize::checked_mul);
         if product.and_then(|bytes| isize::try_from(bytes).ok()).is_none() {
@@ -151,15 +133,65 @@ fn check_shape(header: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+fn entries(header: &[u8]) -> Option<Vec<(PyValue, PyValue)>> {
+    match String::from_utf8_lossy(header).trim_end().parse() {
+        Ok(PyValue::Dict(entries)) => Some(entries),
+        _ => None,
+    }
+}
+
+fn length(axis: &PyValue) -> Option<usize> {
+    match axis {
+        PyValue::Integer(length) => usize::try_from(length).ok(),
+        _ => None,
+    }
+}
+
+/// Where the values begin in the bytes of a `.npy` file, and what they are; `None` where they do not lie row by row,
+/// or where [`read`] says what is wrong.
+pub(super) fn place(bytes: &[u8]) -> Option<(usize, Spec)> {
+    let header = check_header(bytes).ok()?;
+    let entries = entries(&bytes[header.clone()])?;
+    let named = |wanted: &str| {
+        let mut values = entries.iter().filter(|(key, _)| matches!(key, PyValue::String(name) if name == wanted));
+        values.next().map(|(_, value)| value).filter(|_| values.next().is_none())
+    };
+    let dtype = match named("descr")? {
+        PyValue::String(name) if name == f32::DESCRIPTOR => Dtype::F32,
+        PyValue::String(name) if name == half::f16::DESCRIPTOR => Dtype::F16,
+        _ => return None,
+    };
+    let PyValue::Tuple(axes) = named("shape")? else { return None };
+    let shape = axes.iter().map(length).collect::<Option<Vec<usize>>>()?;
+    let product = shape.iter().try_fold(dtype.size(), |product, &axis| product.checked_mul(axis))?;
+    let is_whole = bytes.len() - header.end == product;
+    let by_rows = matches!(named("fortran_order")?, PyValue::Boolean(false));
+    (entries.len() == 3 && by_rows && is_whole).then(|| (header.end, Spec::new(shape, dtype)))
+}
+
+/// What stands before the values of a tensor, as NumPy writes it.
+pub(super) fn header(spec: &Spec) -> Result<Vec<u8>, String> {
+    let descriptor = match spec.dtype {
+        Dtype::F32 => f32::DESCRIPTOR,
+        Dtype::F16 => half::f16::DESCRIPTOR,
+        other @ Dtype::Bf16 => {
+            return Err(format!("a .npy file holds no {other}: write a .safetensors file instead"));
+        }
+    };
+    let shape = PyValue::Tuple(spec.shape.iter().map(|&axis| PyValue::Integer(axis.into())).collect());
+    let mut text = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': {shape}, }}");
+    // Values begin at a multiple of 64 bytes.
+    let before = MAGIC.len() + 2 + 2;
+    let end = (before + text.len() + 1).next_multiple_of(64);
+    text.extend(std::iter::repeat_n(' ', end - before - text.len() - 1));
+    text.push('\n');
+    let length =
+        u16::try_from(text.len()).map_err(|_| format!("shape: too many axes for a .npy file: {}", spec.shape.len()))?;
+    Ok([MAGIC, &[1, 0], &length.to_le_bytes(), text.as_bytes()].concat())
+}
+
 /// Writes a tensor; bf16 has no place in `.npy`, and the caller has seen to it.
 pub(crate) fn write(tensor: &Tensor, writer: &mut dyn Write) -> Result<(), String> {
-    fn array<T: Copy>(shape: &[usize], values: &[T]) -> Result<ArrayD<Stored<T>>, String> {
-        ArrayD::from_shape_vec(IxDyn(shape), values.iter().copied().map(Stored).collect()).map_err(|e| e.to_string())
-    }
-    match tensor.data() {
-        Data::F32(values) => array(tensor.shape(), values)?.write_npy(writer),
-        Data::F16(values) => array(tensor.shape(), values)?.write_npy(writer),
-        other => return Err(format!("a .npy file holds no {}: write a .safetensors file instead", other.dtype())),
-    }
-    .map_err(|error| error.to_string())
+    let header = header(&tensor.spec())?;
+    writer.write_all(&header).and_then(|()| writer.write_all(tensor.data().bytes())).map_err(|error| error.to_string())
 }

@@ -3,13 +3,15 @@
 use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
 use super::learned::{Learned, NAMES};
+use super::place::Place;
 use super::safetensors_file::{TensorFile, map};
+use super::stream::Pieces;
 use super::write::{Results, Target};
 use super::{Failure, memory, npy, open, print, print_json, progress, say_error};
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
-use wgpu_norm::{Choice, Data, Engine, RunningStatistics, Tensor};
+use wgpu_norm::{Choice, Data, Engine, RunningStatistics, Spec, Tensor};
 
 /// What `run` takes.
 #[derive(Debug, clap::Args)]
@@ -44,6 +46,10 @@ pub(super) struct Arguments {
     /// Which tensor of a .safetensors input.
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
+    /// Read, normalize and write in pieces of about so many bytes, whatever the size of the tensor. Without it tensors
+    /// from 512 MiB on go in pieces of 64 MiB, where the operation does not take the whole tensor at once.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    piece: Option<u64>,
     /// Compare with the f64 reference and print the errors.
     #[arg(long)]
     verify: bool,
@@ -52,48 +58,91 @@ pub(super) struct Arguments {
     pub(super) json: bool,
 }
 
-/// Everything that the operation is applied to.
-struct Work {
-    attributes: Attributes,
-    input: Tensor,
-    learned: Learned,
+/// Bytes of a tensor from which on it is not read at once, and those of a piece then.
+const LARGE: u64 = 512 << 20;
+const PIECE: u64 = 64 << 20;
+
+/// What the operation is, and what it is applied to.
+pub(super) struct Work {
+    pub(super) attributes: Attributes,
+    pub(super) spec: Spec,
+    pub(super) learned: Learned,
+}
+
+/// The values that it is applied to.
+enum Input {
+    Here(Tensor),
+    InFile(Place),
+}
+
+/// What a run gives beside its output.
+pub(super) struct Outcome {
+    pub(super) summary: Summary,
+    pub(super) seconds: f64,
+    pub(super) errors: Option<Errors>,
+    /// The running estimates, where they were updated.
+    pub(super) updated: Option<RunningStatistics>,
+    /// Mean and deviation are outputs too.
+    pub(super) has_moments: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let bar = progress::bar(4);
-    bar.set_message("reading");
-    let mut work = read(arguments).map_err(Failure::Unusable)?;
-    let target = arguments.output.as_ref().map(|path| Target::new(path, work.input.dtype())).transpose();
+    let (mut work, input) = read(arguments).map_err(Failure::Unusable)?;
+    let target = arguments.output.as_ref().map(|path| Target::new(path, work.spec.dtype)).transpose();
     let target = target.map_err(Failure::Unusable)?;
-    bar.inc(1);
-
     let engine = engine(&arguments.adapter)?;
+    let outcome = match input {
+        Input::Here(input) => whole(arguments, &engine, &mut work, &input, target.as_ref())?,
+        Input::InFile(mut place) => {
+            let piece = arguments.piece.unwrap_or(PIECE);
+            let pieces = Pieces { piece, verify: arguments.verify, target: target.as_ref() };
+            match pieces.run(&engine, &mut work, &mut place)? {
+                Some(outcome) => outcome,
+                // It takes the whole tensor at once.
+                None => {
+                    let input = place.whole().map_err(Failure::Unusable)?;
+                    whole(arguments, &engine, &mut work, &input, target.as_ref())?
+                }
+            }
+        }
+    };
+    report(arguments, &engine, &work.spec, &outcome, target.as_ref());
+    if outcome.matches() { Ok(()) } else { Err(Failure::Mismatch) }
+}
+
+/// Normalizes a tensor in memory.
+fn whole(
+    arguments: &Arguments,
+    engine: &Engine,
+    work: &mut Work,
+    input: &Tensor,
+    target: Option<&Target>,
+) -> Result<Outcome, Failure> {
     if arguments.verify || engine.name() == Choice::Reference.name() {
-        memory::check_reference(work.input.data().len()).map_err(Failure::Unusable)?;
+        memory::check_reference(input.data().len()).map_err(Failure::Unusable)?;
     }
+    let bar = progress::bar(3);
     bar.set_message("normalizing");
     let before = work.learned.running.clone();
     let started = Instant::now();
-    let (output, moments) = work.forward(&engine)?;
+    let (output, moments) = work.forward(engine, input)?;
     let seconds = started.elapsed().as_secs_f64();
     bar.inc(1);
 
     bar.set_message("verifying");
-    let errors = if arguments.verify { Some(verify(&work, before, &output)?) } else { None };
+    let errors = if arguments.verify { Some(verify(work, input, before, &output)?) } else { None };
     bar.inc(1);
     bar.set_message("writing");
-    let updated = work.learned.running.as_ref().filter(|_| work.updates().unwrap_or(false));
-    let matches = errors.as_ref().is_none_or(Errors::within_tolerance);
-    if let Some(target) = target.as_ref().filter(|_| matches) {
-        let results = Results { output: &output, running: updated, moments: moments.as_ref() };
+    let mut summary = Summary::default();
+    summary.add(output.data());
+    let updated = work.learned.running.clone().filter(|_| work.updates().unwrap_or(false));
+    let outcome = Outcome { summary, seconds, errors, updated, has_moments: moments.is_some() };
+    if let Some(target) = target.filter(|_| outcome.matches()) {
+        let results = Results { output: &output, running: outcome.updated.as_ref(), moments: moments.as_ref() };
         target.write(&results).map_err(Failure::Unusable)?;
     }
     bar.finish_and_clear();
-    let more =
-        if updated.is_some() { Some("running estimates") } else { moments.as_ref().map(|_| "mean and deviation") };
-    let lost = more.filter(|_| target.as_ref().is_some_and(|target| !target.holds_more()));
-    report(arguments, &engine, &output, seconds, errors.as_ref(), updated, lost);
-    if matches { Ok(()) } else { Err(Failure::Mismatch) }
+    Ok(outcome)
 }
 
 /// The one engine that a name stands for.
@@ -109,23 +158,23 @@ fn engine(name: &str) -> Result<Engine, Failure> {
 }
 
 impl Work {
-    fn norm(&self) -> Result<Box<dyn wgpu_norm::norm::Norm>, Failure> {
-        let shape = self.input.shape();
+    pub(super) fn norm(&self) -> Result<Box<dyn wgpu_norm::norm::Norm>, Failure> {
+        let shape = &self.spec.shape;
         let last = &shape[shape.len().saturating_sub(1)..];
         let fallback = self.learned.weight.as_ref().map_or(last, Tensor::shape);
         self.attributes.norm(fallback).map_err(Failure::Unusable)
     }
 
     /// The output, and mean and deviation where they are outputs too.
-    fn forward(&mut self, engine: &Engine) -> Result<(Tensor, Option<(Tensor, Tensor)>), Failure> {
+    fn forward(&mut self, engine: &Engine, input: &Tensor) -> Result<(Tensor, Option<(Tensor, Tensor)>), Failure> {
         if let Some(norm) = self.attributes.positional_norm().map_err(Failure::Unusable)? {
-            let forward = engine.forward_saving(&norm, &self.input, &mut self.learned.with(None))?;
-            let moments = norm.moments(&self.input, &forward.statistics)?;
+            let forward = engine.forward_saving(&norm, input, &mut self.learned.with(None))?;
+            let moments = norm.moments(input, &forward.statistics)?;
             return Ok((forward.output, Some(moments)));
         }
         let norm = self.norm()?;
         let mut running = self.learned.running.take();
-        let output = engine.forward(&*norm, &self.input, &mut self.learned.with(running.as_mut()))?;
+        let output = engine.forward(&*norm, input, &mut self.learned.with(running.as_mut()))?;
         self.learned.running = running;
         Ok((output, None))
     }
@@ -134,19 +183,19 @@ impl Work {
     fn updates(&self) -> Result<bool, Failure> {
         let mut running = self.learned.running.clone();
         let parameters = self.learned.with(running.as_mut());
-        let plan = self.norm()?.lower(&parameters.operands(&self.input))?;
+        let plan = self.norm()?.lower(&parameters.operands_of(self.spec.clone()))?;
         Ok(plan.running_update().is_some())
     }
 }
 
-fn verify(work: &Work, before: Option<RunningStatistics>, output: &Tensor) -> Result<Errors, Failure> {
+fn verify(work: &Work, input: &Tensor, before: Option<RunningStatistics>, output: &Tensor) -> Result<Errors, Failure> {
     let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect();
     let mut running = before;
     let learned = &work.learned;
     let parameters = learned.with(running.as_mut());
-    let plan = work.norm()?.lower(&parameters.operands(&work.input))?;
+    let plan = work.norm()?.lower(&parameters.operands(input))?;
     let mut values = wgpu_norm::reference::Values {
-        input: work.input.data().to_f64(),
+        input: input.data().to_f64(),
         weight: learned.weight.as_ref().map(|w| w.data().to_f64()),
         bias: learned.bias.as_ref().map(|b| b.data().to_f64()),
         running_mean: running.as_ref().map(|r| wide(&r.mean)).unwrap_or_default(),
@@ -159,7 +208,7 @@ fn verify(work: &Work, before: Option<RunningStatistics>, output: &Tensor) -> Re
     Ok(Errors::of(output.data(), &wgpu_norm::reference::execute(&plan, &mut values)?))
 }
 
-fn read(arguments: &Arguments) -> Result<Work, String> {
+fn read(arguments: &Arguments) -> Result<(Work, Input), String> {
     let mut settings = Map::new();
     let own;
     let (input, file) = match arguments.input.extension().and_then(|e| e.to_str()) {
@@ -167,22 +216,22 @@ fn read(arguments: &Arguments) -> Result<Work, String> {
             if let Some(name) = &arguments.tensor {
                 return Err(format!("--tensor {name}: a .npy file holds one tensor without a name"));
             }
-            (read_npy(&arguments.input)?, None)
+            (read_npy(arguments)?, None)
         }
         Some("safetensors") => {
             own = TensorFile::open(&arguments.input)?;
             settings = attributes_of_case(&own, &arguments.op)?;
             let name = input_name(&own, arguments)?;
-            if let Some(bytes) = own.bytes_of(&name)? {
-                memory::check(bytes)?;
-            }
-            let input = own.tensor(&name)?.ok_or_else(|| not_there(&own, &name))?;
-            (input, Some(&own))
+            (read_safetensors(arguments, &own, &name)?, Some(&own))
         }
         _ => {
             let path = arguments.input.display();
             return Err(format!("input: expected a name that ends in .npy or .safetensors, got {path}"));
         }
+    };
+    let spec = match &input {
+        Input::Here(tensor) => tensor.spec(),
+        Input::InFile(place) => place.spec().clone(),
     };
     for setting in &arguments.set {
         let (key, value) = parse_setting(setting)?;
@@ -192,20 +241,42 @@ fn read(arguments: &Arguments) -> Result<Work, String> {
     let other = arguments.params.as_deref().map(TensorFile::open).transpose()?;
     let prefix = other.as_ref().map(|file| prefix(arguments, file)).transpose()?.unwrap_or_default();
     let Some(parameters) = other.as_ref().or(file) else {
-        return Ok(Work { attributes, input, learned: Learned::default() });
+        return Ok((Work { attributes, spec, learned: Learned::default() }, input));
     };
     let mut learned = Learned::read(parameters, &prefix, &attributes)?;
     if let (None, Some(file)) = (&learned.labels, file) {
         // They belong to the samples, not to the layer.
         learned.labels = file.integers("labels")?;
     }
-    Ok(Work { attributes, input, learned })
+    Ok((Work { attributes, spec, learned }, input))
 }
 
-fn read_npy(path: &Path) -> Result<Tensor, String> {
+/// Whether a tensor of so many bytes is left in its file.
+fn is_large(arguments: &Arguments, bytes: u64) -> bool {
+    arguments.piece.is_some() || bytes >= LARGE
+}
+
+fn read_npy(arguments: &Arguments) -> Result<Input, String> {
+    let path = &arguments.input;
     let bytes = map(path)?;
+    if is_large(arguments, bytes.len() as u64)
+        && let Some(place) = Place::in_npy(path, &bytes)?
+    {
+        return Ok(Input::InFile(place));
+    }
     memory::check(bytes.len() as u64)?;
-    npy::read(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+    npy::read(&bytes).map(Input::Here).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_safetensors(arguments: &Arguments, file: &TensorFile, name: &str) -> Result<Input, String> {
+    let bytes = file.bytes_of(name)?.unwrap_or(0);
+    if is_large(arguments, bytes)
+        && let Some(place) = file.place(name)?
+    {
+        return Ok(Input::InFile(place));
+    }
+    memory::check(bytes)?;
+    file.tensor(name)?.map(Input::Here).ok_or_else(|| not_there(file, name))
 }
 
 /// A case file brings its attributes along; `--set` overrides them.
@@ -274,59 +345,80 @@ fn some(names: &[String]) -> String {
     if names.len() > 8 { format!("{shown}, and {} more", names.len() - 8) } else { shown }
 }
 
-/// Mean, least and greatest of the finite values; nothing is copied, the tensor may be most of the memory.
-fn summary(output: &Tensor) -> (f64, f64, f64) {
-    let (mut count, mut sum, mut least, mut greatest) = (0u64, 0f64, f64::INFINITY, f64::NEG_INFINITY);
-    let mut add = |x: f64| {
-        if x.is_finite() {
-            (count, sum, least, greatest) = (count + 1, sum + x, least.min(x), greatest.max(x));
-        }
-    };
-    match output.data() {
-        Data::F32(values) => values.iter().for_each(|&x| add(x.into())),
-        Data::F16(values) => values.iter().for_each(|&x| add(x.into())),
-        Data::Bf16(values) => values.iter().for_each(|&x| add(x.into())),
-        other => other.to_f64().into_iter().for_each(add),
+impl Outcome {
+    pub(super) fn matches(&self) -> bool {
+        self.errors.as_ref().is_none_or(Errors::within_tolerance)
     }
-    #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-    let mean = sum / count as f64;
-    if count == 0 { (0.0, 0.0, 0.0) } else { (mean, least, greatest) }
 }
 
-fn report(
-    arguments: &Arguments,
-    engine: &Engine,
-    output: &Tensor,
-    seconds: f64,
-    errors: Option<&Errors>,
-    updated: Option<&RunningStatistics>,
-    lost: Option<&str>,
-) {
-    let (mean, least, greatest) = summary(output);
-    let matches = errors.is_none_or(Errors::within_tolerance);
+/// Sum, least and greatest of the finite values.
+pub(super) struct Summary {
+    count: u64,
+    sum: f64,
+    least: f64,
+    greatest: f64,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self { count: 0, sum: 0.0, least: f64::INFINITY, greatest: f64::NEG_INFINITY }
+    }
+}
+
+impl Summary {
+    /// Takes in more values; nothing is copied, they may be most of the memory.
+    pub(super) fn add(&mut self, values: &Data) {
+        match values {
+            Data::F32(values) => values.iter().for_each(|&x| self.add_one(x.into())),
+            Data::F16(values) => values.iter().for_each(|&x| self.add_one(x.into())),
+            Data::Bf16(values) => values.iter().for_each(|&x| self.add_one(x.into())),
+            other => other.to_f64().into_iter().for_each(|x| self.add_one(x)),
+        }
+    }
+
+    fn add_one(&mut self, x: f64) {
+        if x.is_finite() {
+            self.count += 1;
+            self.sum += x;
+            (self.least, self.greatest) = (self.least.min(x), self.greatest.max(x));
+        }
+    }
+
+    /// Mean, least and greatest; zeros where there is no finite value.
+    fn stated(&self) -> (f64, f64, f64) {
+        #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
+        let mean = self.sum / self.count as f64;
+        if self.count == 0 { (0.0, 0.0, 0.0) } else { (mean, self.least, self.greatest) }
+    }
+}
+
+fn report(arguments: &Arguments, engine: &Engine, spec: &Spec, outcome: &Outcome, target: Option<&Target>) {
+    let Outcome { summary, seconds, errors, updated, has_moments } = outcome;
+    let (mean, least, greatest) = summary.stated();
+    let matches = outcome.matches();
     if arguments.json {
-        let running = updated.map(
+        let running = updated.as_ref().map(
             |r| json!({ "running_mean": r.mean, "running_var": r.var, "num_batches_tracked": r.num_batches_tracked }),
         );
         print_json(&json!({
             "op": arguments.op,
             "adapter": engine.name(),
-            "shape": output.shape(),
-            "dtype": output.dtype().to_string(),
+            "shape": spec.shape,
+            "dtype": spec.dtype.to_string(),
             "mean": mean, "min": least, "max": greatest,
             "seconds": seconds,
             "output": arguments.output.as_ref().filter(|_| matches).map(|path| path.display().to_string()),
-            "verify": errors.map(Errors::json),
+            "verify": errors.as_ref().map(Errors::json),
             "running": running,
         }));
         return;
     }
     say_error(&engine.description());
-    let shape = output.shape();
     print(&format!(
-        "{} {shape:?} {}: mean {mean:.4e}, from {least:.4} to {greatest:.4}, in {:.1} ms",
+        "{} {:?} {}: mean {mean:.4e}, from {least:.4} to {greatest:.4}, in {:.1} ms",
         arguments.op,
-        output.dtype(),
+        spec.shape,
+        spec.dtype,
         seconds * 1e3
     ));
     if let Some(errors) = errors {
@@ -335,7 +427,8 @@ fn report(
             print("FAIL: outside the tolerance, nothing was written");
         }
     }
-    if let Some(lost) = lost {
+    let more = if updated.is_some() { Some("running estimates") } else { has_moments.then_some("mean and deviation") };
+    if let Some(lost) = more.filter(|_| target.is_some_and(|target| !target.holds_more())) {
         say_error(&format!("note: a .npy file holds no {lost}; write a .safetensors file to keep them"));
     }
     if let Some(path) = arguments.output.as_ref().filter(|_| matches) {

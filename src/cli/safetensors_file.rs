@@ -1,10 +1,11 @@
 //! `.safetensors` files, memory-mapped so that a model's other tensors are not read.
 
+use super::place::Place;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use wgpu_norm::checkpoint::Checkpoint;
 use wgpu_norm::layer::Entry;
-use wgpu_norm::{Dtype, RunningStatistics, Tensor};
+use wgpu_norm::{Dtype, RunningStatistics, Spec, Tensor};
 
 /// An open file.
 pub(super) struct TensorFile {
@@ -45,6 +46,13 @@ impl TensorFile {
     /// Bytes of a tensor, if it is there.
     pub(super) fn bytes_of(&self, name: &str) -> Result<Option<u64>, String> {
         Ok(self.file.bytes_of(name))
+    }
+
+    /// Where a tensor of floating point values lies, if it is there.
+    pub(super) fn place(&self, name: &str) -> Result<Option<Place>, String> {
+        let found = (self.file.offset_of(name), self.file.shape(name), self.dtype(name));
+        let (Some(start), Some(shape), Some(dtype)) = found else { return Ok(None) };
+        Place::new(&self.path, start, Spec::new(shape, dtype)).map(Some)
     }
 
     fn get(&self, name: &str) -> Result<Option<Entry>, String> {

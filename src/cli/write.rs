@@ -1,10 +1,12 @@
 //! Output files: whole, or not there at all.
 
 use super::npy;
+use serde_json::json;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use wgpu_norm::checkpoint;
 use wgpu_norm::layer::{Entry, StateDict};
-use wgpu_norm::{Dtype, RunningStatistics, Tensor};
+use wgpu_norm::{Dtype, RunningStatistics, Spec, Tensor};
 
 /// What a run gives.
 pub(super) struct Results<'a> {
@@ -61,17 +63,38 @@ impl Target {
     }
 
     /// The folder that it goes to.
-    fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Writes what `write` writes, or nothing.
+    pub(super) fn replace(&self, write: impl FnOnce(&mut dyn Write) -> Result<(), String>) -> Result<(), String> {
+        checkpoint::replace(&self.path, write).map_err(|error| format!("output {error}"))
+    }
+
+    /// What stands before the values of the output, where these come by themselves: the running estimates too, where
+    /// they were updated and have a place. After the values come those of the means and of the deviations, of type and
+    /// shape `moments` each.
+    pub(super) fn head(
+        &self,
+        output: &Spec,
+        running: Option<&RunningStatistics>,
+        moments: Option<&Spec>,
+    ) -> Result<Vec<u8>, String> {
+        match self.format {
+            Format::Npy => npy::header(output),
+            Format::Safetensors => safetensors_head(output, running, moments),
+        }
     }
 
     /// Writes all of it, or nothing.
     pub(super) fn write(&self, results: &Results<'_>) -> Result<(), String> {
-        let written = match self.format {
-            Format::Npy => checkpoint::replace(&self.path, |file| npy::write(results.output, file)),
-            Format::Safetensors => checkpoint::save(&self.path, &results.named()?),
-        };
-        written.map_err(|error| format!("output {error}"))
+        match self.format {
+            Format::Npy => self.replace(|file| npy::write(results.output, file)),
+            Format::Safetensors => {
+                checkpoint::save(&self.path, &results.named()?).map_err(|error| format!("output {error}"))
+            }
+        }
     }
 }
 
@@ -93,4 +116,41 @@ impl Results<'_> {
         }
         Ok(named)
     }
+}
+
+/// The head of a `.safetensors` file up to the values of the output.
+fn safetensors_head(
+    output: &Spec,
+    running: Option<&RunningStatistics>,
+    moments: Option<&Spec>,
+) -> Result<Vec<u8>, String> {
+    let mut header = json!({ "__metadata__": { "format": "pt" } });
+    let mut end = 0;
+    let mut add = |name: &str, dtype: &str, shape: &[usize], size: usize| {
+        let start = end;
+        end += shape.iter().product::<usize>() * size;
+        header[name] = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] });
+    };
+    let stored = |dtype: Dtype| dtype.to_string().to_uppercase();
+    let mut values = Vec::new();
+    if let Some(RunningStatistics { mean, var, num_batches_tracked }) = running {
+        // The widest type first, so that all lie where their type wants them.
+        if let Some(counter) = num_batches_tracked {
+            add("num_batches_tracked", "I64", &[], size_of::<u64>());
+            let counter =
+                i64::try_from(*counter).map_err(|_| format!("num_batches_tracked: {counter} is beyond an I64"))?;
+            values.extend(counter.to_le_bytes());
+        }
+        for (name, estimate) in [("running_mean", mean), ("running_var", var)] {
+            add(name, "F32", &[estimate.len()], size_of::<f32>());
+            values.extend(estimate.iter().flat_map(|x| x.to_le_bytes()));
+        }
+    }
+    let tensors = [("output", Some(output)), ("mean", moments), ("std", moments)];
+    for (name, spec) in tensors.into_iter().filter_map(|(name, spec)| Some((name, spec?))) {
+        add(name, &stored(spec.dtype), &spec.shape, spec.dtype.size());
+    }
+    let mut text = header.to_string();
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    Ok([&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &values].concat())
 }

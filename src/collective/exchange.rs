@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use crate::error::{Error, Result};
-use crate::plan::{GroupSums, Moments, Momentum, Peers, Plan, RunningVariance, Shard};
+use crate::plan::{GroupSums, Merging, Momentum, Peers, Plan, RunningVariance, Shard};
 use crate::tensor::Dtype;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -204,7 +204,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Peers for Turn<'_> {
-    fn merged(&self, plan: &Plan, own: Shard) -> Result<Shard> {
+    fn merged(&self, plan: &Plan, own: Shard) -> Result<Option<Shard>> {
         let squares: Vec<f64> = own.moments.var.iter().map(|var| var * own.count).collect();
         let gathered = self.gathered(plan, own.count, [&own.moments.mean, &squares])?;
         if gathered.count() == 1.0 {
@@ -213,7 +213,7 @@ impl Peers for Turn<'_> {
                 message: "expected more than one value per channel over all ranks when training, got 1".into(),
             });
         }
-        Ok(chan(gathered.ranks(), gathered.channels))
+        Ok(Some(chan(gathered.ranks(), gathered.channels)))
     }
 
     fn summed(&self, plan: &Plan, own: GroupSums) -> Result<GroupSums> {
@@ -230,25 +230,12 @@ impl Peers for Turn<'_> {
     }
 }
 
-/// Moments of everything, from counts, means and centred sums of parts, in their order (Chan, Golub & LeVeque, 1979).
+/// Moments of everything, from counts, means and centred sums of parts, in their order.
 fn chan<'a>(parts: impl Iterator<Item = (f64, [&'a [f64]; 2])>, channels: usize) -> Shard {
-    let mut all = Moments { mean: vec![0.0; channels], var: vec![0.0; channels] };
-    let mut count = 0.0;
-    for (more, [means, squares]) in parts.filter(|(count, _)| *count > 0.0) {
-        let before = count;
-        count += more;
-        let share = more / count;
-        let channels = all.mean.iter_mut().zip(&mut all.var).zip(means.iter().zip(squares));
-        for ((mean, sum), (other, squares)) in channels {
-            let delta = other - *mean;
-            *mean += delta * share;
-            *sum += squares + delta * delta * (before * share);
-        }
-    }
-    if count > 0.0 {
-        all.var.iter_mut().for_each(|sum| *sum /= count);
-    }
-    Shard { count, moments: all }
+    let mut all = Merging::new(channels);
+    parts.for_each(|(count, of_groups)| all.add(count, of_groups));
+    let count = all.count;
+    all.finish(count)
 }
 
 /// `rank 2`, or `ranks 2, 3`.

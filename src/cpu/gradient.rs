@@ -51,10 +51,10 @@ pub(crate) fn backward(
     gradients: &mut Gradients,
 ) -> Result<()> {
     if plan.view.elements() == 0 {
+        let Some(peers) = peers else { return Ok(()) };
         // The others wait for what an empty part adds.
         let nothing = vec![0.0; plan.view.statistics()];
-        let sums = GroupSums { products: nothing.clone(), gradients: nothing };
-        return peers.map_or(Ok(()), |peers| peers.summed(plan, sums).map(drop));
+        return peers.summed(plan, GroupSums { products: nothing.clone(), gradients: nothing }).map(drop);
     }
     match (arguments.input, arguments.grad_output) {
         (Data::F32(x), Data::F32(g)) => run((plan, peers), x, g, arguments, gradients),

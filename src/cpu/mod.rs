@@ -134,7 +134,7 @@ fn run<T: Element>(
     let (moments, sources) = match (plan.source, peers) {
         (Source::Input { .. }, Some(peers)) => {
             let own = Shard { count, moments: job.measured(by_columns, output) };
-            let all = peers.merged(plan, own)?;
+            let Some(all) = peers.merged(plan, own)? else { return Ok(()) };
             job.apply(by_columns, &scales_of(&all.moments, job.eps, false), output);
             count = all.count;
             (all.moments, plan::Moments::default())

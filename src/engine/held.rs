@@ -5,7 +5,7 @@ use crate::collective::Turn;
 use crate::error::Result;
 use crate::gpu::Held;
 use crate::norm::{Norm, Operands};
-use crate::plan::{Arguments, Extra, GradientArguments, Statistics, Wanted, check_labels};
+use crate::plan::{Arguments, Extra, GradientArguments, Peers, Statistics, Wanted, check_labels};
 use crate::tensor::{Data, Tensor};
 
 /// The tensors of a call that are not held.
@@ -52,7 +52,8 @@ impl Engine {
             labels,
             ..Arguments::default()
         };
-        self.execute_held(&plan, turn, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
+        let peers = turn.map(|turn| turn as &dyn Peers);
+        self.execute_held(&plan, peers, Some(input.data()), &mut arguments, Some(held), &mut output).await?;
         let shaped = |data| Tensor::new(input.shape(), data);
         Ok(Forward { output: shaped(output)?, sum: sum.map(shaped).transpose()?, statistics })
     }

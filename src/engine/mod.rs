@@ -5,11 +5,15 @@ mod choice;
 mod gradient;
 mod held;
 mod reference;
+#[cfg(not(target_family = "wasm"))]
+mod streamed;
 
 pub use arithmetic::{Arithmetic, WithNan};
 pub use choice::Choice;
 pub use gradient::{Gradients, Upstream};
 pub(crate) use held::Inputs;
+#[cfg(not(target_family = "wasm"))]
+pub use streamed::{Piece, Streamed};
 
 use crate::collective::{Group, Pass, Turn, ended};
 use crate::cpu;
@@ -18,7 +22,7 @@ use crate::gpu::synchronized::Rank;
 use crate::gpu::{self, Gpu};
 use crate::norm::{Norm, Operands, Running};
 use crate::plan::{Arguments, Extra, Peers, Plan, RunningStatistics, Sharing, Statistics, check_tensor};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Spec, Tensor};
 
 /// The tensors beside the input.
 #[derive(Debug, Default)]
@@ -55,8 +59,14 @@ impl Parameters<'_> {
     /// The operands of a call on `input`, for [`Norm::lower`].
     #[must_use]
     pub fn operands(&self, input: &Tensor) -> Operands {
+        self.operands_of(input.spec())
+    }
+
+    /// As [`operands`](Self::operands), on an input whose values are elsewhere.
+    #[must_use]
+    pub fn operands_of(&self, input: Spec) -> Operands {
         Operands {
-            input: input.spec(),
+            input,
             weight: self.weight.map(Tensor::spec),
             bias: self.bias.map(Tensor::spec),
             running: self.running.as_ref().map(|r| Running {
@@ -351,7 +361,7 @@ impl Engine {
         if let Some(input) = input {
             check_tensor("input", input, plan)?;
         }
-        self.execute_held(plan, turn, input, arguments, None, output).await
+        self.execute_held(plan, turn.map(|turn| turn as &dyn Peers), input, arguments, None, output).await
     }
 
     /// As [`execute`](Self::execute), checked; weight, bias and running estimates are those that are held on the
@@ -359,13 +369,12 @@ impl Engine {
     async fn execute_held(
         &self,
         plan: &Plan,
-        turn: Option<&Turn<'_>>,
+        peers: Option<&dyn Peers>,
         input: Option<&Data>,
         arguments: &mut Arguments<'_>,
         held: Option<&mut gpu::Held>,
         output: &mut Data,
     ) -> Result<()> {
-        let peers = turn.map(|turn| turn as &dyn Peers);
         if peers.is_none() {
             plan.check_alone()?;
         }

@@ -44,7 +44,7 @@ impl Rank<'_> {
                 Some(held) => held.running().await?,
                 None => arguments.running.as_deref().cloned(),
             };
-            let all = self.peers.merged(plan, nothing)?;
+            let Some(all) = self.peers.merged(plan, nothing)? else { return Ok(()) };
             return self.settle(&all, running, arguments, held).map(drop);
         }
         let options = self.options.in_place(false);
@@ -86,7 +86,7 @@ impl Rank<'_> {
             None => arguments.running.as_deref().cloned(),
         };
         let own = Shard { count: plan.count(), moments: moments_from(&copies[0]) };
-        let all = self.peers.merged(plan, own)?;
+        let Some(all) = self.peers.merged(plan, own)? else { return Ok(()) };
         let of_all = self.settle(&all, running, arguments, held.take())?;
         self.write(&statistics, bytemuck::cast_slice(&entries_of(&of_all)))?;
 

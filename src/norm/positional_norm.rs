@@ -2,7 +2,7 @@ use super::{Norm, Operands, ReducedAxes};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Statistic, Statistics};
 use crate::setters::setters;
-use crate::tensor::{Data, Layout, Tensor};
+use crate::tensor::{Data, Layout, Spec, Tensor};
 
 /// Positional normalization (Li et al., [arXiv 1907.04312](https://arxiv.org/abs/1907.04312)).
 ///
@@ -50,6 +50,12 @@ impl PositionalNorm {
         eps(eps: f64) sets eps to eps;
         /// With channels elsewhere.
         layout(layout: Layout) sets layout to layout;
+    }
+
+    /// Shape and type of the means, and of the deviations, of an input.
+    #[must_use]
+    pub fn moments_spec(&self, input: &Spec) -> Spec {
+        Spec::new(moments_shape(self.layout, &input.shape), input.dtype)
     }
 
     /// Mean and deviation `sqrt(var + eps)` at each position, in the input's type, from what a forward pass kept.

@@ -11,6 +11,8 @@ mod extra;
 mod gradient;
 mod mixing;
 mod peers;
+#[cfg(not(target_family = "wasm"))]
+mod pieces;
 mod sharing;
 mod source;
 mod statistic;
@@ -27,7 +29,9 @@ pub(crate) use gradient::obstacle_to_inflow;
 pub use gradient::{GradientArguments, Gradients, Statistics, Wanted};
 pub use mixing::{Batch, Mixing, Moments};
 pub(crate) use mixing::{GroupSums, Shares};
-pub(crate) use peers::{Peers, Shard};
+pub(crate) use peers::{Merging, Peers, Shard};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use pieces::{Cut, Part};
 pub use sharing::Sharing;
 pub use source::{Momentum, RunningUpdate, RunningVariance, Source};
 pub use statistic::Statistic;

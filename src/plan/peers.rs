@@ -11,10 +11,53 @@ pub(crate) struct Shard {
     pub(crate) moments: Moments,
 }
 
+/// Moments of more and more parts, in their order (Chan, Golub & LeVeque, 1979).
+#[derive(Debug, Clone)]
+pub(crate) struct Merging {
+    /// Values in each group so far.
+    pub(crate) count: f64,
+    mean: Vec<f64>,
+    /// Centred sums.
+    squares: Vec<f64>,
+}
+
+impl Merging {
+    /// Nothing yet, in so many groups.
+    pub(crate) fn new(groups: usize) -> Self {
+        Self { count: 0.0, mean: vec![0.0; groups], squares: vec![0.0; groups] }
+    }
+
+    /// Takes in a part: its count, and of each group the mean and the centred sum.
+    pub(crate) fn add(&mut self, more: f64, [means, squares]: [&[f64]; 2]) {
+        if more <= 0.0 {
+            return;
+        }
+        let before = self.count;
+        self.count += more;
+        let share = more / self.count;
+        let groups = self.mean.iter_mut().zip(&mut self.squares).zip(means.iter().zip(squares));
+        for ((mean, sum), (other, squares)) in groups {
+            let delta = other - *mean;
+            *mean += delta * share;
+            *sum += squares + delta * delta * (before * share);
+        }
+    }
+
+    /// The moments of all parts, variances being what `divisor` makes of the sums.
+    pub(crate) fn finish(self, divisor: f64) -> Shard {
+        let Self { count, mean, squares: mut var } = self;
+        if count > 0.0 {
+            var.iter_mut().for_each(|sum| *sum /= divisor);
+        }
+        Shard { count, moments: Moments { mean, var } }
+    }
+}
+
 /// Where a plan's statistics are shared by several executors, the others as one of them sees them.
 pub(crate) trait Peers: Debug + Sync {
-    /// The moments of everybody's values, from one's own.
-    fn merged(&self, plan: &Plan, own: Shard) -> Result<Shard>;
+    /// The moments of everybody's values, from one's own; `None` where these alone were wanted, and nothing is to be
+    /// normalized yet.
+    fn merged(&self, plan: &Plan, own: Shard) -> Result<Option<Shard>>;
 
     /// Everybody's sums over groups, from one's own, as if the groups had no more elements than one's own: divided
     /// by one's own count they are what everybody's are by the count of all.

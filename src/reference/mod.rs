@@ -84,9 +84,10 @@ pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut
     let Derived { weight, bias, tau } = own.derived(plan);
     let (moments, sources) = moments(plan, values, &sum);
     let (count, moments) = match peers {
-        Some(peers) => {
-            peers.merged(plan, Shard { count: plan.shard_count(), moments }).map(|s| (s.count, s.moments))?
-        }
+        Some(peers) => match peers.merged(plan, Shard { count: plan.shard_count(), moments })? {
+            Some(all) => (all.count, all.moments),
+            None => return Ok(Forward { output, sum, statistics: Statistics::default() }),
+        },
         None => (plan.shard_count(), moments),
     };
     let eps = plan.eps + learned_eps(&values.extra);

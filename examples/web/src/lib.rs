@@ -10,6 +10,7 @@ mod cli {
     mod learned;
     pub(crate) mod memory;
     pub(crate) mod npy;
+    mod place;
     mod ranks;
     mod safetensors_file;
 }
