@@ -2,6 +2,7 @@
 
 use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
+use super::features::Disabled;
 use super::learned::{Learned, NAMES};
 use super::safetensors_file::{TensorFile, map};
 use super::write::{Results, Target};
@@ -31,6 +32,8 @@ pub(super) struct Arguments {
     /// Where to run: auto, cpu, reference, or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     adapter: String,
+    #[command(flatten)]
+    disabled: Disabled,
     /// A .safetensors file with what the operation learned, by PyTorch's names (weight, bias, running_mean,
     /// running_var, num_batches_tracked, class_weight, class_bias, tau, eps_l, mean_weight, var_weight), and labels.
     #[arg(long, value_name = "FILE")]
@@ -67,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = target.map_err(Failure::Unusable)?;
     bar.inc(1);
 
-    let engine = engine(&arguments.adapter)?;
+    let engine = engine(&arguments.adapter, &arguments.disabled)?;
     if arguments.verify || engine.name() == Choice::Reference.name() {
         memory::check_reference(work.input.data().len()).map_err(Failure::Unusable)?;
     }
@@ -97,10 +100,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// The one engine that a name stands for.
-fn engine(name: &str) -> Result<Engine, Failure> {
+fn engine(name: &str, disabled: &Disabled) -> Result<Engine, Failure> {
     let choices = pollster::block_on(Choice::named(name))?;
     match choices.as_slice() {
-        [one] => open(one),
+        [one] => open(one, disabled),
         several => {
             let names: Vec<String> = several.iter().map(Choice::name).collect();
             Err(Failure::Unusable(format!("--adapter {name}: expected one adapter, got {}", names.join(", "))))
@@ -311,6 +314,7 @@ fn report(
         print_json(&json!({
             "op": arguments.op,
             "adapter": engine.name(),
+            "fallback": engine.last_fallback().map(|error| error.to_string()),
             "shape": output.shape(),
             "dtype": output.dtype().to_string(),
             "mean": mean, "min": least, "max": greatest,

@@ -1,5 +1,5 @@
 use super::buffers::{Argument, Buffers, arguments, check_aliasing};
-use super::device::scoped;
+use super::device::{lost, scoped};
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
 use super::slots::{Collected, Kernel, Placement};
@@ -37,7 +37,7 @@ impl Prepared {
     ///
     /// When a buffer is missing or not expected, too small, without `STORAGE` among its usages, at an
     /// offset that is no multiple of what the plan was prepared with, of another device, or shares
-    /// memory with a buffer that is written; and when the device has no memory for the scratch.
+    /// memory with a buffer that is written; when the device has no memory for the scratch; and when it was lost.
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<Bound> {
         let arguments = arguments(buffers, &self.expected())?;
         check_aliasing(&arguments, &self.same())?;
@@ -47,12 +47,14 @@ impl Prepared {
         let made = scoped(&self.gpu.device, || {
             let scratch = self.scratch(buffers);
             let steps = self.schedule.steps.iter().zip(&self.pipelines).enumerate();
-            steps.map(|(i, (step, pipeline))| self.bind_step(i, step, pipeline, buffers, &scratch)).collect()
+            let bound = |(i, (step, pipeline))| self.bind_step(i, step, pipeline, buffers, &scratch);
+            (scratch.tasks.is_some(), steps.map(bound).collect())
         });
-        match made {
-            Ok(steps) => Ok(Bound { steps }),
-            Err(message) => Err(self.blame(&arguments, message)),
-        }
+        let (mapped, steps) = made.map_err(|error| match error {
+            Error::Device(message) => self.blame(&arguments, message),
+            other => other,
+        })?;
+        if mapped { Ok(Bound { steps }) } else { Err(lost()) }
     }
 
     fn scratch(&self, buffers: &Buffers<'_>) -> Scratch {

@@ -1,6 +1,7 @@
 //! What a device offers and what to ask an adapter for.
 
 use super::strategy::Capabilities;
+use crate::error::{Error, Result};
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
@@ -64,16 +65,49 @@ impl Capabilities {
 
 /// Runs `work` in error scopes of its own: what wgpu has to say against it comes back, nothing reaches
 /// the application's handler, and no scope is left open.
-pub(super) fn scoped<T>(device: &wgpu::Device, work: impl FnOnce() -> T) -> Result<T, String> {
+///
+/// A loss shows in no scope: wgpu tells the application's callback alone, and what it makes from then on is invalid.
+/// So where something has to be valid afterwards, [`check_alive`] follows.
+pub(super) fn scoped<T>(device: &wgpu::Device, work: impl FnOnce() -> T) -> Result<T> {
+    match in_scopes(device, work) {
+        (done, None) => Ok(done),
+        // What is made of something invalid is refused as if it were the caller's fault.
+        (_, Some(error)) if is_lost(device) => Err(Error::DeviceLost(error.to_string())),
+        (_, Some(error @ wgpu::Error::OutOfMemory { .. })) => Err(Error::OutOfMemory(error.to_string())),
+        (_, Some(error)) => Err(Error::Device(error.to_string())),
+    }
+}
+
+/// Whether the device still makes something.
+pub(super) fn check_alive(device: &wgpu::Device) -> Result<()> {
+    if is_lost(device) { Err(lost()) } else { Ok(()) }
+}
+
+/// The error for what a lost device leaves unmade.
+pub(super) fn lost() -> Error {
+    Error::DeviceLost("it makes no buffers any more".into())
+}
+
+/// Whether it makes invalid buffers without a word.
+fn is_lost(device: &wgpu::Device) -> bool {
+    let descriptor = wgpu::BufferDescriptor {
+        label: Some("wgpu-norm.alive"),
+        size: 4,
+        usage: wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: true,
+    };
+    let (buffer, error) = in_scopes(device, || device.create_buffer(&descriptor));
+    error.is_none() && buffer.slice(..).get_mapped_range_mut().is_err()
+}
+
+/// What `work` gives, and the error that caused all others, if there was one: nothing is valid for want of memory.
+fn in_scopes<T>(device: &wgpu::Device, work: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
     let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
     let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let done = work();
-    let errors = [now(validation.pop()), now(internal.pop()), now(memory.pop())];
-    match errors.into_iter().flatten().flatten().next() {
-        Some(error) => Err(error.to_string()),
-        None => Ok(done),
-    }
+    let [validation, internal, memory] = [now(validation.pop()), now(internal.pop()), now(memory.pop())];
+    (done, [memory, internal, validation].into_iter().flatten().flatten().next())
 }
 
 /// The future's value if it is there already, as it is on every native backend.

@@ -1,6 +1,6 @@
 //! Compiled kernels, made when first asked for.
 
-use super::device::scoped;
+use super::device::{check_alive, scoped};
 use super::link::{Linked, Target, link};
 use super::planner::Constants;
 use super::strategy::Capabilities;
@@ -8,6 +8,7 @@ use super::variant::Variant;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The kernels of one device: compiled when first asked for, and kept.
 ///
@@ -17,7 +18,12 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) capabilities: Capabilities,
     pub(super) pipelines: Arc<Pipelines>,
+    /// How long results may take to come back.
+    pub(super) time_limit: Duration,
 }
+
+/// Longer than any pass that a watchdog lets live.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 impl Gpu {
     /// Kernels for a device. Nothing is compiled yet; no callback of the device is touched.
@@ -54,6 +60,7 @@ impl Gpu {
             device: device.clone(),
             capabilities: Capabilities::of(device),
             pipelines: Arc::new(Pipelines::new(cache)),
+            time_limit: TIME_LIMIT,
         }
     }
 
@@ -62,6 +69,12 @@ impl Gpu {
     #[must_use]
     pub fn assuming(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
+        self
+    }
+
+    /// With another limit on how long results may take to come back to host tensors.
+    pub(crate) fn within(mut self, time_limit: Duration) -> Self {
+        self.time_limit = time_limit;
         self
     }
 
@@ -128,7 +141,9 @@ impl Gpu {
                 cache: self.pipelines.cache.as_ref(),
             })
         });
-        made.map_err(|message| Error::Kernel { kernel: name, message: with_origins(&linked, &message) })
+        let pipeline = made.map_err(|error| as_kernel(error, name, |message| with_origins(&linked, message)))?;
+        check_alive(&self.device)?;
+        Ok(pipeline)
     }
 }
 
@@ -158,6 +173,14 @@ impl Constants {
             ("SECOND", flag(self.second)),
         ];
         named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// The device's refusal as that of a kernel, unless it is lost or has no memory.
+pub(super) fn as_kernel(error: Error, kernel: String, told: impl FnOnce(&str) -> String) -> Error {
+    match error {
+        Error::Device(message) => Error::Kernel { kernel, message: told(&message) },
+        other => other,
     }
 }
 

@@ -1,9 +1,9 @@
 //! One invocation of arithmetic that no compiler can foresee.
 
 use super::device::scoped;
-use super::pipelines::Gpu;
+use super::pipelines::{Gpu, as_kernel};
 use super::readback::{Reads, allocate, upload};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use wgpu::BufferUsages;
 
 /// What the device makes of the operands, in the order in which `probe.wgsl` has both.
@@ -12,7 +12,7 @@ pub(crate) async fn probe(gpu: &Gpu, queue: &wgpu::Queue, operands: &[f32], resu
     let operands = upload(gpu, "operands", bytemuck::cast_slice(operands), BufferUsages::empty())?;
     let bytes = results * size_of::<f32>();
     let place = allocate(gpu, "results", bytes as u64, BufferUsages::COPY_SRC)?;
-    scoped(gpu.device(), || dispatch(gpu.device(), queue, &pipeline, &[&operands, &place])).map_err(Error::Device)?;
+    scoped(gpu.device(), || dispatch(gpu.device(), queue, &pipeline, &[&operands, &place]))?;
     let mut reads = Reads::new(gpu);
     reads.add(&place, bytes)?;
     let read = reads.now(queue).await?;
@@ -31,7 +31,7 @@ fn compile(device: &wgpu::Device) -> Result<wgpu::ComputePipeline> {
             cache: None,
         })
     });
-    made.map_err(|message| Error::Kernel { kernel: "probe".into(), message })
+    made.map_err(|error| as_kernel(error, "probe".into(), str::to_owned))
 }
 
 fn dispatch(device: &wgpu::Device, queue: &wgpu::Queue, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer]) {
