@@ -44,8 +44,8 @@ impl Engine {
     }
 
     /// The same engine with another limit on how long a GPU may take over a pass, five minutes at first. Beyond it a
-    /// pass fails with [`Error::TimedOut`]. A browser has no such limit, and neither has a driver that computes inside
-    /// the submission.
+    /// pass fails with [`Error::TimedOut`]. It bounds the wait for the result: not a driver that computes inside the
+    /// submission, or waits there for earlier work, and not a browser, which drives its devices itself.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         if let Backend::Gpu { gpu, .. } = &mut self.backend {
