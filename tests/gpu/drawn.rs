@@ -45,6 +45,11 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
 impl Case {
     /// With values.
     pub(crate) fn sample(&self) -> Sample {
+        self.seeded(0)
+    }
+
+    /// With other values for each seed.
+    pub(crate) fn seeded(&self, seed: u64) -> Sample {
         let Self { drawn, dtype, given: [weight, bias, residual, per_sample], .. } = self;
         let spec = |shape: &[usize], dtype| Spec::new(shape, dtype);
         let stored = if self.wide_parameters { Dtype::F32 } else { *dtype };
@@ -62,7 +67,7 @@ impl Case {
         let rows = with_parameters(&[&drawn.shape[..1], &drawn.parameters].concat());
         // Not every norm has samples to give a row of parameters each.
         let operands = if *per_sample && norm.lower(&rows).is_ok() { rows } else { with_parameters(&drawn.parameters) };
-        Sample::with_deviation(&norm, &operands, self.moments.0, self.moments.1)
+        Sample::seeded(&norm, &operands, self.moments, seed)
     }
 
     /// Whether its gradients can be compared: a slope jumps at 0, so the least error of its argument may change it

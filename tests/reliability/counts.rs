@@ -40,7 +40,7 @@ fn cycle(subject: &Subject, cycles: usize) -> (Vec<(&'static str, usize)>, Optio
         let prepared = app.gpu.prepare(&plan, &Options::default().strategy(Strategy::Split)).expect("prepares");
         assert!(prepared.scratch_size() > 0, "a cycle has scratch to lose");
         let bound = prepared.bind(&Buffers::new(input.slice(..), output.slice(..))).expect("binds");
-        if i % 100 == 0 {
+        if i.is_multiple_of(100) {
             let mut encoder = app.encoder();
             bound.record_pass(&mut encoder);
             app.queue.submit([encoder.finish()]);

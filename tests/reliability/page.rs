@@ -64,12 +64,12 @@ impl Page {
         writeln!(text, "as `tests/gpu/sample.rs` states. No element was outside it.\n")?;
         writeln!(
             text,
-            "| executor | cases | with gradients | elements | worst error / bound | of gradients | minutes |"
+            "| executor | cases | plans among them | with gradients | elements | worst error / bound | of gradients | minutes |"
         )?;
-        writeln!(text, "| --- | --: | --: | --: | --: | --: | --: |")?;
+        writeln!(text, "| --- | --: | --: | --: | --: | --: | --: | --: |")?;
         for (executor, t) in &self.random {
             let minutes = t.seconds / 60.0;
-            let counted = format!("{executor} | {} | {} | {}", t.cases, t.gradients, t.elements);
+            let counted = format!("{executor} | {} | {} | {} | {}", t.cases, t.draws, t.gradients, t.elements);
             writeln!(text, "| {counted} | {:.3} | {:.3} | {minutes:.1} |", t.worst, t.worst_gradient)?;
         }
         writeln!(text)

@@ -3,6 +3,7 @@
 use crate::drawn::{Case, case};
 use crate::gradient_sample::GradientSample;
 use crate::rig::Rig;
+use crate::sample::Sample;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ use wgpu_norm::{Choice, Engine, Wanted};
 pub(crate) const UNITS: f64 = 16.0;
 /// Elements that a case has at most.
 pub(crate) const ELEMENTS: usize = 2000;
+/// Cases that share a norm, a shape, a type and options, each with values of its own: a kernel is compiled once for
+/// all of them, which takes a software adapter longer than computing them.
+const SHARED: usize = 50;
 /// Streams of cases that the CPU computes at once. Adapters have the first of them.
 const STREAMS: u8 = 2;
 
@@ -20,6 +24,8 @@ const STREAMS: u8 = 2;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) cases: usize,
+    /// Norms, shapes, types and options among them.
+    pub(crate) draws: usize,
     /// Those whose gradients were compared too.
     pub(crate) gradients: usize,
     pub(crate) elements: usize,
@@ -33,6 +39,7 @@ impl Tally {
     fn joined(self, other: Self) -> Self {
         Self {
             cases: self.cases + other.cases,
+            draws: self.draws + other.draws,
             gradients: self.gradients + other.gradients,
             elements: self.elements + other.elements,
             worst: self.worst.max(other.worst),
@@ -70,16 +77,22 @@ impl Executor<'_> {
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
         let (drawn, begin) = (case(ELEMENTS), Instant::now());
         let mut tally = Tally::default();
-        while tally.cases < cases && limit.is_none_or(|limit| begin.elapsed() < limit) {
+        for turn in 0..cases.div_ceil(SHARED) {
             let case = drawn.new_tree(&mut runner).expect("nothing is rejected").current();
-            let one = self.compare(&case, tally.cases).unwrap_or_else(|fault| panic!("{fault}: {case:?}"));
-            tally = tally.joined(one);
+            for seed in 0..SHARED.min(cases - tally.cases) {
+                if limit.is_some_and(|limit| begin.elapsed() > limit) {
+                    return Tally { seconds: begin.elapsed().as_secs_f64(), ..tally };
+                }
+                let one = self.compare(&case, seed as u64, turn);
+                tally = tally.joined(one.unwrap_or_else(|fault| panic!("{fault}: seed {seed} of {case:?}")));
+                tally.draws = turn + 1;
+            }
         }
         Tally { seconds: begin.elapsed().as_secs_f64(), ..tally }
     }
 
-    fn compare(&self, case: &Case, turn: usize) -> Result<Tally, String> {
-        let (sample, options) = (case.sample(), case.options);
+    fn compare(&self, case: &Case, seed: u64, turn: usize) -> Result<Tally, String> {
+        let (sample, options) = (case.seeded(seed), case.options);
         let expected = sample.expected(UNITS);
         let outcome = match self {
             Self::Cpu(cpu) => sample.run_on(cpu, options.in_place),
@@ -93,9 +106,10 @@ impl Executor<'_> {
         let worst = expected.worst(&outcome.output)?;
         expected.worst_running(outcome.running.as_ref())?;
         expected.check_sum(outcome.sum.as_ref())?;
-        let worst_gradient = if case.has_gradients() { Some(self.gradient(case, turn)?) } else { None };
+        let worst_gradient = if case.has_gradients() { Some(self.gradient(&sample, case, turn)?) } else { None };
         Ok(Tally {
             cases: 1,
+            draws: 0,
             gradients: usize::from(worst_gradient.is_some()),
             elements: sample.plan.view().elements(),
             worst,
@@ -104,8 +118,8 @@ impl Executor<'_> {
         })
     }
 
-    fn gradient(&self, case: &Case, turn: usize) -> Result<f64, String> {
-        let (sample, options) = (GradientSample::new(&case.sample()), case.options);
+    fn gradient(&self, sample: &Sample, case: &Case, turn: usize) -> Result<f64, String> {
+        let (sample, options) = (GradientSample::new(sample), case.options);
         let wanted = Wanted::all(&sample.plan);
         let text = |error: wgpu_norm::Error| error.to_string();
         let gradients = match self {
