@@ -96,6 +96,7 @@ fn all_of_it_is_right() {
             page.least(limits, &subject.name, passed);
         }
     }
+    page.write();
     measure(&Effort::full(), &mut page, Page::write);
 }
 

@@ -14,8 +14,8 @@ use wgpu_norm::{Choice, Engine, Wanted};
 pub(crate) const UNITS: f64 = 16.0;
 /// Elements that a case has at most.
 pub(crate) const ELEMENTS: usize = 2000;
-/// Cases that share a norm, a shape, a type and options, each with values of its own: a kernel is compiled once for
-/// all of them, which takes a software adapter longer than computing them.
+/// Cases on a device that share a norm, a shape, a type and options, each with values of its own: kernels are compiled
+/// once for all of them, which takes a software adapter longer than computing them.
 const SHARED: usize = 50;
 /// Streams of cases that the CPU computes at once. Adapters have the first of them.
 const STREAMS: u8 = 2;
@@ -77,9 +77,10 @@ impl Executor<'_> {
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
         let (drawn, begin) = (case(ELEMENTS), Instant::now());
         let mut tally = Tally::default();
-        for turn in 0..cases.div_ceil(SHARED) {
+        let shared = if matches!(self, Self::Cpu(_)) { 1 } else { SHARED };
+        for turn in 0..cases.div_ceil(shared) {
             let case = drawn.new_tree(&mut runner).expect("nothing is rejected").current();
-            for seed in 0..SHARED.min(cases - tally.cases) {
+            for seed in 0..shared.min(cases - tally.cases) {
                 if limit.is_some_and(|limit| begin.elapsed() > limit) {
                     return Tally { seconds: begin.elapsed().as_secs_f64(), ..tally };
                 }
