@@ -118,3 +118,26 @@ fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         Poll::Pending => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// llvmpipe by GL names a largest buffer that it refuses to give; an odd size, which no tensor has.
+    #[test]
+    fn a_buffer_for_which_there_is_no_memory_is_an_error_of_memory() {
+        let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        let adapters = pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(wgpu::Backends::GL));
+        for adapter in adapters.iter().filter(|adapter| adapter.get_info().name.contains("llvmpipe")) {
+            let limits = adapter.limits();
+            let size = limits.max_buffer_size;
+            let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+            let (device, _queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("it opens");
+            let usage = wgpu::BufferUsages::STORAGE;
+            let buffer = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let made = scoped(&device, || device.create_buffer(&buffer));
+            assert!(matches!(made, Err(Error::OutOfMemory(_))), "{size} bytes: {made:?}");
+            assert_eq!(check_alive(&device), Ok(()), "the device lives on");
+        }
+    }
+}
