@@ -1,6 +1,7 @@
 //! The one error type.
 
 use crate::tensor::Dtype;
+use std::time::Duration;
 
 /// What went wrong, with the argument's name, what it was and what was expected.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -104,8 +105,10 @@ pub enum Error {
         /// The alignment in bytes.
         alignment: u64,
     },
-    /// A buffer belongs to another device than the one that prepared the plan.
-    #[error("{argument}: expected a buffer of the device that prepared the plan, got one of another device: {message}")]
+    /// A buffer belongs to another device than the one that prepared the plan, or was destroyed.
+    #[error(
+        "{argument}: expected a buffer of the device that prepared the plan, alive, got one that it refuses: {message}"
+    )]
     ForeignBuffer {
         /// The argument's name.
         argument: &'static str,
@@ -173,6 +176,18 @@ pub enum Error {
     /// The device refused or failed.
     #[error("device: {0}")]
     Device(String),
+    /// The device was lost, or destroyed by whoever owns it. It does nothing any more; another one has to be opened.
+    #[error("device lost: {0}")]
+    DeviceLost(String),
+    /// The device has no memory left.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
+    /// The device did not answer in time. What it was asked for may still come about in its buffers.
+    #[error("device: expected an answer within {limit:?}, got none")]
+    TimedOut {
+        /// How long it was given.
+        limit: Duration,
+    },
     /// A kernel did not compile: a fault of this library or of the driver.
     #[error("kernel {kernel}: {message}")]
     Kernel {
@@ -201,6 +216,30 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
+}
+
+impl Error {
+    /// Whether the device is at fault rather than what it was asked for, so that the same call can succeed elsewhere:
+    /// on the CPU, or on another device.
+    ///
+    /// ```
+    /// use wgpu_norm::Error;
+    ///
+    /// assert!(Error::OutOfMemory("no 4 GiB for the input".into()).is_of_device());
+    /// assert!(!Error::Missing { argument: "weight", reason: "the plan has one" }.is_of_device());
+    /// ```
+    #[must_use]
+    pub fn is_of_device(&self) -> bool {
+        matches!(
+            self,
+            Self::Device(_)
+                | Self::DeviceLost(_)
+                | Self::OutOfMemory(_)
+                | Self::TimedOut { .. }
+                | Self::TooLarge { .. }
+                | Self::Kernel { .. }
+        )
+    }
 }
 
 fn mismatches(missing: &[String], unexpected: &[String], faults: &[String]) -> String {

@@ -175,18 +175,8 @@ impl Checkpoint {
     /// # Errors
     ///
     /// As [`Layer::load_state_dict`]. The layer is then as it was.
-    #[cfg(not(target_family = "wasm"))]
     pub fn load(&self, layer: &mut Layer, prefix: &str, strict: bool) -> Result<IncompatibleKeys> {
-        pollster::block_on(self.load_async(layer, prefix, strict))
-    }
-
-    /// As [`load`](Self::load), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub async fn load_async(&self, layer: &mut Layer, prefix: &str, strict: bool) -> Result<IncompatibleKeys> {
-        layer.load_from(self, prefix, strict).await
+        layer.load_from(self, prefix, strict)
     }
 
     fn entry(&self, info: &TensorInfo) -> OrFault<Entry> {

@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::certificate::{About, Adapter, Certificate, Figure, Joined, Outcome, Row};
 use super::compare::Ulps;
+use super::features::Disabled;
 use super::page::Target;
 use super::words::unlike;
 use super::{Failure, one_line, open, print, print_json, progress, visible};
@@ -19,6 +20,8 @@ pub(super) struct Arguments {
     /// Where to run: auto, all, cpu, reference, or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     adapter: String,
+    #[command(flatten)]
+    disabled: Disabled,
     /// Write a page of what was found: every operation on every adapter, and what each adapter is and does.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -37,14 +40,16 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::Unusable(format!("no case (*.safetensors) in {}", paths.join(", "))));
     }
     let target = arguments.report.as_deref().map(Target::new).transpose()?;
-    let places = places(&arguments.adapter)?;
+    let places = places(&arguments.adapter, &arguments.disabled)?;
     let rows = rows(&files, &places, arguments.json);
     let failed = rows.iter().filter(|row| row.has_failed()).count();
     if !arguments.json {
         print(&format!("{} passed, {failed} failed, 0 skipped", rows.len() - failed));
     }
     if arguments.json || target.is_some() {
-        let adapters = places.iter().map(|place| Adapter::of(&place.choice, &place.engine, &place.name)).collect();
+        let lacking = arguments.disabled.features();
+        let adapter = |place: &Place| Adapter::of((&place.choice, lacking), &place.engine, &place.name);
+        let adapters = places.iter().map(adapter).collect();
         let certificate = Certificate::new(adapters, rows);
         if arguments.json {
             print_json(&certificate.json());
@@ -63,11 +68,12 @@ struct Place {
     engine: Engine,
 }
 
-fn places(adapter: &str) -> Result<Vec<Place>, Failure> {
+fn places(adapter: &str, disabled: &Disabled) -> Result<Vec<Place>, Failure> {
     let mut places: Vec<Place> = Vec::new();
     for choice in pollster::block_on(Choice::named(adapter))? {
         let name = unlike(choice.name(), places.iter().map(|place| place.name.as_str()));
-        places.push(Place { name, engine: open(&choice)?, choice });
+        // What the CPU did instead would say nothing about the adapter.
+        places.push(Place { name, engine: open(&choice, disabled)?.without_fallback(), choice });
     }
     Ok(places)
 }

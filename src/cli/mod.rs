@@ -7,6 +7,7 @@ mod case;
 mod certificate;
 mod check;
 mod compare;
+mod features;
 mod head;
 mod learned;
 mod memory;
@@ -23,6 +24,7 @@ mod words;
 mod write;
 
 use clap::{Parser, Subcommand};
+use features::Disabled;
 use std::io::Write;
 use std::process::ExitCode;
 use wgpu_norm::gpu::{Options, Strategy};
@@ -129,6 +131,6 @@ fn engine_options() -> Result<Options, Failure> {
     }
 }
 
-fn open(choice: &Choice) -> Result<Engine, Failure> {
-    Ok(pollster::block_on(Engine::open_with(choice, engine_options()?))?)
+fn open(choice: &Choice, disabled: &Disabled) -> Result<Engine, Failure> {
+    Ok(pollster::block_on(Engine::open_without(choice, engine_options()?, disabled.features()))?)
 }

@@ -2,6 +2,7 @@
 
 use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
+use super::features::Disabled;
 use super::learned::{Learned, NAMES};
 use super::place::Place;
 use super::safetensors_file::{TensorFile, map};
@@ -33,6 +34,8 @@ pub(super) struct Arguments {
     /// Where to run: auto, cpu, reference, or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     adapter: String,
+    #[command(flatten)]
+    disabled: Disabled,
     /// A .safetensors file with what the operation learned, by PyTorch's names (weight, bias, running_mean,
     /// running_var, num_batches_tracked, class_weight, class_bias, tau, eps_l, mean_weight, var_weight), and labels.
     #[arg(long, value_name = "FILE")]
@@ -90,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (mut work, input) = read(arguments).map_err(Failure::Unusable)?;
     let target = arguments.output.as_ref().map(|path| Target::new(path, work.spec.dtype)).transpose();
     let target = target.map_err(Failure::Unusable)?;
-    let engine = engine(&arguments.adapter)?;
+    let engine = engine(&arguments.adapter, &arguments.disabled)?;
     let outcome = match input {
         Input::Here(input) => whole(arguments, &engine, &mut work, &input, target.as_ref())?,
         Input::InFile(mut place) => {
@@ -146,10 +149,10 @@ fn whole(
 }
 
 /// The one engine that a name stands for.
-fn engine(name: &str) -> Result<Engine, Failure> {
+fn engine(name: &str, disabled: &Disabled) -> Result<Engine, Failure> {
     let choices = pollster::block_on(Choice::named(name))?;
     match choices.as_slice() {
-        [one] => open(one),
+        [one] => open(one, disabled),
         several => {
             let names: Vec<String> = several.iter().map(Choice::name).collect();
             Err(Failure::Unusable(format!("--adapter {name}: expected one adapter, got {}", names.join(", "))))
@@ -403,6 +406,7 @@ fn report(arguments: &Arguments, engine: &Engine, spec: &Spec, outcome: &Outcome
         print_json(&json!({
             "op": arguments.op,
             "adapter": engine.name(),
+            "fallback": engine.last_fallback().map(|error| error.to_string()),
             "shape": spec.shape,
             "dtype": spec.dtype.to_string(),
             "mean": mean, "min": least, "max": greatest,

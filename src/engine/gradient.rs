@@ -231,8 +231,14 @@ impl Engine {
             (Backend::Gpu { gpu, queue }, None) => {
                 let moments = arguments.grad_mean.is_some() || arguments.grad_std.is_some();
                 let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some()).moments(moments);
-                let prepared = gpu.prepare_backward(plan, wanted, &options)?;
-                gpu::readback::backward(&prepared, queue, arguments, held, gradients).await?;
+                let options = (wanted, &options);
+                match gpu::readback::backward((gpu, queue), (plan, options), arguments, held, gradients).await {
+                    Err(error) if held.is_none() => {
+                        self.excuse(error)?;
+                        cpu::backward(plan, None, arguments, gradients)?;
+                    }
+                    result => result?,
+                }
             }
         }
         Ok(())

@@ -25,7 +25,7 @@ impl Engine {
     /// A place on the device for what a norm remembers; none where the engine computes in host memory.
     pub(crate) fn device_state(&self) -> Option<Held> {
         match &self.backend {
-            Backend::Gpu { gpu, queue } => Some(Held::new(gpu, queue)),
+            Backend::Gpu { gpu, .. } => Some(Held::new(gpu)),
             Backend::Cpu | Backend::Reference => None,
         }
     }

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod choice;
+mod fallback;
 mod gradient;
 mod held;
 mod reference;
@@ -14,6 +15,8 @@ pub use gradient::{Gradients, Upstream};
 pub(crate) use held::Inputs;
 #[cfg(not(target_family = "wasm"))]
 pub use streamed::{Piece, Streamed};
+
+use fallback::Fallback;
 
 use crate::collective::{Group, Pass, Turn, ended};
 use crate::cpu;
@@ -107,12 +110,17 @@ impl Parameters<'_> {
 /// # Ok::<(), wgpu_norm::Error>(())
 /// ```
 ///
+/// Where a GPU fails, the CPU repeats the pass, and [`description`](Self::description) and
+/// [`last_fallback`](Self::last_fallback) say so; [`without_fallback`](Self::without_fallback) makes it an error.
+///
 /// Clones share the device and what was compiled for it.
 #[derive(Debug, Clone)]
 pub struct Engine {
     name: String,
     options: gpu::Options,
     backend: Backend,
+    /// None where a GPU's failures are errors.
+    fallback: Option<Fallback>,
 }
 
 #[derive(Debug, Clone)]
@@ -157,25 +165,42 @@ impl Engine {
     ///
     /// When the adapter gives no device.
     pub async fn open_with(choice: &Choice, options: gpu::Options) -> Result<Self> {
+        Self::open_without(choice, options, wgpu::Features::empty()).await
+    }
+
+    /// As [`open_with`](Self::open_with), on a device without these features, though the adapter may have them.
+    ///
+    /// # Errors
+    ///
+    /// When the adapter gives no device.
+    pub async fn open_without(choice: &Choice, options: gpu::Options, features: wgpu::Features) -> Result<Self> {
         let backend = match choice {
             Choice::Reference => Backend::Reference,
             Choice::Cpu => Backend::Cpu,
             Choice::Adapter(adapter) => {
-                let (device, queue) = request(adapter).await?;
+                let (device, queue) = request(adapter, features).await?;
                 Backend::Gpu { gpu: Gpu::new(&device), queue }
             }
         };
         // Halves are for those who record: an engine makes whole passes.
-        Ok(Self { name: choice.name(), options: options.part(gpu::Part::Whole), backend })
+        let options = options.part(gpu::Part::Whole);
+        Ok(Self { name: choice.name(), options, backend, fallback: Some(Fallback::default()) })
     }
 
     /// An engine on an application's own device.
     #[must_use]
     pub fn with_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
+        Self::with_gpu(&Gpu::new(device), queue)
+    }
+
+    /// An engine that shares an application's own kernels: what either compiles, both have.
+    #[must_use]
+    pub fn with_gpu(gpu: &Gpu, queue: &wgpu::Queue) -> Self {
         Self {
-            name: choice::full_name(&device.adapter_info()),
+            name: choice::full_name(&gpu.device().adapter_info()),
             options: gpu::Options::default(),
-            backend: Backend::Gpu { gpu: Gpu::new(device), queue: queue.clone() },
+            backend: Backend::Gpu { gpu: gpu.clone(), queue: queue.clone() },
+            fallback: Some(Fallback::default()),
         }
     }
 
@@ -191,17 +216,21 @@ impl Engine {
         matches!(self.backend, Backend::Gpu { .. })
     }
 
-    /// One line for a person: what executes, and, where that is the CPU, how to get a GPU.
+    /// One line for a person: what executes; where that is the CPU, how to get a GPU; and where the CPU had to
+    /// step in, why.
     #[must_use]
     pub fn description(&self) -> String {
-        match &self.backend {
-            Backend::Reference => "on the f64 reference".into(),
-            Backend::Gpu { .. } => format!("on {}", self.name),
-            Backend::Cpu if cfg!(target_family = "wasm") => {
+        match (&self.backend, self.last_fallback()) {
+            (Backend::Reference, _) => "on the f64 reference".into(),
+            (Backend::Gpu { .. }, None) => format!("on {}", self.name),
+            (Backend::Gpu { .. }, Some(error)) => {
+                format!("on {}, and on the CPU where that failed: {error}", self.name)
+            }
+            (Backend::Cpu, _) if cfg!(target_family = "wasm") => {
                 "on the CPU, one thread of it; a GPU takes a browser with WebGPU and a page from https or localhost"
                     .into()
             }
-            Backend::Cpu => "on the CPU; for a GPU install its Vulkan driver (on Debian mesa-vulkan-drivers \
+            (Backend::Cpu, _) => "on the CPU; for a GPU install its Vulkan driver (on Debian mesa-vulkan-drivers \
                              or the vendor's), see `wgpu-norm adapters`"
                 .into(),
         }
@@ -386,9 +415,16 @@ impl Engine {
                 rank.forward(input, arguments, held, output).await
             }
             (Backend::Gpu { gpu, queue }, None) => {
+                // Who holds something on the device knows what to repeat the pass with.
+                let is_held = held.is_some();
                 let options = self.options.in_place(input.is_none()).save_statistics(arguments.statistics.is_some());
-                let prepared = gpu.prepare(plan, &options)?;
-                gpu::readback::execute(&prepared, queue, input, arguments, held, output).await
+                match gpu::readback::execute((gpu, queue), (plan, &options), input, arguments, held, output).await {
+                    Err(error) if !is_held => {
+                        self.excuse(error)?;
+                        cpu::execute(plan, None, input, arguments, output)
+                    }
+                    result => result,
+                }
             }
         }
     }
@@ -404,12 +440,12 @@ fn turn<'a>(norm: &dyn Norm, group: Option<&'a Group>, pass: Pass) -> Result<Opt
     Ok(group.map(|group| Turn::new(group, pass)))
 }
 
-async fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {
+async fn request(adapter: &wgpu::Adapter, without: wgpu::Features) -> Result<(wgpu::Device, wgpu::Queue)> {
     // The device is ours alone, so it gets all that the adapter has.
     let limits = adapter.limits();
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgpu-norm"),
-        required_features: gpu::required_features() | gpu::optional_features(adapter),
+        required_features: gpu::required_features() | (gpu::optional_features(adapter) - without),
         required_limits: limits,
         ..Default::default()
     };

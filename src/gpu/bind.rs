@@ -1,7 +1,7 @@
 use super::buffers::{Argument, Buffers, arguments, check_aliasing};
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
-use super::scope::scoped;
+use super::scope::{lost, scoped};
 use super::slots::{Collected, Kernel, Placement};
 use super::uniforms::Task;
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ impl Prepared {
     ///
     /// When a buffer is missing or not expected, too small, without `STORAGE` among its usages, at an
     /// offset that is no multiple of what the plan was prepared with, of another device, or shares
-    /// memory with a buffer that is written; and when the device has no memory for the scratch.
+    /// memory with a buffer that is written; when the device has no memory for the scratch; and when it was lost.
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<Bound> {
         let arguments = arguments(buffers, &self.expected())?;
         check_aliasing(&arguments, &self.same())?;
@@ -47,13 +47,15 @@ impl Prepared {
         let bind = || {
             let scratch = self.scratch(buffers);
             let steps = self.schedule.steps.iter().zip(&self.pipelines).enumerate();
-            steps.map(|(i, (step, pipeline))| self.bind_step(i, step, pipeline, buffers, &scratch)).collect()
+            let bound = |(i, (step, pipeline))| self.bind_step(i, step, pipeline, buffers, &scratch);
+            (scratch.tasks.is_some(), steps.map(bound).collect())
         };
-        match scoped(&self.gpu, bind, Error::Device) {
-            Ok(steps) => Ok(Bound { steps }),
-            Err(Error::Device(message)) => Err(self.blame(&arguments, message)),
-            Err(other) => Err(other),
-        }
+        let made = scoped(&self.gpu, bind, Error::Device);
+        let (mapped, steps) = made.map_err(|error| match error {
+            Error::Device(message) => self.blame(&arguments, message),
+            other => other,
+        })?;
+        if mapped { Ok(Bound { steps }) } else { Err(lost()) }
     }
 
     fn scratch(&self, buffers: &Buffers<'_>) -> Scratch {

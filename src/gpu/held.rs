@@ -1,10 +1,11 @@
-//! Parameters and running estimates that stay on a device from call to call.
+//! Parameters and running estimates that stay on a device from call to call, each with the same in host memory: what a
+//! norm remembers outlives the device.
 
 use super::pipelines::Gpu;
-use super::readback::{Reads, upload};
+use super::readback::{Reads, copy_running, upload};
 use crate::error::Result;
 use crate::plan::{Extra, RunningStatistics};
-use crate::tensor::{Data, Dtype};
+use crate::tensor::Data;
 use std::sync::Arc;
 use wgpu::BufferUsages;
 
@@ -12,7 +13,6 @@ use wgpu::BufferUsages;
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     gpu: Gpu,
-    queue: wgpu::Queue,
     weight: Option<Arc<HeldData>>,
     bias: Option<Arc<HeldData>>,
     extra: Extra<Option<Arc<HeldData>>>,
@@ -22,8 +22,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 struct HeldData {
     buffer: wgpu::Buffer,
-    dtype: Dtype,
-    len: usize,
+    data: Data,
 }
 
 /// Running estimates in f32 and their counter, an I64.
@@ -32,8 +31,7 @@ pub(super) struct HeldRunning {
     pub(super) mean: wgpu::Buffer,
     pub(super) var: wgpu::Buffer,
     pub(super) counter: wgpu::Buffer,
-    channels: usize,
-    counts: bool,
+    values: RunningStatistics,
 }
 
 /// Kernels read it, copies leave from it and arrive in it.
@@ -41,15 +39,8 @@ const USAGE: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST)
 
 impl Held {
     /// Nothing yet.
-    pub(crate) fn new(gpu: &Gpu, queue: &wgpu::Queue) -> Self {
-        Self {
-            gpu: gpu.clone(),
-            queue: queue.clone(),
-            weight: None,
-            bias: None,
-            extra: Extra::default(),
-            running: None,
-        }
+    pub(crate) fn new(gpu: &Gpu) -> Self {
+        Self { gpu: gpu.clone(), weight: None, bias: None, extra: Extra::default(), running: None }
     }
 
     /// Replaces the weight.
@@ -99,100 +90,53 @@ impl Held {
             mean: upload(&self.gpu, "running_mean", bytemuck::cast_slice(&running.mean), USAGE)?,
             var: upload(&self.gpu, "running_var", bytemuck::cast_slice(&running.var), USAGE)?,
             counter: upload(&self.gpu, "num_batches_tracked", bytemuck::bytes_of(&counter), USAGE)?,
-            channels: running.mean.len(),
-            counts: running.num_batches_tracked.is_some(),
+            values: running.clone(),
         }));
         Ok(())
     }
 
-    /// A copy of the weight.
-    ///
-    /// # Errors
-    ///
-    /// When the device fails.
-    pub(crate) async fn weight(&self) -> Result<Option<Data>> {
-        self.fetch(self.weight.as_deref()).await
+    /// The weight.
+    pub(crate) fn weight(&self) -> Option<&Data> {
+        self.weight.as_ref().map(|held| &held.data)
     }
 
-    /// A copy of the bias.
-    ///
-    /// # Errors
-    ///
-    /// When the device fails.
-    pub(crate) async fn bias(&self) -> Result<Option<Data>> {
-        self.fetch(self.bias.as_deref()).await
+    /// The bias.
+    pub(crate) fn bias(&self) -> Option<&Data> {
+        self.bias.as_ref().map(|held| &held.data)
     }
 
-    /// Copies of what only some normalizations learn.
-    ///
-    /// # Errors
-    ///
-    /// When the device fails.
-    pub(crate) async fn extra(&self) -> Result<Extra<Option<Data>>> {
-        let mut copies = Extra::default();
-        for (copy, held) in copies.as_mut().zip(self.extra.as_ref()).into_array() {
-            *copy = self.fetch(held.as_deref()).await?;
-        }
-        Ok(copies)
+    /// What only some normalizations learn.
+    pub(crate) fn extra(&self) -> Extra<Option<&Data>> {
+        self.extra.as_ref().map(|held| held.as_ref().map(|held| &held.data))
     }
 
-    /// A copy of the running estimates.
-    ///
-    /// # Errors
-    ///
-    /// When the device fails.
-    pub(crate) async fn running(&self) -> Result<Option<RunningStatistics>> {
-        let mut reads = Reads::new(&self.gpu);
-        self.read_running(&mut reads)?;
-        Ok(self.running_from(&reads.now(&self.queue).await?))
-    }
-
-    /// Adds copies of the running estimates, where there are any.
-    pub(super) fn read_running(&self, reads: &mut Reads<'_>) -> Result<()> {
-        let Some(running) = &self.running else { return Ok(()) };
-        let bytes = 4 * running.channels;
-        reads.add(&running.mean, bytes)?;
-        reads.add(&running.var, bytes)?;
-        reads.add(&running.counter, 8)
-    }
-
-    /// The running estimates from these copies.
-    pub(super) fn running_from(&self, copies: &[Vec<u8>]) -> Option<RunningStatistics> {
-        let (Some(running), [mean, var, counter]) = (&self.running, copies) else { return None };
-        let bytes = 4 * running.channels;
-        let counter = counter.first_chunk().copied().map(u64::from_le_bytes);
-        Some(RunningStatistics {
-            mean: bytemuck::pod_collect_to_vec(&mean[..bytes]),
-            var: bytemuck::pod_collect_to_vec(&var[..bytes]),
-            num_batches_tracked: counter.filter(|_| running.counts),
-        })
+    /// The running estimates.
+    pub(crate) fn running(&self) -> Option<&RunningStatistics> {
+        self.running.as_ref().map(|held| &held.values)
     }
 
     /// Makes running estimates that clones share this one's own, since a kernel is about to move them.
     pub(super) fn unshare(&mut self) -> Result<()> {
-        let Some(running) = &mut self.running else { return Ok(()) };
-        if Arc::get_mut(running).is_some() {
-            return Ok(());
+        let shared = self.running.as_ref().filter(|running| Arc::strong_count(running) > 1);
+        match shared.map(|running| running.values.clone()) {
+            Some(values) => self.set_running(&values),
+            None => Ok(()),
         }
-        let device = self.gpu.device();
-        let label = Some("wgpu-norm");
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-        let mut copy = |name, buffer: &wgpu::Buffer| -> Result<wgpu::Buffer> {
-            let zeros = vec![0; usize::try_from(buffer.size()).unwrap_or(0)];
-            let own = upload(&self.gpu, name, &zeros, USAGE)?;
-            encoder.copy_buffer_to_buffer(buffer, 0, &own, 0, buffer.size());
-            Ok(own)
-        };
-        let own = HeldRunning {
-            mean: copy("running_mean", &running.mean)?,
-            var: copy("running_var", &running.var)?,
-            counter: copy("num_batches_tracked", &running.counter)?,
-            channels: running.channels,
-            counts: running.counts,
-        };
-        self.queue.submit([encoder.finish()]);
-        *running = Arc::new(own);
-        Ok(())
+    }
+
+    /// Puts the running estimates back after a pass that failed, which may have moved them.
+    pub(crate) fn restore(&mut self) {
+        if let Some(values) = self.running().cloned() {
+            // A device that takes nothing any more needs nothing put right.
+            let _ = self.set_running(&values);
+        }
+    }
+
+    /// Takes down what a kernel has made of the running estimates.
+    pub(super) fn moved(&mut self, copies: &[Vec<u8>; 3]) {
+        if let Some(running) = self.running.as_mut().and_then(Arc::get_mut) {
+            copy_running(copies, &mut running.values);
+        }
     }
 
     pub(super) fn weight_buffer(&self) -> Option<wgpu::Buffer> {
@@ -213,18 +157,16 @@ impl Held {
 
     fn data(&self, name: &'static str, data: &Data) -> Result<Arc<HeldData>> {
         let buffer = upload(&self.gpu, name, data.bytes(), USAGE)?;
-        Ok(Arc::new(HeldData { buffer, dtype: data.dtype(), len: data.len() }))
+        Ok(Arc::new(HeldData { buffer, data: data.clone() }))
     }
+}
 
-    async fn fetch(&self, held: Option<&HeldData>) -> Result<Option<Data>> {
-        let Some(held) = held else { return Ok(None) };
-        let mut data = Data::zeros(held.dtype, held.len);
-        let bytes = data.bytes().len();
-        let mut reads = Reads::new(&self.gpu);
-        reads.add(&held.buffer, bytes)?;
-        if let Some(copy) = reads.now(&self.queue).await?.first() {
-            data.bytes_mut().copy_from_slice(&copy[..bytes]);
-        }
-        Ok(Some(data))
+impl HeldRunning {
+    /// Adds copies of mean, variance and counter.
+    pub(super) fn read(&self, reads: &mut Reads<'_>) -> Result<()> {
+        let bytes = 4 * self.values.mean.len();
+        reads.add(&self.mean, bytes)?;
+        reads.add(&self.var, bytes)?;
+        reads.add(&self.counter, 8)
     }
 }

@@ -2,12 +2,13 @@
 
 use super::link::{Linked, Target, link};
 use super::planner::Constants;
-use super::scope::{Verdicts, scoped};
+use super::scope::{Verdicts, check_alive, scoped};
 use super::strategy::Capabilities;
 use super::variant::Variant;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The kernels of one device: compiled when first asked for, and kept.
 ///
@@ -18,7 +19,12 @@ pub struct Gpu {
     pub(super) capabilities: Capabilities,
     pub(super) pipelines: Arc<Pipelines>,
     pub(super) verdicts: Arc<Verdicts>,
+    /// How long results may take to come back.
+    pub(super) time_limit: Duration,
 }
+
+/// Longer than any pass that a watchdog lets live.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 impl Gpu {
     /// Kernels for a device. Nothing is compiled yet; no callback of the device is touched.
@@ -56,6 +62,7 @@ impl Gpu {
             capabilities: Capabilities::of(device),
             pipelines: Arc::new(Pipelines::new(cache)),
             verdicts: Arc::default(),
+            time_limit: TIME_LIMIT,
         }
     }
 
@@ -64,6 +71,12 @@ impl Gpu {
     #[must_use]
     pub fn assuming(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
+        self
+    }
+
+    /// With another limit on how long results may take to come back to host tensors.
+    pub(crate) fn within(mut self, time_limit: Duration) -> Self {
+        self.time_limit = time_limit;
         self
     }
 
@@ -131,7 +144,10 @@ impl Gpu {
             })
         };
         let (kernel, text) = (name.clone(), linked.clone());
-        scoped(self, compile, move |message| Error::Kernel { kernel, message: with_origins(&text, &message) })
+        let pipeline =
+            scoped(self, compile, move |message| Error::Kernel { kernel, message: with_origins(&text, &message) })?;
+        check_alive(&self.device)?;
+        Ok(pipeline)
     }
 }
 

@@ -3,30 +3,33 @@
 use super::bind::Bound;
 use super::buffers::Buffers;
 use super::held::Held;
+use super::options::Options;
 use super::pipelines::Gpu;
-use super::prepare::Prepared;
-use super::scope::scoped;
+use super::scope::{check_alive, scoped};
 use crate::error::{Error, Result};
-use crate::plan::{Arguments, Extra, GradientArguments, Gradients, Moments, Statistics};
+use crate::plan::{
+    Arguments, Extra, GradientArguments, Gradients, Moments, Plan, RunningStatistics, Statistics, Wanted,
+};
 use crate::tensor::Data;
-use futures_intrusive::channel::shared::OneshotReceiver as Receiver;
+use futures_intrusive::channel::shared::{OneshotReceiver as Receiver, OneshotSender as Sender};
+use std::sync::Arc;
+use std::time::Duration;
 use wgpu::BufferUsages;
 
-/// Executes a prepared plan on host tensors; `input` is `None` to run in place of `output`. What is `held` on the
+/// Executes a plan on host tensors; `input` is `None` to run in place of `output`. What is `held` on the
 /// device is used there, and running estimates are moved there.
 pub(crate) async fn execute(
-    prepared: &Prepared,
-    queue: &wgpu::Queue,
+    (gpu, queue): (&Gpu, &wgpu::Queue),
+    (plan, options): (&Plan, &Options),
     input: Option<&Data>,
     arguments: &mut Arguments<'_>,
     mut held: Option<&mut Held>,
     output: &mut Data,
 ) -> Result<()> {
-    let plan = prepared.plan();
+    let prepared = gpu.prepare(plan, options)?;
     if plan.view().elements() == 0 {
         return Ok(());
     }
-    let gpu = &prepared.gpu;
     let kept = BufferUsages::COPY_SRC;
     let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), kept)?;
     let bytes = output.bytes().len() as u64;
@@ -44,7 +47,7 @@ pub(crate) async fn execute(
     let labels = labels.transpose()?;
     let mut own = None;
     if let (Some(running), Some(_)) = (&arguments.running, plan.running_len()) {
-        let mut uploaded = Held::new(gpu, queue);
+        let mut uploaded = Held::new(gpu);
         uploaded.set_running(running)?;
         own = Some(uploaded);
     }
@@ -87,10 +90,8 @@ pub(crate) async fn execute(
         reads.add(statistics, saved)?;
     }
     let update = plan.running_update();
-    if let (Some(running), Some(uploaded), Some(_)) = (&arguments.running, estimates, update) {
-        reads.add(&uploaded.mean, running.mean.len() * 4)?;
-        reads.add(&uploaded.var, running.var.len() * 4)?;
-        reads.add(&uploaded.counter, 8)?;
+    if let (Some(running), Some(_)) = (estimates, update) {
+        running.read(&mut reads)?;
     }
     let mut mapped = reads.submit(queue, Some(&bound))?.copies().await?.into_iter();
     let mut next = || mapped.next().unwrap_or_default();
@@ -101,30 +102,36 @@ pub(crate) async fn execute(
     if let Some(statistics) = &mut arguments.statistics {
         **statistics = statistics_from(&next(), plan.view().statistics());
     }
-    if let (Some(running), Some(update)) = (&mut arguments.running, update) {
-        copy(&next(), bytemuck::cast_slice_mut(&mut running.mean));
-        copy(&next(), bytemuck::cast_slice_mut(&mut running.var));
-        let mut counter = 0u64;
-        copy(&next(), bytemuck::bytes_of_mut(&mut counter));
-        if update.counter {
-            running.num_batches_tracked = Some(counter);
+    if update.is_some() {
+        let moved = [next(), next(), next()];
+        match (&mut arguments.running, held) {
+            (Some(running), _) => copy_running(&moved, running),
+            (None, Some(held)) => held.moved(&moved),
+            (None, None) => {}
         }
     }
     Ok(())
 }
 
-/// Executes a prepared backward pass on host tensors; fills the gradients that are there.
+/// Running estimates from copies of their buffers; a counter that nobody keeps stays away.
+pub(super) fn copy_running([mean, var, counter]: &[Vec<u8>; 3], into: &mut RunningStatistics) {
+    copy(mean, bytemuck::cast_slice_mut(&mut into.mean));
+    copy(var, bytemuck::cast_slice_mut(&mut into.var));
+    into.num_batches_tracked.iter_mut().for_each(|batches| copy(counter, bytemuck::bytes_of_mut(batches)));
+}
+
+/// Executes a plan's backward pass on host tensors; fills the gradients that are there.
 pub(crate) async fn backward(
-    prepared: &Prepared,
-    queue: &wgpu::Queue,
+    (gpu, queue): (&Gpu, &wgpu::Queue),
+    (plan, (wanted, options)): (&Plan, (Wanted, &Options)),
     arguments: &GradientArguments<'_>,
     held: Option<&Held>,
     gradients: &mut Gradients,
 ) -> Result<()> {
-    if prepared.plan().view().elements() == 0 {
+    let prepared = gpu.prepare_backward(plan, wanted, options)?;
+    if plan.view().elements() == 0 {
         return Ok(());
     }
-    let gpu = &prepared.gpu;
     let none = BufferUsages::empty();
     let input = upload(gpu, "input", arguments.input.bytes(), none)?;
     let grad_output = upload(gpu, "grad_output", arguments.grad_output.bytes(), none)?;
@@ -255,54 +262,63 @@ impl<'a> Reads<'a> {
             for (source, staging) in &self.copies {
                 encoder.copy_buffer_to_buffer(source, 0, staging, 0, staging.size());
             }
-            queue.submit([encoder.finish()]);
+            let submission = queue.submit([encoder.finish()]);
+            (submission, self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect())
         };
-        scoped(self.gpu, submit, Error::Device)?;
-        Ok(Pending {
-            gpu: self.gpu,
-            copies: self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect(),
-        })
+        let (submission, copies) = scoped(self.gpu, submit, Error::Device)?;
+        Ok(Pending { gpu: self.gpu, submission, copies })
     }
 }
 
 /// Copies that a device was asked for.
 pub(super) struct Pending<'a> {
     gpu: &'a Gpu,
+    submission: wgpu::SubmissionIndex,
     copies: Vec<Copied>,
 }
 
 struct Copied {
     staging: wgpu::Buffer,
-    arrival: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    news: Told,
+    arrival: Receiver<Result<()>>,
 }
 
 impl Copied {
     fn requested(staging: wgpu::Buffer) -> Self {
         let (sender, arrival) = futures_intrusive::channel::shared::oneshot_channel();
+        let news = Arc::new(sender);
+        let sender = Arc::clone(&news);
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             // Whoever waited may have gone; then nobody wants the answer.
-            let _ = sender.send(result);
+            let _ = sender.send(result.map_err(|error| Error::Device(error.to_string())));
         });
-        Self { staging, arrival }
+        Self { staging, news, arrival }
     }
 }
 
 impl Pending<'_> {
     /// The bytes of each buffer, when they are there.
     pub(super) async fn copies(self) -> Result<Vec<Vec<u8>>> {
-        poll(self.gpu.device());
-        self.gpu.settled().await?;
-        let mut copies = Vec::with_capacity(self.copies.len());
-        for Copied { staging, arrival } in self.copies {
-            match arrival.receive().await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => return Err(Error::Device(error.to_string())),
-                None => return Err(Error::Device("the device went away before the result was there".into())),
-            }
-            let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string()))?;
-            copies.push(view.to_vec());
+        let Self { gpu, submission, copies } = self;
+        let waiting = copies.iter().map(|copied| Arc::clone(&copied.news)).collect();
+        poll(gpu.device(), submission, gpu.time_limit, waiting);
+        gpu.settled().await?;
+        let mut read = Vec::with_capacity(copies.len());
+        for Copied { staging, arrival, .. } in copies {
+            let news = arrival.receive().await.unwrap_or_else(|| Err(Error::Device("the result never came".into())));
+            let view = news
+                .and_then(|()| staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string())));
+            read.push(view.map_err(|error| blamed(gpu.device(), error))?.to_vec());
         }
-        Ok(copies)
+        Ok(read)
+    }
+}
+
+/// A failure as the loss that it comes from, if it does: a mapping does not say why there is none.
+fn blamed(device: &wgpu::Device, error: Error) -> Error {
+    match (error, check_alive(device)) {
+        (Error::Device(message), Err(_)) => Error::DeviceLost(message),
+        (error, _) => error,
     }
 }
 
@@ -343,7 +359,7 @@ pub(super) fn upload(gpu: &Gpu, argument: &'static str, bytes: &[u8], usage: Buf
     let buffer = create(gpu, argument, size, usage | BufferUsages::STORAGE, true)?;
     match buffer.slice(..).get_mapped_range_mut() {
         Ok(mut view) => view.slice(..bytes.len()).copy_from_slice(bytes),
-        Err(error) => return Err(Error::Device(error.to_string())),
+        Err(error) => return Err(blamed(gpu.device(), Error::Device(error.to_string()))),
     }
     buffer.unmap();
     Ok(buffer)
@@ -358,17 +374,54 @@ fn create(gpu: &Gpu, argument: &'static str, size: u64, usage: BufferUsages, map
     scoped(gpu, || gpu.device().create_buffer(&descriptor), Error::Device)
 }
 
+/// Who waits for a copy, to be told of it.
+type Told = Arc<Sender<Result<()>>>;
+
 /// Drives the device from a thread of its own, so that waiting for the result blocks no executor.
 #[cfg(not(target_family = "wasm"))]
-fn poll(device: &wgpu::Device) {
-    let own = device.clone();
-    let poll = move || own.poll(wgpu::PollType::wait_indefinitely());
+fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex, time_limit: Duration, waiting: Vec<Told>) {
+    let (own, later, others) = (device.clone(), submission.clone(), waiting.clone());
+    let poll = move || Waiting::new(others).until(&own, later, time_limit);
     if std::thread::Builder::new().name("wgpu-norm poll".into()).spawn(poll).is_err() {
-        // No thread to be had: waiting here is slower for others, but right. A failed poll shows in `map_async`.
-        let _ = device.poll(wgpu::PollType::wait_indefinitely());
+        // No thread to be had: waiting here is slower for others, but right.
+        Waiting::new(waiting).until(device, submission, time_limit);
+    }
+}
+
+/// Those who wait for a device. They are told even if wgpu panics, as it does when a device is lost while it is polled.
+#[cfg(not(target_family = "wasm"))]
+struct Waiting {
+    senders: Vec<Told>,
+    /// What they hear when this goes.
+    news: Option<Error>,
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl Waiting {
+    fn new(senders: Vec<Told>) -> Self {
+        Self { senders, news: Some(Error::DeviceLost("it failed while it was waited for".into())) }
+    }
+
+    fn until(mut self, device: &wgpu::Device, submission: wgpu::SubmissionIndex, time_limit: Duration) {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(time_limit) };
+        self.news = match device.poll(wait) {
+            // Mappings have been answered, or are being answered by another thread that polls.
+            Ok(_) => None,
+            Err(wgpu::PollError::Timeout) => Some(Error::TimedOut { limit: time_limit }),
+            Err(error) => Some(Error::Device(error.to_string())),
+        };
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(news) = &self.news else { return };
+        // The first answer counts: a mapping that came about stays one.
+        self.senders.iter().for_each(|sender| drop(sender.send(Err(news.clone()))));
     }
 }
 
 /// A browser drives its devices itself.
 #[cfg(target_family = "wasm")]
-fn poll(_: &wgpu::Device) {}
+fn poll(_: &wgpu::Device, _: wgpu::SubmissionIndex, _: Duration, _: Vec<Told>) {}

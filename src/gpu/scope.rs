@@ -72,23 +72,81 @@ impl Gpu {
     }
 }
 
-/// Runs `work` in error scopes of its own: what wgpu has to say against it comes back as this `error`, nothing reaches
-/// the application's handler, and no scope is left open.
+/// Runs `work` in error scopes of its own: what wgpu has to say against it comes back, as this `error` where it is
+/// neither a loss nor want of memory; nothing reaches the application's handler, and no scope is left open.
+///
+/// A loss shows in no scope: wgpu tells the application's callback alone, and what it makes from then on is invalid.
+/// So where something has to be valid afterwards, [`check_alive`] follows.
 pub(super) fn scoped<T>(
     gpu: &Gpu,
     work: impl FnOnce() -> T,
     error: impl FnOnce(String) -> Error + Send + 'static,
 ) -> Result<T> {
-    let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
-    let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let scopes = Scopes::open(&gpu.device);
     let done = work();
-    let (validation, internal, memory) = (validation.pop(), internal.pop(), memory.pop());
+    let (said, device) = (scopes.closed(), gpu.device.clone());
     let verdict = async move {
-        let said = [validation.await, internal.await, memory.await];
-        said.into_iter().flatten().next().map(|said| error(said.to_string().trim_end().to_owned()))
+        let said = said.await?;
+        let message = said.to_string().trim_end().to_owned();
+        Some(match said {
+            // What is made of something invalid is refused as if it were the caller's fault.
+            _ if is_lost(&device) => Error::DeviceLost(message),
+            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory(message),
+            _ => error(message),
+        })
     };
     gpu.verdicts.add(Box::pin(verdict)).map(|()| done)
+}
+
+/// One scope for each kind of error.
+struct Scopes {
+    memory: wgpu::ErrorScopeGuard,
+    internal: wgpu::ErrorScopeGuard,
+    validation: wgpu::ErrorScopeGuard,
+}
+
+impl Scopes {
+    fn open(device: &wgpu::Device) -> Self {
+        let open = |filter| device.push_error_scope(filter);
+        Self {
+            memory: open(wgpu::ErrorFilter::OutOfMemory),
+            internal: open(wgpu::ErrorFilter::Internal),
+            validation: open(wgpu::ErrorFilter::Validation),
+        }
+    }
+
+    /// The error that caused all others, if there is one: nothing is valid for want of memory.
+    fn closed(self) -> impl Future<Output = Option<wgpu::Error>> {
+        let (validation, internal, memory) = (self.validation.pop(), self.internal.pop(), self.memory.pop());
+        async move { [memory.await, internal.await, validation.await].into_iter().flatten().next() }
+    }
+}
+
+/// Whether the device still makes something.
+pub(super) fn check_alive(device: &wgpu::Device) -> Result<()> {
+    if is_lost(device) { Err(lost()) } else { Ok(()) }
+}
+
+/// The error for what a lost device leaves unmade.
+pub(super) fn lost() -> Error {
+    Error::DeviceLost("it makes no buffers any more".into())
+}
+
+/// Whether it makes invalid buffers without a word. A browser says of a loss what it says of anything else, later.
+fn is_lost(device: &wgpu::Device) -> bool {
+    if cfg!(target_family = "wasm") {
+        return false;
+    }
+    let descriptor = wgpu::BufferDescriptor {
+        label: Some("wgpu-norm.alive"),
+        size: 4,
+        usage: wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: true,
+    };
+    let scopes = Scopes::open(device);
+    let buffer = device.create_buffer(&descriptor);
+    let said = std::pin::pin!(scopes.closed()).poll(&mut Context::from_waker(Waker::noop()));
+    matches!(said, Poll::Ready(None)) && buffer.slice(..).get_mapped_range_mut().is_err()
 }
 
 #[cfg(test)]
@@ -137,5 +195,24 @@ mod tests {
             there.store(true, Ordering::Relaxed);
             assert_eq!(waits.join().expect("it does not panic"), Err(lost()));
         });
+    }
+
+    /// llvmpipe by GL names a largest buffer that it refuses to give; an odd size, which no tensor has.
+    #[test]
+    fn a_buffer_for_which_there_is_no_memory_is_an_error_of_memory() {
+        let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        let adapters = pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(wgpu::Backends::GL));
+        for adapter in adapters.iter().filter(|adapter| adapter.get_info().name.contains("llvmpipe")) {
+            let limits = adapter.limits();
+            let size = limits.max_buffer_size;
+            let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+            let (device, _queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("it opens");
+            let usage = wgpu::BufferUsages::STORAGE;
+            let buffer = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let gpu = Gpu::new(&device);
+            let made = scoped(&gpu, || device.create_buffer(&buffer), Error::Device);
+            assert!(matches!(made, Err(Error::OutOfMemory(_))), "{size} bytes: {made:?}");
+            assert_eq!(check_alive(&device), Ok(()), "the device lives on");
+        }
     }
 }

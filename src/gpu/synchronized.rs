@@ -41,7 +41,7 @@ impl Rank<'_> {
             let zeros = vec![0.0; plan.view().statistics()];
             let nothing = Shard { count: 0.0, moments: Moments { mean: zeros.clone(), var: zeros } };
             let running = match &held {
-                Some(held) => held.running().await?,
+                Some(held) => held.running().cloned(),
                 None => arguments.running.as_deref().cloned(),
             };
             let Some(all) = self.peers.merged(plan, nothing)? else { return Ok(()) };
@@ -61,9 +61,6 @@ impl Rank<'_> {
         }
         let mut reads = Reads::new(gpu);
         reads.add(&statistics, entries)?;
-        if let Some(held) = &held {
-            held.read_running(&mut reads)?;
-        }
         let pending = reads.submit(self.queue, Some(&reduce.bind(&buffers)?))?;
 
         // While the device works: everything that the second half needs.
@@ -82,7 +79,7 @@ impl Rank<'_> {
 
         let copies = pending.copies().await?;
         let running = match &held {
-            Some(held) => held.running_from(&copies[1..]),
+            Some(held) => held.running().cloned(),
             None => arguments.running.as_deref().cloned(),
         };
         let own = Shard { count: plan.count(), moments: moments_from(&copies[0]) };

@@ -32,28 +32,19 @@ impl Layer {
     ///
     /// When the layer keeps no running estimates of its channels, or scale and shift depend on something else too: on
     /// the input or on labels.
-    #[cfg(not(target_family = "wasm"))]
     pub fn fold(&self) -> Result<Folded> {
-        pollster::block_on(self.fold_async())
-    }
-
-    /// As [`fold`](Self::fold), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`fold`](Self::fold).
-    pub async fn fold_async(&self) -> Result<Folded> {
         let missing = |reason| Error::Missing { argument: "running_mean", reason };
         let eps = self.description.folded_eps().map_err(missing)?;
         let channels = self.contents().running.map_or(0, |running| running.len);
-        let values = async |name, otherwise| match self.state.get(name).await? {
-            Some(Entry::Tensor(tensor)) => Ok::<_, Error>(tensor.data().to_f64()),
-            _ => Ok(vec![otherwise; channels]),
+        let values = |name| match self.state.get(name)? {
+            Some(Entry::Tensor(tensor)) => Ok(Some(tensor.data().to_f64())),
+            _ => Ok(None),
         };
-        let (mean, var) = (values(Name::RunningMean, 0.0).await?, values(Name::RunningVar, 1.0).await?);
+        let or = |values: Option<Vec<f64>>, otherwise| values.unwrap_or_else(|| vec![otherwise; channels]);
+        let (mean, var) = (or(values(Name::RunningMean)?, 0.0), or(values(Name::RunningVar)?, 1.0));
         let offset = if self.description.epilogue.zero_centred_weight { 1.0 } else { 0.0 };
-        let weight = values(Name::Weight, 1.0 - offset).await?;
-        let bias = values(Name::Bias, 0.0).await?;
+        let weight = or(values(Name::Weight)?, 1.0 - offset);
+        let bias = or(values(Name::Bias)?, 0.0);
         let scale: Vec<f64> = weight.iter().zip(&var).map(|(w, var)| (w + offset) / (var + eps).sqrt()).collect();
         let shift: Vec<f64> = bias.iter().zip(&mean).zip(&scale).map(|((b, mean), scale)| b - mean * scale).collect();
         let tensor = |values: &[f64]| Tensor::new([channels], Data::from_f64(Dtype::F32, values));

@@ -145,18 +145,8 @@ impl Layer {
     /// # Errors
     ///
     /// When a device fails; the layer then stays where it is.
-    #[cfg(not(target_family = "wasm"))]
     pub fn to(&mut self, engine: &Engine) -> Result<&mut Self> {
-        pollster::block_on(self.to_async(engine))
-    }
-
-    /// As [`to`](Self::to), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`to`](Self::to).
-    pub async fn to_async(&mut self, engine: &Engine) -> Result<&mut Self> {
-        self.state.to(engine).await?;
+        self.state.to(engine)?;
         self.engine = engine.clone();
         Ok(self)
     }
@@ -248,18 +238,8 @@ impl Layer {
     /// # Errors
     ///
     /// When the layer has no tensor of this name.
-    #[cfg(not(target_family = "wasm"))]
     pub fn get(&self, name: &str) -> Result<Tensor> {
-        pollster::block_on(self.get_async(name))
-    }
-
-    /// As [`get`](Self::get), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub async fn get_async(&self, name: &str) -> Result<Tensor> {
-        match self.state.get(self.tensor_named(name)?).await? {
+        match self.state.get(self.tensor_named(name)?)? {
             Some(Entry::Tensor(tensor)) => Ok(tensor),
             _ => Err(self.no_tensor(name)),
         }
@@ -271,17 +251,7 @@ impl Layer {
     ///
     /// When the layer has no tensor of this name, or one of another shape or storage type; and when the device fails.
     /// The state is then as it was.
-    #[cfg(not(target_family = "wasm"))]
     pub fn set(&mut self, name: &str, tensor: Tensor) -> Result<()> {
-        pollster::block_on(self.set_async(name, tensor))
-    }
-
-    /// As [`set`](Self::set), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub async fn set_async(&mut self, name: &str, tensor: Tensor) -> Result<()> {
         let own = self.tensor_named(name)?;
         let spec = self.contents().spec(own).ok_or_else(|| self.no_tensor(name))?;
         if tensor.shape() != spec.shape {
@@ -292,7 +262,7 @@ impl Layer {
             let expected = spec.dtype.to_string();
             return Err(Error::Dtype { argument: own.as_str(), got: tensor.dtype(), expected });
         }
-        self.state.set(vec![(own, Entry::Tensor(tensor))]).await
+        self.state.set(vec![(own, Entry::Tensor(tensor))])
     }
 
     fn tensor_named(&self, name: &str) -> Result<Name> {
@@ -314,18 +284,8 @@ impl Layer {
     /// # Errors
     ///
     /// When the device fails that holds the state.
-    #[cfg(not(target_family = "wasm"))]
     pub fn num_batches_tracked(&self) -> Result<Option<u64>> {
-        pollster::block_on(self.num_batches_tracked_async())
-    }
-
-    /// As [`num_batches_tracked`](Self::num_batches_tracked), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`num_batches_tracked`](Self::num_batches_tracked).
-    pub async fn num_batches_tracked_async(&self) -> Result<Option<u64>> {
-        Ok(self.state.get(Name::NumBatchesTracked).await?.and_then(|entry| entry.counter()))
+        Ok(self.state.get(Name::NumBatchesTracked)?.and_then(|entry| entry.counter()))
     }
 
     /// Sets the counter of batches.
@@ -333,17 +293,7 @@ impl Layer {
     /// # Errors
     ///
     /// When the layer has no running estimates, or does not count batches.
-    #[cfg(not(target_family = "wasm"))]
     pub fn set_num_batches_tracked(&mut self, batches: u64) -> Result<()> {
-        pollster::block_on(self.set_num_batches_tracked_async(batches))
-    }
-
-    /// As [`set_num_batches_tracked`](Self::set_num_batches_tracked), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_num_batches_tracked`](Self::set_num_batches_tracked).
-    pub async fn set_num_batches_tracked_async(&mut self, batches: u64) -> Result<()> {
         let reason = match self.contents().running {
             None => Some("the layer keeps no running estimates"),
             Some(running) if !running.counter => Some("the layer counts no batches"),
@@ -352,6 +302,6 @@ impl Layer {
         if let Some(reason) = reason {
             return Err(Error::Unexpected { argument: "num_batches_tracked", reason });
         }
-        self.state.set(vec![(Name::NumBatchesTracked, Entry::Counter(batches))]).await
+        self.state.set(vec![(Name::NumBatchesTracked, Entry::Counter(batches))])
     }
 }

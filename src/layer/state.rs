@@ -24,7 +24,7 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 enum Place {
     Host(Box<Values>),
-    /// In buffers of a GPU's, where training moves the running estimates without reading them back.
+    /// In buffers of a GPU's, and in host memory as well.
     Device(Held),
 }
 
@@ -47,67 +47,67 @@ impl State {
     }
 
     /// Moves everything to another engine; on failure it stays where it is.
-    pub(super) async fn to(&mut self, engine: &Engine) -> Result<()> {
-        self.place = Place::of(self.values().await?, engine)?;
+    pub(super) fn to(&mut self, engine: &Engine) -> Result<()> {
+        self.place = Place::of(self.values()?, engine)?;
         Ok(())
     }
 
-    /// Sets these to their initial values, as far as they are there; of the running estimates all or none.
+    /// Sets these to their initial values, as far as they are there.
     pub(super) fn reset(&mut self, names: &[Name]) -> Result<()> {
         let own = self.contents.names().filter(|name| names.contains(name));
         let entries = own.map(|name| Ok((name, self.contents.initial(name)?))).collect::<Result<_>>()?;
-        self.replace(nothing_tracked(), entries)
+        self.set(entries)
     }
 
     /// A copy of everything.
-    async fn values(&self) -> Result<Values> {
-        let mut values = Values { running: self.place.running().await?, ..Values::default() };
+    fn values(&self) -> Result<Values> {
+        let mut values = Values { running: self.place.running(), ..Values::default() };
         for name in Name::PARAMETERS {
             if let Some(slot) = values.slot(name) {
-                *slot = self.parameter(name).await?;
+                *slot = self.parameter(name)?;
             }
         }
         Ok(values)
     }
 
     /// A copy of a value, if it is there.
-    pub(super) async fn get(&self, name: Name) -> Result<Option<Entry>> {
+    pub(super) fn get(&self, name: Name) -> Result<Option<Entry>> {
         let estimate = |values: Vec<f32>| Tensor::from_f32([values.len()], values);
         let tensor = match name {
-            Name::RunningMean => self.place.running().await?.map(|r| estimate(r.mean)).transpose()?,
-            Name::RunningVar => self.place.running().await?.map(|r| estimate(r.var)).transpose()?,
+            Name::RunningMean => self.place.running().map(|r| estimate(r.mean)).transpose()?,
+            Name::RunningVar => self.place.running().map(|r| estimate(r.var)).transpose()?,
             Name::NumBatchesTracked => {
-                return Ok(self.place.running().await?.and_then(|r| r.num_batches_tracked).map(Entry::Counter));
+                return Ok(self.place.running().and_then(|r| r.num_batches_tracked).map(Entry::Counter));
             }
-            parameter => self.parameter(parameter).await?,
+            parameter => self.parameter(parameter)?,
         };
         Ok(tensor.map(Entry::Tensor))
     }
 
     /// A copy of a parameter, if it is there.
-    async fn parameter(&self, name: Name) -> Result<Option<Tensor>> {
+    fn parameter(&self, name: Name) -> Result<Option<Tensor>> {
         match &self.place {
             Place::Host(values) => Ok(values.parameter(name).cloned()),
             Place::Device(held) => {
                 let Some(spec) = self.contents.spec(name) else { return Ok(None) };
-                let data = fetched(held, name).await?;
-                data.map(|data| Tensor::new(spec.shape, data)).transpose()
+                let data = match name {
+                    Name::Weight => held.weight(),
+                    Name::Bias => held.bias(),
+                    name => name.among(held.extra()).flatten(),
+                };
+                data.map(|data| Tensor::new(spec.shape, data.clone())).transpose()
             }
         }
     }
 
     /// Replaces values, all of them or, where the device fails, none; the caller has checked that kinds, shapes and
     /// types are right.
-    pub(super) async fn set(&mut self, entries: Vec<(Name, Entry)>) -> Result<()> {
-        let running = if estimates(&entries) { self.place.running().await? } else { None };
-        self.replace(running.unwrap_or_else(nothing_tracked), entries)
-    }
-
-    /// As [`set`](Self::set), where the running estimates that are not replaced are these.
-    fn replace(&mut self, mut running: RunningStatistics, entries: Vec<(Name, Entry)>) -> Result<()> {
+    pub(super) fn set(&mut self, entries: Vec<(Name, Entry)>) -> Result<()> {
         let parameters = entries.iter().filter(|(name, _)| Name::PARAMETERS.contains(name)).count();
-        let estimates = estimates(&entries);
         let mut next = self.place.clone();
+        let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
+        let mut running =
+            if estimates { self.place.running().unwrap_or_else(nothing_tracked) } else { nothing_tracked() };
         for (name, entry) in entries {
             match (name, entry) {
                 (Name::RunningMean, Entry::Tensor(tensor)) => running.mean = tensor.data().to_f32(),
@@ -135,7 +135,8 @@ impl State {
         self.revision
     }
 
-    /// A forward pass, with what backward needs where that is `saved`.
+    /// A forward pass, with what backward needs where that is `saved`. Where a device fails and the CPU repeats the
+    /// pass, the state stays in host memory.
     pub(super) async fn forward(
         &mut self,
         engine: &Engine,
@@ -143,14 +144,82 @@ impl State {
         (input, turn): (Input<'_>, Option<&Turn<'_>>),
         saved: bool,
     ) -> Result<Forward> {
-        let values = match &mut self.place {
-            Place::Host(values) => values,
-            Place::Device(held) => {
-                let operands = self.contents.operands(input);
-                return engine.forward_held(norm, &operands, inputs(input, turn), held, saved).await;
-            }
+        let held = match &mut self.place {
+            Place::Host(values) => return values.forward(engine, norm, (input, turn), saved).await,
+            Place::Device(held) => held,
         };
-        let Values { weight, bias, extra, running } = &mut **values;
+        let operands = self.contents.operands(input);
+        let result = engine.forward_held(norm, &operands, inputs(input, turn), held, saved).await;
+        let Err(error) = result else { return result };
+        let cpu = match turn {
+            None => engine.instead_after(error),
+            Some(_) => Err(error),
+        };
+        if cpu.is_err() {
+            held.restore();
+        }
+        let cpu = cpu?;
+        let mut values = self.values()?;
+        let forward = values.forward(&cpu, norm, (input, None), saved).await?;
+        self.place = Place::Host(Box::new(values));
+        Ok(forward)
+    }
+
+    /// The gradients of a forward pass.
+    pub(super) async fn backward(
+        &self,
+        engine: &Engine,
+        norm: &dyn Norm,
+        (input, turn): (Input<'_>, Option<&Turn<'_>>),
+        upstream: Upstream<'_>,
+        statistics: &Statistics,
+        wanted: Wanted,
+    ) -> Result<Gradients> {
+        let held = match &self.place {
+            Place::Host(values) => {
+                return values.backward(engine, norm, (input, turn), upstream, statistics, wanted).await;
+            }
+            Place::Device(held) => held,
+        };
+        let (operands, kept) = (self.contents.operands(input), (held, statistics));
+        match engine.backward_held(norm, &operands, inputs(input, turn), upstream, kept, wanted).await {
+            Err(error) if turn.is_none() => {
+                let cpu = engine.instead_after(error)?;
+                self.values()?.backward(&cpu, norm, (input, None), upstream, statistics, wanted).await
+            }
+            result => result,
+        }
+    }
+}
+
+fn inputs<'a>(Input { tensor, residual, labels }: Input<'a>, turn: Option<&'a Turn<'a>>) -> Inputs<'a> {
+    Inputs { tensor, residual, labels, turn }
+}
+
+fn nothing_tracked() -> RunningStatistics {
+    RunningStatistics { mean: vec![], var: vec![], num_batches_tracked: None }
+}
+
+/// Replaces a parameter that is held on a device.
+fn upload(held: &mut Held, name: Name, data: &Data) -> Result<()> {
+    let mut extra = Extra::default();
+    match name {
+        Name::Weight => return held.set_weight(data),
+        Name::Bias => return held.set_bias(data),
+        name => name.among(extra.as_mut()).into_iter().for_each(|slot| *slot = Some(data)),
+    }
+    held.set_extra(extra)
+}
+
+impl Values {
+    async fn forward(
+        &mut self,
+        engine: &Engine,
+        norm: &dyn Norm,
+        (input, turn): (Input<'_>, Option<&Turn<'_>>),
+        saved: bool,
+    ) -> Result<Forward> {
+        let Self { weight, bias, extra, running } = self;
         let mut parameters = Parameters {
             weight: weight.as_ref(),
             bias: bias.as_ref(),
@@ -166,8 +235,7 @@ impl State {
         Ok(Forward { output, sum, statistics })
     }
 
-    /// The gradients of a forward pass.
-    pub(super) async fn backward(
+    async fn backward(
         &self,
         engine: &Engine,
         norm: &dyn Norm,
@@ -176,63 +244,20 @@ impl State {
         statistics: &Statistics,
         wanted: Wanted,
     ) -> Result<Gradients> {
-        let values = match &self.place {
-            Place::Host(values) => values,
-            Place::Device(held) => {
-                let operands = self.contents.operands(input);
-                let kept = (held, statistics);
-                return engine.backward_held(norm, &operands, inputs(input, turn), upstream, kept, wanted).await;
-            }
-        };
         // The engine takes what it may update; a backward pass reads no more of it than its length.
-        let mut running = values.running.clone();
+        let mut running = self.running.clone();
         let parameters = Parameters {
-            weight: values.weight.as_ref(),
-            bias: values.bias.as_ref(),
+            weight: self.weight.as_ref(),
+            bias: self.bias.as_ref(),
             running: running.as_mut(),
             residual: input.residual,
-            extra: values.extra.as_ref().map(Option::as_ref),
+            extra: self.extra.as_ref().map(Option::as_ref),
             labels: input.labels,
             group: None,
         };
         engine.run_backward((norm, turn), input.tensor, upstream, statistics, &parameters, Some(wanted)).await
     }
-}
 
-fn inputs<'a>(Input { tensor, residual, labels }: Input<'a>, turn: Option<&'a Turn<'a>>) -> Inputs<'a> {
-    Inputs { tensor, residual, labels, turn }
-}
-
-/// Whether running estimates are among these.
-fn estimates(entries: &[(Name, Entry)]) -> bool {
-    entries.iter().any(|(name, _)| Name::RUNNING.contains(name))
-}
-
-fn nothing_tracked() -> RunningStatistics {
-    RunningStatistics { mean: vec![], var: vec![], num_batches_tracked: None }
-}
-
-/// A copy of a parameter that is held on a device.
-async fn fetched(held: &Held, name: Name) -> Result<Option<Data>> {
-    match name {
-        Name::Weight => held.weight().await,
-        Name::Bias => held.bias().await,
-        name => Ok(name.among(held.extra().await?).flatten()),
-    }
-}
-
-/// Replaces a parameter that is held on a device.
-fn upload(held: &mut Held, name: Name, data: &Data) -> Result<()> {
-    let mut extra = Extra::default();
-    match name {
-        Name::Weight => return held.set_weight(data),
-        Name::Bias => return held.set_bias(data),
-        name => name.among(extra.as_mut()).into_iter().for_each(|slot| *slot = Some(data)),
-    }
-    held.set_extra(extra)
-}
-
-impl Values {
     fn parameter(&self, name: Name) -> Option<&Tensor> {
         match name {
             Name::Weight => self.weight.as_ref(),
@@ -262,10 +287,10 @@ impl Place {
         Ok(Self::Device(held))
     }
 
-    async fn running(&self) -> Result<Option<RunningStatistics>> {
+    fn running(&self) -> Option<RunningStatistics> {
         match self {
-            Self::Host(values) => Ok(values.running.clone()),
-            Self::Device(held) => held.running().await,
+            Self::Host(values) => values.running.clone(),
+            Self::Device(held) => held.running().cloned(),
         }
     }
 

@@ -22,20 +22,10 @@ impl Layer {
     /// # Errors
     ///
     /// When the device fails that holds the state.
-    #[cfg(not(target_family = "wasm"))]
     pub fn state_dict(&self, prefix: &str) -> Result<StateDict> {
-        pollster::block_on(self.state_dict_async(prefix))
-    }
-
-    /// As [`state_dict`](Self::state_dict), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`state_dict`](Self::state_dict).
-    pub async fn state_dict_async(&self, prefix: &str) -> Result<StateDict> {
         let mut dict = StateDict::new();
         for name in self.contents().names() {
-            if let Some(entry) = self.state.get(name).await? {
+            if let Some(entry) = self.state.get(name)? {
                 dict.insert(format!("{prefix}{}", name.as_str()), entry);
             }
         }
@@ -68,37 +58,17 @@ impl Layer {
     ///
     /// [`Error::StateDict`] with everything that is wrong: what is missing, what is not expected, and what has another
     /// shape or is no tensor. The layer is then as it was.
-    #[cfg(not(target_family = "wasm"))]
     pub fn load_state_dict(&mut self, dict: &StateDict, prefix: &str, strict: bool) -> Result<IncompatibleKeys> {
-        pollster::block_on(self.load_state_dict_async(dict, prefix, strict))
-    }
-
-    /// As [`load_state_dict`](Self::load_state_dict), without blocking the thread while a GPU works.
-    ///
-    /// # Errors
-    ///
-    /// As [`load_state_dict`](Self::load_state_dict).
-    pub async fn load_state_dict_async(
-        &mut self,
-        dict: &StateDict,
-        prefix: &str,
-        strict: bool,
-    ) -> Result<IncompatibleKeys> {
-        self.load_from(dict, prefix, strict).await
+        self.load_from(dict, prefix, strict)
     }
 
     /// As [`load_state_dict`](Self::load_state_dict), from anywhere.
-    pub(crate) async fn load_from(
-        &mut self,
-        source: &dyn Source,
-        prefix: &str,
-        strict: bool,
-    ) -> Result<IncompatibleKeys> {
+    pub(crate) fn load_from(&mut self, source: &dyn Source, prefix: &str, strict: bool) -> Result<IncompatibleKeys> {
         let mut load = Load { prefix, strict, entries: vec![], keys: IncompatibleKeys::default(), faults: vec![] };
         load.read(self, source);
         load.check_rest(self, source);
         let (entries, keys) = load.finish(&self.description.class)?;
-        self.state.set(entries).await?;
+        self.state.set(entries)?;
         Ok(keys)
     }
 }

@@ -18,7 +18,7 @@ fn engines() -> Vec<Engine> {
         assert!(choices.len() > 2, "no adapter: see the README for what to install");
     }
     choices.retain(|c| !matches!(c, Choice::Reference));
-    choices.iter().map(|choice| pollster::block_on(Engine::open(choice)).expect("opens")).collect()
+    choices.iter().map(|choice| pollster::block_on(Engine::open(choice)).expect("opens").without_fallback()).collect()
 }
 
 /// Noise that repeats with a prime period, which is quick to make.

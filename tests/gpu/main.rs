@@ -1,5 +1,6 @@
 //! The GPU backend on every adapter of this machine.
 
+mod drawn;
 mod family;
 mod gradient_bits;
 mod gradient_sample;

@@ -51,6 +51,12 @@ impl Sample {
 
     /// The same, of an input with this deviation: at 1 a forgotten rstd would not show.
     pub(crate) fn with_deviation(norm: &dyn Norm, operands: &Operands, offset: f64, deviation: f64) -> Self {
+        Self::seeded(norm, operands, (offset, deviation), 0)
+    }
+
+    /// The same with other values for each seed.
+    pub(crate) fn seeded(norm: &dyn Norm, operands: &Operands, (offset, deviation): (f64, f64), seed: u64) -> Self {
+        let noise = |own: u64, len| noise(own + 16 * seed, len);
         let plan = norm.lower(operands).expect("the operands fit");
         let input: Vec<f64> = noise(1, plan.view().elements()).into_iter().map(|x| x * deviation + offset).collect();
         let parameter = |seed, spec: &Option<Spec>| {

@@ -19,11 +19,12 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
+    pub(super) fn open(adapter: &wgpu::Adapter, options: Options, disabled: wgpu::Features) -> Result<Self> {
         let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let optional = (optional_features(adapter) | timestamps) - disabled;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-norm bench"),
-            required_features: required_features() | optional_features(adapter) | timestamps,
+            required_features: required_features() | optional,
             required_limits: adapter.limits(),
             ..Default::default()
         };

@@ -15,6 +15,7 @@ mod versus;
 mod workloads;
 
 use super::compare::Errors;
+use super::features::Disabled;
 use super::head::{Described, Head};
 use super::page::Target;
 use super::words::unlike;
@@ -35,6 +36,8 @@ pub(super) struct Arguments {
     /// Where to run: auto, all, cpu, or part of an adapter's name. The CPU is measured beside any adapter.
     #[arg(long, default_value = "all")]
     adapter: String,
+    #[command(flatten)]
+    disabled: Disabled,
     /// The workloads whose names begin like this; all but the sweeps where none is given.
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
@@ -75,13 +78,13 @@ pub(super) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     let dtypes = arguments.dtype.iter().map(|name| dtype(name)).collect::<Result<Vec<_>, _>>()?;
     let earlier = arguments.compare.as_deref().map(Earlier::read).transpose().map_err(Failure::Unusable)?;
     let target = arguments.report.as_deref().map(Target::new).transpose()?;
-    let places = places(&arguments.adapter)?;
+    let places = places(&arguments.adapter, &arguments.disabled)?;
     let passes: &[bool] = match arguments.pass.as_str() {
         "forward" => &[false],
         "backward" => &[true],
         _ => &[false, true],
     };
-    let reference = open(&Choice::Reference)?;
+    let reference = open(&Choice::Reference, &arguments.disabled)?;
     let bar = progress::bar((workloads.len() * dtypes.len() * passes.len() * places.len()) as u64);
     let say = |line: &str| {
         if !arguments.json {
@@ -144,12 +147,12 @@ fn dtype(name: &str) -> Result<Dtype, Failure> {
 }
 
 /// The CPU first, then the adapters.
-fn places(adapter: &str) -> Result<Vec<Place>, Failure> {
-    let mut places = vec![Place::Host(open(&Choice::Cpu)?)];
+fn places(adapter: &str, disabled: &Disabled) -> Result<Vec<Place>, Failure> {
+    let mut places = vec![Place::Host(open(&Choice::Cpu, disabled)?)];
     for choice in pollster::block_on(Choice::named(adapter))? {
         match &choice {
             Choice::Adapter(adapter) => {
-                let device = Box::new(Device::open(adapter, engine_options()?)?);
+                let device = Box::new(Device::open(adapter, engine_options()?, disabled.features())?);
                 let name = unlike(choice.name(), places.iter().map(Place::name));
                 places.push(Place::Device { name, device });
             }

@@ -9,8 +9,8 @@ use wgpu_norm::wgpu;
 use wgpu_norm::{Choice, Engine};
 
 impl Adapter {
-    /// Computes a little on the engine to find out.
-    pub(in crate::cli) fn of(choice: &Choice, engine: &Engine, name: &str) -> Self {
+    /// Computes a little on the engine to find out. `disabled` is what the engine was opened without.
+    pub(in crate::cli) fn of((choice, disabled): (&Choice, wgpu::Features), engine: &Engine, name: &str) -> Self {
         let (properties, fault) = match properties(engine) {
             Ok(properties) => (properties, None),
             Err(error) => (BTreeMap::new(), Some(one_line(&error.to_string()))),
@@ -22,8 +22,8 @@ impl Adapter {
         };
         Self {
             described: Described::adapter(name, &adapter.get_info()),
-            features: names(adapter.features() & FEATURES),
-            lacks: names(FEATURES - adapter.features()),
+            features: names((adapter.features() - disabled) & FEATURES),
+            lacks: names(FEATURES - (adapter.features() - disabled)),
             limits: limits(adapter),
             properties,
             fault,
