@@ -107,7 +107,7 @@ pub enum Error {
     },
     /// A buffer belongs to another device than the one that prepared the plan, or was destroyed.
     #[error(
-        "{argument}: expected a buffer of the device that prepared the plan, alive, got one that it refuses: {message}"
+        "{argument}: expected a buffer of the device that prepared the plan, and not a destroyed one, got one that it refuses: {message}"
     )]
     ForeignBuffer {
         /// The argument's name.
