@@ -2,8 +2,8 @@
 
 use crate::cli::attributes::Attributes;
 use crate::cli::case::Case;
-use crate::cli::compare::Ulps;
 use crate::cli::compare::Errors;
+use crate::cli::compare::Ulps;
 use crate::cli::memory;
 use crate::tensor::HostTensor;
 use crate::timed::{Device, Timed};
@@ -36,7 +36,8 @@ impl Normalizer {
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| error.to_string())?;
-        let engine = Engine::with_device(&device, &queue);
+        // What the page says of the GPU must not come from the CPU.
+        let engine = Engine::with_device(&device, &queue).without_fallback();
         Ok(Self { engine, device: Some(Device { gpu: gpu::Gpu::new(&device), queue }) })
     }
 
