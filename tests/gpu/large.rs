@@ -171,7 +171,7 @@ fn what_no_buffer_of_the_device_holds_is_refused_with_both_sizes() {
         if limit >= 4 * rows as u64 {
             continue;
         }
-        let engine = Engine::with_device(&rig.device, &rig.queue);
+        let engine = Engine::with_device(&rig.device, &rig.queue).without_fallback();
         let result = engine.forward(&LayerNorm::new([1]), &input, &mut Parameters::default());
         let text = result.expect_err("too large").to_string();
         assert!(text.contains("input") && text.contains("2147487744") && text.contains(&limit.to_string()), "{text}");
