@@ -5,6 +5,7 @@ use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job};
 use super::gradient_kernels::{Workspace, add_inflow};
 use super::gradient_parameters::Pair;
+use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
 
@@ -153,25 +154,16 @@ fn add_rows<S: Simd, T: Element, const N: usize>(simd: S, rows: &Rows<'_, T>, fi
     let Workspace { head, tail, rstd, of_weight, of_bias, wide_rows, .. } = w;
     let (mut vectors, mut rest) = ([[&[][..]; 2]; N], [[&[][..]; 2]; N]);
     for (k, wide) in wide_rows.0.chunks_exact_mut(2).take(N).enumerate() {
-        for (i, (tensor, wide)) in [rows.x, rows.upstream].into_iter().zip(wide).enumerate() {
-            (vectors[k][i], rest[k][i]) = S::as_simd_f32s(T::read(&tensor[rows.range(first + k)], wide));
-        }
+        let [wide_x, wide_g] = wide else { continue };
+        let at = rows.range(first + k);
+        let row = [T::read(&rows.x[at.clone()], wide_x), T::read(&rows.upstream[at], wide_g)];
+        (vectors[k], rest[k]) = vectors_and_rest::<S, 2>(row, len);
     }
     let (scales, scales_rest) = vectors_and_rest::<S, 3>([head, tail, rstd], len);
     let (of_weight, of_weight_rest) = S::as_mut_simd_f32s(&mut of_weight[..len]);
     let (of_bias, of_bias_rest) = S::as_mut_simd_f32s(&mut of_bias[..len]);
     add_vectors(simd, vectors, scales, [of_weight, of_bias]);
     add_vectors(Scalar, rest, scales_rest, [of_weight_rest, of_bias_rest]);
-}
-
-/// The first `len` numbers of each as vectors, and those that fill none. No closure: what `map` calls would not be inlined.
-#[inline(always)]
-fn vectors_and_rest<S: Simd, const N: usize>(all: [&[f32]; N], len: usize) -> ([&[S::f32s]; N], [&[f32]; N]) {
-    let (mut vectors, mut rest) = ([&[][..]; N], [&[][..]; N]);
-    for ((vectors, rest), values) in vectors.iter_mut().zip(&mut rest).zip(all) {
-        (*vectors, *rest) = S::as_simd_f32s(&values[..len]);
-    }
-    (vectors, rest)
 }
 
 #[inline(always)]

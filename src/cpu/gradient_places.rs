@@ -5,6 +5,7 @@ use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found};
 use super::moments::Scale;
 use super::row_kernels::BLOCK;
+use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
 
 /// Sums of some rows in f32.
@@ -77,16 +78,16 @@ impl<T: Element, const N: usize> WithSimd for AddRows<'_, T, N> {
         let scales = self.rows.map(|row| row.scale);
         for (i, (of_weight, of_bias)) in of_weight.chunks_mut(BLOCK).zip(of_bias.chunks_mut(BLOCK)).enumerate() {
             let at = i * BLOCK..i * BLOCK + of_weight.len();
-            let mut rows = [[&[][..]; 2]; N];
-            let buffers = self.wide.chunks_mut(2 * BLOCK);
-            for ((to, row), wide) in rows.iter_mut().zip(self.rows).zip(buffers) {
+            let (mut rows, mut rows_rest) = ([[&[][..]; 2]; N], [[&[][..]; 2]; N]);
+            for (k, (row, wide)) in self.rows.iter().zip(self.wide.chunks_mut(2 * BLOCK)).enumerate() {
                 let (x, upstream) = wide.split_at_mut(BLOCK);
-                *to = [T::read(&row.x[at.clone()], x), T::read(&row.upstream[at.clone()], upstream)];
+                let row = [T::read(&row.x[at.clone()], x), T::read(&row.upstream[at.clone()], upstream)];
+                (rows[k], rows_rest[k]) = vectors_and_rest::<S, 2>(row, of_weight.len());
             }
-            let (vectors, rest) = S::as_mut_simd_f32s(of_weight);
-            let (bias_vectors, bias_rest) = S::as_mut_simd_f32s(of_bias);
-            add_rows(simd, rows.map(|row| row.map(|x| S::as_simd_f32s(x).0)), scales, [vectors, bias_vectors]);
-            add_rows(Scalar, rows.map(|row| row.map(|x| S::as_simd_f32s(x).1)), scales, [rest, bias_rest]);
+            let (of_weight, of_weight_rest) = S::as_mut_simd_f32s(of_weight);
+            let (of_bias, of_bias_rest) = S::as_mut_simd_f32s(of_bias);
+            add_rows(simd, rows, scales, [of_weight, of_bias]);
+            add_rows(Scalar, rows_rest, scales, [of_weight_rest, of_bias_rest]);
         }
     }
 }
@@ -98,12 +99,13 @@ fn add_rows<S: Simd, const N: usize>(
     scales: [Scale; N],
     [of_weight, of_bias]: [&mut [S::f32s]; 2],
 ) {
-    let len = of_weight.len();
-    let rows = rows.map(|row| row.map(|x| &x[..len]));
-    let scales = scales.map(|Scale { head, tail, rstd }| [head, tail, rstd].map(|x| simd.splat_f32s(x)));
+    let mut splat = [[simd.splat_f32s(0.0); 3]; N];
+    for (splat, Scale { head, tail, rstd }) in splat.iter_mut().zip(scales) {
+        *splat = [simd.splat_f32s(head), simd.splat_f32s(tail), simd.splat_f32s(rstd)];
+    }
     for (j, (of_weight, of_bias)) in of_weight.iter_mut().zip(of_bias).enumerate() {
         let (mut products, mut gradients) = (*of_weight, *of_bias);
-        for ([x, g], [head, tail, rstd]) in rows.into_iter().zip(scales) {
+        for ([x, g], [head, tail, rstd]) in rows.into_iter().zip(splat) {
             let normalized = simd.mul_f32s(simd.sub_f32s(simd.sub_f32s(x[j], head), tail), rstd);
             products = simd.add_f32s(products, simd.mul_f32s(g[j], normalized));
             gradients = simd.add_f32s(gradients, g[j]);

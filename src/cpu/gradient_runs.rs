@@ -51,10 +51,13 @@ impl<T: Element> Job<'_, T> {
             steps.for_each(|a| rows.clone().for_each(|b| self.sum_shared(a, b, columns, found)));
             return;
         }
-        let all: Vec<(usize, usize)> = steps.flat_map(|a| rows.clone().map(move |b| (a, b))).collect();
-        let (groups, rest) = all.as_chunks::<ROWS>();
-        groups.iter().for_each(|rows| self.sum_own(*rows, columns, places, found));
-        rest.iter().for_each(|row| self.sum_own([*row], columns, places, found));
+        let (count, row) = (steps.len() * rows.len(), |i| (steps.start + i / rows.len(), rows.start + i % rows.len()));
+        let mut i = 0;
+        while i + ROWS <= count {
+            self.sum_own::<ROWS>(std::array::from_fn(|k| row(i + k)), columns, places, found);
+            i += ROWS;
+        }
+        (i..count).for_each(|i| self.sum_own([row(i)], columns, places, found));
     }
 
     /// Adds some columns of rows up, each of which has a parameter of its own.

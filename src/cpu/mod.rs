@@ -32,6 +32,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 mod tile_kernels;
+mod vectors;
 
 pub(crate) use gradient::backward;
 

@@ -2,6 +2,7 @@ use super::element::Element;
 use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, in_range};
 use super::pieces::Pieces;
+use super::vectors::vectors_and_rest;
 use crate::plan::Statistic;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
@@ -208,11 +209,12 @@ fn sum_about<'r, S: Simd, T: Element>(
 /// Adds eight rows' distances from `heads`, and the squares of these, to the sums of columns.
 #[inline(always)]
 fn add_eight<S: Simd>(simd: S, rows: [&[f32]; LANES], heads: &[f32], sums: &mut [f32], squares: &mut [f32]) {
-    let (vectors, rest) = S::as_simd_f32s(heads);
+    let (rows, rows_rest) = vectors_and_rest::<S, LANES>(rows, heads.len());
+    let (heads, heads_rest) = S::as_simd_f32s(heads);
     let (sums, sums_rest) = S::as_mut_simd_f32s(sums);
     let (squares, squares_rest) = S::as_mut_simd_f32s(squares);
-    add_vectors(simd, rows.map(|row| S::as_simd_f32s(row).0), vectors, sums, squares);
-    add_vectors(Scalar, rows.map(|row| S::as_simd_f32s(row).1), rest, sums_rest, squares_rest);
+    add_vectors(simd, rows, heads, sums, squares);
+    add_vectors(Scalar, rows_rest, heads_rest, sums_rest, squares_rest);
 }
 
 #[inline(always)]
@@ -223,7 +225,6 @@ fn add_vectors<S: Simd>(
     sums: &mut [S::f32s],
     squares: &mut [S::f32s],
 ) {
-    let rows = rows.map(|row| &row[..heads.len()]);
     for (j, ((head, sum), square)) in heads.iter().zip(sums).zip(squares).enumerate() {
         let (mut distances, mut of_squares) = ([*head; LANES], [*head; LANES]);
         for (k, row) in rows.iter().enumerate() {
