@@ -1,28 +1,17 @@
 //! The program as a person or a script meets it: results, exit statuses, refusals.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "of what tests of the command line share, a part is needed here")]
+#[path = "common/program.rs"]
+mod program;
+
+use program::{folder, path, program, text};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn program(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).args(arguments).output().expect("the program starts")
-}
+use std::process::Command;
 
 fn case(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).to_string_lossy().into_owned()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder for the test")
-}
-
-fn path(folder: &tempfile::TempDir, name: &str) -> String {
-    folder.path().join(name).to_string_lossy().into_owned()
 }
 
 /// A `.npy` file: version, header, data.

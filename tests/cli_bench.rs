@@ -1,24 +1,16 @@
 //! `wgpu-norm bench`, as a program.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "of what tests of the command line share, a part is needed here")]
+#[path = "common/program.rs"]
+mod program;
+
+use program::{program, text, without_gpu};
 use serde_json::Value;
 use std::process::{Command, Output};
 
 fn bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).arg("bench").args(arguments).output().expect("the program starts")
-}
-
-/// Whether tests of adapters are turned off; says so.
-fn without_gpu() -> bool {
-    let is_off = std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|value| value == "off");
-    if is_off {
-        println!("GPU tests are turned off by WGPU_NORM_TEST_GPU=off");
-    }
-    is_off
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    program(&[&["bench"], arguments].concat())
 }
 
 #[test]

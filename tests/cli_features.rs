@@ -1,16 +1,15 @@
 //! `--disable-feature`: every adapter as one that has nothing optional.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "of what tests of the command line share, a part is needed here")]
+#[path = "common/program.rs"]
+mod program;
+
+use program::{program, without_gpu};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
 
 const ALL: &str = "subgroup,f16,immediates,timestamp";
-
-fn program(arguments: &[&str]) -> Output {
-    let folder = env!("CARGO_MANIFEST_DIR");
-    Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).current_dir(folder).args(arguments).output().expect("it starts")
-}
 
 #[test]
 fn a_feature_that_there_is_not_is_refused_with_those_that_there_are() {
@@ -26,8 +25,7 @@ fn a_feature_that_there_is_not_is_refused_with_those_that_there_are() {
 
 #[test]
 fn cases_pass_without_any_optional_feature_and_the_certificate_says_what_lacks() {
-    if std::env::var("WGPU_NORM_TEST_GPU").is_ok_and(|v| v == "off") {
-        println!("GPU tests are turned off by WGPU_NORM_TEST_GPU=off");
+    if without_gpu() {
         return;
     }
     let cases = "tests/cases/rms_norm";

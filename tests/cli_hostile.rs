@@ -1,28 +1,14 @@
 //! What a hostile or mistaken file must not talk the program into: a pass, a forged report, a panic, a wait.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "of what tests of the command line share, a part is needed here")]
+#[path = "common/program.rs"]
+mod program;
+
+use program::{folder, program, text, write};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output};
-use tempfile::TempDir;
-
-fn program(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).args(arguments).output().expect("the program starts")
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder for the test")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn write(folder: &TempDir, name: &str, bytes: &[u8]) -> String {
-    let path = folder.path().join(name);
-    std::fs::write(&path, bytes).expect("written");
-    path.to_string_lossy().into_owned()
-}
+use std::process::Command;
 
 fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
@@ -157,7 +143,7 @@ fn attributes_of_a_case_that_cannot_be_read_are_not_ignored() {
     let mut metadata = layer_norm("1e-5");
     for attrs in ["{oops", "[]"] {
         metadata["attrs"] = json!(attrs);
-        let input = write(&folder, "x.safetensors", &file(&metadata, &[("input", &[1, 2], &[1.0, 3.0])]));
+        let input = write(&folder, "x.safetensors", file(&metadata, &[("input", &[1, 2], &[1.0, 3.0])]));
         refused(&["run", "layer_norm", &input, "--adapter", "cpu"], "metadata attrs");
     }
 }
@@ -177,7 +163,7 @@ fn a_pipe_is_refused_rather_than_waited_for() {
 fn links_in_circles_are_searched_once() {
     let folder = folder();
     let right: (&str, &[usize], &[f32]) = ("expected.output", &[1, 2], &[-1.0, 1.0]);
-    write(&folder, "case.safetensors", &file(&layer_norm("1e-5"), &[("input", &[1, 2], &[1.0, 3.0]), right]));
+    write(&folder, "case.safetensors", file(&layer_norm("1e-5"), &[("input", &[1, 2], &[1.0, 3.0]), right]));
     for name in ["a", "b"] {
         std::os::unix::fs::symlink(folder.path(), folder.path().join(name)).expect("a link");
     }
@@ -191,7 +177,7 @@ fn links_in_circles_are_searched_once() {
 fn the_output_honours_the_users_mask() {
     use std::os::unix::fs::PermissionsExt;
     let folder = folder();
-    let input = write(&folder, "x.safetensors", &file(&json!({}), &[("input", &[1, 2], &[1.0, 3.0])]));
+    let input = write(&folder, "x.safetensors", file(&json!({}), &[("input", &[1, 2], &[1.0, 3.0])]));
     let output = folder.path().join("y.npy");
     for (mask, mode) in [("022", 0o644), ("077", 0o600)] {
         let line = format!("umask {mask} && exec \"$0\" run layer_norm \"$1\" -o \"$2\" --adapter cpu");

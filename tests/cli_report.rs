@@ -1,32 +1,13 @@
 //! The certificate of an adapter: what `check --json` and `check --report` say, and what `report` joins.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "of what tests of the command line share, a part is needed here")]
+#[path = "common/program.rs"]
+mod program;
+
+use program::{folder, path, program, text, write};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output};
-use tempfile::TempDir;
-
-fn program(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).args(arguments).output().expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder for the test")
-}
-
-fn path(folder: &TempDir, name: &str) -> String {
-    folder.path().join(name).to_string_lossy().into_owned()
-}
-
-fn write(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
-    let path = path(folder, name);
-    std::fs::write(&path, bytes).expect("written");
-    path
-}
 
 fn bits(dtype: &str, values: &[f64]) -> Vec<u8> {
     match dtype {

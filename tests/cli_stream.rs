@@ -1,31 +1,20 @@
 //! `run` in pieces: the same results as all at once, and nothing half done under the output's name.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "of what tests of the command line share, a part is needed here")]
+#[path = "common/program.rs"]
+mod program;
+
+use program::{folder, path, program, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wgpu_norm::checkpoint::{self, Checkpoint};
 use wgpu_norm::layer::{Entry, StateDict};
 use wgpu_norm::{Data, Dtype, Tensor};
-
-fn program(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgpu-norm")).args(arguments).output().expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder for the test")
-}
-
-fn path(folder: &TempDir, name: &str) -> String {
-    folder.path().join(name).to_string_lossy().into_owned()
-}
 
 /// Values round 2, as any stream of numbers gives them.
 fn values(len: usize, salt: u64) -> Vec<f64> {

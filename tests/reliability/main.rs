@@ -1,8 +1,8 @@
 //! What the library does when something goes wrong, and how often nothing does: faults injected one by one, resources
 //! counted, bits compared, random cases held to their bounds.
 //!
-//! `cargo test --features cli --test reliability` runs a little of everything; with `-- --ignored` it runs all of it and
-//! writes the figures into `docs/reliability.md`.
+//! `cargo test --features cli --test reliability` runs a little of everything; under `WGPU_NORM_RELIABILITY=all` it runs all
+//! of it, which takes an hour, and writes the figures into `docs/reliability.md`.
 #![cfg(feature = "cli")]
 
 #[path = "../common/mod.rs"]
@@ -47,7 +47,15 @@ const QUICK: Effort =
     Effort { random_cases: 300, seconds: Some(5), repetitions: 20, cycles: 100, conformance_cases: 10 };
 
 impl Effort {
-    /// All of it, or as much as the environment says.
+    /// All of it where the environment asks for that, or as much of all as it says.
+    fn asked() -> (Self, bool) {
+        if std::env::var("WGPU_NORM_RELIABILITY").is_ok_and(|effort| effort == "all") {
+            (Self::full(), true)
+        } else {
+            (QUICK, false)
+        }
+    }
+
     fn full() -> Self {
         let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
         Self {
@@ -65,39 +73,29 @@ impl Effort {
 }
 
 #[test]
-fn faults_end_in_errors_or_on_the_cpu() {
-    for subject in subjects() {
-        for fault in &FAULTS {
-            println!("{}: {}: {}", subject.name, fault.name, (fault.inject)(&subject));
-        }
-        for (limits, passed) in faults::least(&subject, QUICK.conformance_cases) {
-            println!("{}: {limits}: {passed} cases pass", subject.name);
-        }
-    }
-    assert!(FAULTS.len() >= 12, "a dozen faults at least");
-}
-
-#[test]
-fn a_little_of_everything_is_right() {
+fn faults_end_in_errors_or_on_the_cpu_and_nothing_is_lost_or_wrong() {
+    let (effort, writes) = Effort::asked();
     let mut page = Page::default();
-    measure(&QUICK, &mut page, |_| {});
+    inject(&effort, &mut page);
+    measure(&effort, &mut page, |page| {
+        if writes {
+            page.write();
+        }
+    });
     println!("{}", page.text());
 }
 
-#[test]
-#[ignore = "takes an hour; writes docs/reliability.md"]
-fn all_of_it_is_right() {
-    let mut page = Page::default();
+/// Injects every fault on everything that is here, and runs cases on the least devices.
+fn inject(effort: &Effort, page: &mut Page) {
+    assert!(FAULTS.len() >= 12, "a dozen faults at least");
     for subject in subjects() {
         for fault in &FAULTS {
             page.outcome(fault, &subject.name, (fault.inject)(&subject));
         }
-        for (limits, passed) in faults::least(&subject, usize::MAX) {
+        for (limits, passed) in faults::least(&subject, effort.conformance_cases) {
             page.least(limits, &subject.name, passed);
         }
     }
-    page.write();
-    measure(&Effort::full(), &mut page, Page::write);
 }
 
 /// Counts and compares on everything that is here; `done` hears of each step.
