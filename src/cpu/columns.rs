@@ -86,10 +86,15 @@ impl Cut {
         (0..width).step_by(self.tile).map(move |start| start..(start + self.tile).min(width))
     }
 
-    /// Columns `tile` of row `i`.
-    fn row_of<'p, T>(self, pieces: &'p Pieces<'_, T>, i: usize, tile: &Range<usize>) -> &'p [T] {
+    /// Whether rows of a tile follow each other.
+    fn has_whole_rows(self) -> bool {
+        self.tile == self.row
+    }
+
+    /// Columns `tile` of so many rows from row `i` on, which are whole where they are several.
+    fn rows_of<'p, T>(self, pieces: &'p Pieces<'_, T>, i: usize, rows: usize, tile: &Range<usize>) -> &'p [T] {
         let start = i % self.fold * self.row;
-        pieces.get(i / self.fold, start + tile.start..start + tile.end)
+        pieces.get(i / self.fold, start + tile.start..start + (rows - 1) * self.row + tile.end)
     }
 
     /// Where the columns `tile` of piece `i` lie in it, of a stretch of `rows` rows.
@@ -107,10 +112,17 @@ struct Part {
 }
 
 impl Part {
-    /// Columns `tile` of row `i`, in the whole tensor.
-    fn row<'x, T>(&self, view: View, cut: Cut, data: &'x [T], i: usize, tile: &Range<usize>) -> &'x [T] {
+    /// Columns `tile` of so many rows from row `i` on, in the whole tensor.
+    fn some<'x, T>(
+        &self,
+        view: View,
+        cut: Cut,
+        data: &'x [T],
+        (i, rows): (usize, usize),
+        tile: &Range<usize>,
+    ) -> &'x [T] {
         let start = (self.a * view.b + self.rows.start + i) * cut.row + self.columns.start;
-        &data[start + tile.start..start + tile.end]
+        &data[start + tile.start..start + (rows - 1) * cut.row + tile.end]
     }
 
     /// Columns `tile` of piece `i`, in the whole tensor.
@@ -171,10 +183,10 @@ fn normalize_band<T: Element>(
     let mut painter = Painter::new(cut);
     for tile in cut.tiles(part.columns.len()) {
         lanes.clear(tile.len());
-        for rows in blocks(part.rows.len()) {
-            add_rows(job, rows, &mut workspace, &mut lanes, |i| match job.input {
-                Some(input) => part.row(job.view, cut, input, i, &tile),
-                None => cut.row_of(output, i, &tile),
+        for rows in cut_up(0..part.rows.len(), BLOCK_ROWS) {
+            add_rows(job, cut, rows, &mut workspace, &mut lanes, |i, rows| match job.input {
+                Some(input) => part.some(job.view, cut, input, (i, rows), &tile),
+                None => cut.rows_of(output, i, rows, &tile),
             });
         }
         job.simd.dispatch(MergeRuns { moments: &mut lanes, d });
@@ -192,20 +204,22 @@ fn normalize_band<T: Element>(
     }
 }
 
-/// So many rows, block by block.
-fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..rows).step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(rows))
+/// Rows in pieces of so many, the last of what is left.
+fn cut_up(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    rows.clone().step_by(most).map(move |start| start..(start + most).min(rows.end))
 }
 
 /// Adds a block of rows to the moments of a tile's columns.
 fn add_rows<'r, T: Element>(
     job: &Job<'_, T>,
+    cut: Cut,
     rows: Range<usize>,
     workspace: &mut Workspace,
     moments: &mut ColumnMoments,
-    row: impl Fn(usize) -> &'r [T],
+    some: impl Fn(usize, usize) -> &'r [T],
 ) {
-    job.simd.dispatch(AddRows { row, rows, workspace, centred: job.statistic.is_centred(), moments });
+    let (follow_each_other, centred) = (cut.has_whole_rows(), job.statistic.is_centred());
+    job.simd.dispatch(AddRows { some, follow_each_other, rows, workspace, centred, moments });
 }
 
 /// The moments of every statistic, with its rows on as many threads as there are.
@@ -214,14 +228,21 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
     let chunks = view.b.div_ceil(CHUNK_ROWS);
     let mut parts = vec![Moments::NONE; view.a * chunks * view.c];
     let span = SPAN / cut.tile * cut.tile;
-    let spans = cut.row.div_ceil(span);
-    let tasks = parts.chunks_mut(view.c).flat_map(|row| row.chunks_mut(span / view.d)).enumerate().collect();
-    parallel::each(job.threads, tasks, |(task, parts): (usize, &mut [Moments])| {
-        let (first, chunk, a) = (task % spans * span, task / spans % chunks, task / spans / chunks);
-        let rows = chunk * CHUNK_ROWS..((chunk + 1) * CHUNK_ROWS).min(view.b);
-        let part = Part { a, rows, columns: first..first + parts.len() * view.d };
-        moments_of_part(job, cut, input, &part, parts);
-    });
+    // Narrow rows are taken some chunks at a time, wide ones a span at a time.
+    let together = (TASK / (CHUNK_ROWS * cut.row)).max(1);
+    let len = if together > 1 { together * view.c } else { span / view.d };
+    let mut tasks = Vec::new();
+    for (a, slab) in parts.chunks_mut(chunks * view.c).enumerate() {
+        for (i, group) in slab.chunks_mut(together * view.c).enumerate() {
+            let first = i * together * CHUNK_ROWS;
+            let rows = first..(first + together * CHUNK_ROWS).min(view.b);
+            for (j, moments) in group.chunks_mut(len).enumerate() {
+                let columns = j * span..((j + 1) * span).min(cut.row);
+                tasks.push((Part { a, rows: rows.clone(), columns }, moments));
+            }
+        }
+    }
+    parallel::each(job.threads, tasks, |(part, moments)| moments_of_part(job, cut, input, &part, moments));
     let of_statistic = |s: usize| {
         let own = parts[s / view.c * chunks * view.c + s % view.c..].iter().step_by(view.c).take(chunks);
         Moments::merge(own.copied())
@@ -229,21 +250,26 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
     (0..view.statistics()).map(of_statistic).collect()
 }
 
-/// The moments of a part's statistics, row after row as memory has them.
+/// The moments of a part's statistics, chunk by chunk, row after row as memory has them.
 fn moments_of_part<T: Element>(job: &Job<'_, T>, cut: Cut, input: &[T], part: &Part, moments: &mut [Moments]) {
     let d = job.view.d;
     let mut workspace = Workspace::new(cut.tile);
     let mut tiles: Vec<(Range<usize>, ColumnMoments)> =
         cut.tiles(part.columns.len()).map(|tile| (tile.clone(), ColumnMoments::new(tile.len()))).collect();
-    for rows in blocks(part.rows.len()) {
-        for (tile, lanes) in &mut tiles {
-            add_rows(job, rows.clone(), &mut workspace, lanes, |i| part.row(job.view, cut, input, i, tile));
+    let chunks = cut_up(0..part.rows.len(), CHUNK_ROWS).zip(moments.chunks_mut(part.columns.len() / d));
+    for (chunk, moments) in chunks {
+        for rows in cut_up(chunk, BLOCK_ROWS) {
+            for (tile, lanes) in &mut tiles {
+                let some = |i, rows| part.some(job.view, cut, input, (i, rows), tile);
+                add_rows(job, cut, rows.clone(), &mut workspace, lanes, some);
+            }
         }
-    }
-    for (tile, mut lanes) in tiles {
-        job.simd.dispatch(MergeRuns { moments: &mut lanes, d });
-        let own = &mut moments[tile.start / d..tile.end / d];
-        own.iter_mut().enumerate().for_each(|(i, moments)| *moments = lanes.get(i * d));
+        for (tile, lanes) in &mut tiles {
+            job.simd.dispatch(MergeRuns { moments: lanes, d });
+            let own = &mut moments[tile.start / d..tile.end / d];
+            own.iter_mut().enumerate().for_each(|(i, moments)| *moments = lanes.get(i * d));
+            lanes.clear(tile.len());
+        }
     }
 }
 

@@ -10,8 +10,12 @@ use std::ops::Range;
 /// Rows of a column that are summed in f32 before f64 takes over.
 pub(super) const BLOCK_ROWS: usize = 128;
 
-/// Rows that are added up pair by pair before they join a column's sum, so that sums stay short and are seldom stored.
-const LANES: usize = 8;
+/// Parts of equally many rows that a block is cut into. A row of each is added up pair by pair before they join a column's
+/// sum, so that sums stay short and are seldom stored.
+const PARTS: usize = 8;
+
+/// Columns that fill a vector: where there are fewer, rows that follow each other are taken as one.
+const NARROW: usize = 16;
 
 /// Count, means and centred sums of squares of a tile's columns, which have equally many rows.
 #[derive(Debug)]
@@ -114,6 +118,8 @@ impl WithSimd for SetScales<'_> {
 pub(super) struct Workspace {
     /// Rows in f32.
     wide: Vec<f32>,
+    /// Distances of a block of narrow rows, and their squares.
+    folded: [Vec<f32>; 2],
     heads: Vec<f32>,
     sums: Vec<f32>,
     squares: Vec<f32>,
@@ -125,8 +131,10 @@ impl Workspace {
     /// Room for tiles of `width` columns.
     pub(super) fn new(width: usize) -> Self {
         let (sums, block) = (vec![0.0; width], vec![0.0; width]);
+        let narrow = if width < NARROW { BLOCK_ROWS * width } else { 0 };
         Self {
-            wide: vec![0.0; LANES * width],
+            wide: vec![0.0; narrow.max(PARTS * width)],
+            folded: std::array::from_fn(|_| vec![0.0; narrow]),
             heads: sums.clone(),
             sums: sums.clone(),
             squares: sums,
@@ -139,77 +147,120 @@ impl Workspace {
 /// Adds at most [`BLOCK_ROWS`] rows of a tile to the moments of its columns.
 #[derive(Debug)]
 pub(super) struct AddRows<'a, F> {
-    /// Gives row `i` of the tile.
-    pub(super) row: F,
+    /// Gives so many rows of the tile from row `i` on: more than one only where they follow each other.
+    pub(super) some: F,
+    pub(super) follow_each_other: bool,
     pub(super) rows: Range<usize>,
     pub(super) workspace: &'a mut Workspace,
     pub(super) centred: bool,
     pub(super) moments: &'a mut ColumnMoments,
 }
 
-impl<'r, T: Element, F: Fn(usize) -> &'r [T]> WithSimd for AddRows<'_, F> {
+impl<'r, T: Element, F: Fn(usize, usize) -> &'r [T]> WithSimd for AddRows<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { row, rows, workspace, centred, moments } = self;
+        let Self { some, follow_each_other, rows, workspace, centred, moments } = self;
         let width = moments.means.len();
-        let Workspace { wide, heads, sums, squares, block_means, block_squares } = workspace;
+        let Workspace { wide, folded, heads, sums, squares, block_means, block_squares } = workspace;
         let (means, totals) = (&mut block_means[..width], &mut block_squares[..width]);
         let (heads, sums, squares) = (&mut heads[..width], &mut sums[..width], &mut squares[..width]);
-        T::widen(row(rows.start), heads);
+        T::widen(some(rows.start, 1), heads);
         if rows.len() == 1 {
             take_row(heads, means, totals, centred);
             return moments.join(1.0, means, totals);
         }
+        let together = follow_each_other && width < NARROW;
+        let room = &mut (wide, folded);
         if centred {
             let quarter = rows.len().div_ceil(4);
-            sum_about(simd, &row, rows.start..rows.start + quarter, wide, heads, sums, squares);
+            let first = rows.start..rows.start + quarter;
+            sum_about(simd, (&some, together), first, room, heads, [sums, squares]);
             #[expect(clippy::cast_precision_loss, reason = "a block has few rows")]
             heads.iter_mut().zip(&*sums).for_each(|(head, sum)| *head += sum / quarter as f32);
         } else {
             heads.fill(0.0);
         }
-        sum_about(simd, &row, rows.clone(), wide, heads, sums, squares);
+        sum_about(simd, (&some, together), rows.clone(), room, heads, [sums, squares]);
         let blocks = means.iter_mut().zip(&mut *totals);
         for ((((mean, total), head), sum), square) in blocks.zip(&*heads).zip(&*sums).zip(&*squares) {
             let block = Moments::about(*head, float(rows.len()), *sum, *square, centred);
             (*mean, *total) = (block.mean, block.squares);
         }
         if squares.iter().fold(false, |any, square| any | !in_range(*square)) {
-            redo_in_f64(&row, rows.clone(), squares, means, totals, centred);
+            redo_in_f64(&some, rows.clone(), squares, means, totals, centred);
         }
         moments.join(float(rows.len()), means, totals);
     }
 }
 
-/// The sums of rows' distances from `heads`, and of the squares of these.
+/// The sums of rows' distances from `heads`, and of the squares of these; the same whether rows are taken together or not.
 #[inline(always)]
 fn sum_about<'r, S: Simd, T: Element>(
     simd: S,
-    row: &impl Fn(usize) -> &'r [T],
+    (some, together): (&impl Fn(usize, usize) -> &'r [T], bool),
     rows: Range<usize>,
-    wide: &mut [f32],
+    (wide, folded): &mut (&mut Vec<f32>, &mut [Vec<f32>; 2]),
     heads: &[f32],
-    sums: &mut [f32],
-    squares: &mut [f32],
+    [sums, squares]: [&mut [f32]; 2],
 ) {
     sums.fill(0.0);
     squares.fill(0.0);
-    for first in rows.clone().step_by(LANES) {
+    let part = rows.len().div_ceil(PARTS);
+    if together {
+        return fold_parts(T::read(some(rows.start, rows.len()), wide), part, folded, heads, [sums, squares]);
+    }
+    for first in rows.start..rows.start + part {
         // Rows that are not there add nothing.
-        let mut eight = [heads; LANES];
-        for ((to, i), wide) in eight.iter_mut().zip(first..rows.end).zip(wide.chunks_mut(heads.len())) {
-            *to = T::read(row(i), wide);
+        let mut eight = [heads; PARTS];
+        for ((to, i), wide) in eight.iter_mut().zip((first..rows.end).step_by(part)).zip(wide.chunks_mut(heads.len())) {
+            *to = T::read(some(i, 1), wide);
         }
         add_eight(simd, eight, heads, sums, squares);
     }
 }
 
+/// As [`add_eight`] of each row of a part, of narrow rows that follow each other: whole parts are added to one another.
+#[inline(always)]
+fn fold_parts(x: &[f32], part: usize, folded: &mut [Vec<f32>; 2], heads: &[f32], sums: [&mut [f32]; 2]) {
+    let width = heads.len();
+    let all = PARTS * part * width;
+    let [distances, squares] = folded;
+    let (distances, squares) = (&mut distances[..all], &mut squares[..all]);
+    distances[x.len()..].fill(0.0);
+    let mut repeated = [0.0; NARROW * NARROW];
+    let repeated = &mut repeated[..NARROW * width];
+    repeated.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(heads));
+    for (distances, x) in distances.chunks_mut(repeated.len()).zip(x.chunks(repeated.len())) {
+        for ((distance, x), head) in distances.iter_mut().zip(x).zip(&*repeated) {
+            *distance = x - head;
+        }
+    }
+    for (square, distance) in squares.iter_mut().zip(&*distances) {
+        *square = distance * distance;
+    }
+    for (values, sums) in [distances, squares].into_iter().zip(sums) {
+        let mut half = all / 2;
+        while half >= part * width {
+            let (low, high) = values.split_at_mut(half);
+            for (low, high) in low.iter_mut().zip(high) {
+                *low += *high;
+            }
+            half /= 2;
+        }
+        for row in values[..part * width].chunks_exact(width) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+}
+
 /// Adds eight rows' distances from `heads`, and the squares of these, to the sums of columns.
 #[inline(always)]
-fn add_eight<S: Simd>(simd: S, rows: [&[f32]; LANES], heads: &[f32], sums: &mut [f32], squares: &mut [f32]) {
-    let (rows, rows_rest) = vectors_and_rest::<S, LANES>(rows, heads.len());
+fn add_eight<S: Simd>(simd: S, rows: [&[f32]; PARTS], heads: &[f32], sums: &mut [f32], squares: &mut [f32]) {
+    let (rows, rows_rest) = vectors_and_rest::<S, PARTS>(rows, heads.len());
     let (heads, heads_rest) = S::as_simd_f32s(heads);
     let (sums, sums_rest) = S::as_mut_simd_f32s(sums);
     let (squares, squares_rest) = S::as_mut_simd_f32s(squares);
@@ -220,13 +271,13 @@ fn add_eight<S: Simd>(simd: S, rows: [&[f32]; LANES], heads: &[f32], sums: &mut 
 #[inline(always)]
 fn add_vectors<S: Simd>(
     simd: S,
-    rows: [&[S::f32s]; LANES],
+    rows: [&[S::f32s]; PARTS],
     heads: &[S::f32s],
     sums: &mut [S::f32s],
     squares: &mut [S::f32s],
 ) {
     for (j, ((head, sum), square)) in heads.iter().zip(sums).zip(squares).enumerate() {
-        let (mut distances, mut of_squares) = ([*head; LANES], [*head; LANES]);
+        let (mut distances, mut of_squares) = ([*head; PARTS], [*head; PARTS]);
         for (k, row) in rows.iter().enumerate() {
             distances[k] = simd.sub_f32s(row[j], *head);
             of_squares[k] = simd.mul_f32s(distances[k], distances[k]);
@@ -238,8 +289,8 @@ fn add_vectors<S: Simd>(
 
 /// The sum of eight, pair by pair.
 #[inline(always)]
-fn by_pairs<S: Simd>(simd: S, mut values: [S::f32s; LANES]) -> S::f32s {
-    let mut half = LANES / 2;
+fn by_pairs<S: Simd>(simd: S, mut values: [S::f32s; PARTS]) -> S::f32s {
+    let mut half = PARTS / 2;
     while half > 0 {
         for k in 0..half {
             values[k] = simd.add_f32s(values[k], values[k + half]);
@@ -261,7 +312,7 @@ fn take_row(row: &[f32], means: &mut [f64], totals: &mut [f64], centred: bool) {
 #[cold]
 #[inline(never)]
 fn redo_in_f64<'r, T: Element>(
-    row: &impl Fn(usize) -> &'r [T],
+    some: &impl Fn(usize, usize) -> &'r [T],
     rows: Range<usize>,
     squares: &[f32],
     means: &mut [f64],
@@ -275,7 +326,7 @@ fn redo_in_f64<'r, T: Element>(
     };
     let columns = squares.iter().enumerate().filter(|(_, square)| !in_range(**square));
     for (column, _) in columns {
-        let block = Moments::in_f64(rows.clone().map(|i| element(row(i), column)), centred);
+        let block = Moments::in_f64(rows.clone().map(|i| element(some(i, 1), column)), centred);
         (means[column], totals[column]) = (block.mean, block.squares);
     }
 }
