@@ -6,9 +6,8 @@ use super::element::Element;
 use super::moments::{Moments, Scale};
 use super::parallel::{self, TASK};
 use super::pieces::{self, Pieces};
-use super::tile_kernels::{
-    AddRows, ApplyTile, BLOCK_ROWS, Coefficients, ColumnMoments, MergeRuns, SetScales, Workspace,
-};
+use super::tile_apply::{Affine, ApplyTile, Coefficients, Fold, SetScales};
+use super::tile_kernels::{AddRows, BLOCK_ROWS, ColumnMoments, MergeRuns, Workspace};
 use crate::plan::View;
 use std::ops::Range;
 
@@ -280,7 +279,10 @@ pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut
     let rows = (elements / cut.row).max(1).next_multiple_of(cut.fold);
     let spans_a_slab = view.b.div_ceil(rows);
     let spans = output.chunks_mut(view.b * cut.row).flat_map(|slab| slab.chunks_mut(rows * cut.row)).enumerate();
-    parallel::each(job.threads, spans.collect(), |(i, data): (usize, &mut [T])| {
+    let mut spans: Vec<_> = spans.collect();
+    // What was read last for moments is still in a cache.
+    spans.reverse();
+    parallel::each(job.threads, spans, |(i, data): (usize, &mut [T])| {
         let (a, first) = (i / spans_a_slab, i % spans_a_slab * rows);
         let part = Part { a, rows: first..first + data.len() / cut.row, columns: 0..cut.row };
         let mut output = Pieces::Adjacent { data, stride: cut.row * cut.fold };
@@ -338,13 +340,15 @@ impl Painter {
             // Pieces of different length or parameters are calls of their own.
             let end = if each_row || start == whole { start + 1 } else { whole };
             let range = cut.range(start, part.rows.len(), tile);
-            self.set_parameters(job, part.a, part.rows.start + start * cut.fold, range.len(), tile.len());
+            let first_row = part.rows.start + start * cut.fold;
+            let affine = self.set_parameters(job, part.a, first_row, range.len(), tile.len());
             job.simd.dispatch(ApplyTile {
                 input: job.input.map(|input| move |i| part.piece(job.view, cut, input, i, tile)),
                 output,
                 pieces: start..end,
                 range,
                 coefficients: &self.coefficients,
+                affine,
                 clips: job.parameters.tau.is_some(),
                 epilogue: job.epilogue,
                 wide: &mut self.wide,
@@ -382,23 +386,38 @@ impl Painter {
         self.uniform = columns.iter().all(|c| *c == columns[0]);
     }
 
-    fn set_parameters<T>(&mut self, job: &Job<'_, T>, a: usize, first_row: usize, len: usize, width: usize) {
+    /// Sets what elements of a piece of `len` meet; `first_row` is its first row.
+    fn set_parameters<T>(&mut self, job: &Job<'_, T>, a: usize, first_row: usize, len: usize, width: usize) -> Affine {
+        let parameters = &job.parameters;
         let Coefficients { weight, bias, tau, .. } = &mut self.coefficients;
-        let rows = weight[..len].chunks_mut(width).zip(bias[..len].chunks_mut(width)).zip(tau[..len].chunks_mut(width));
-        for (row, ((weight, bias), tau)) in (first_row..).zip(rows) {
-            let first = job.parameters.index(a, row, 0);
-            if let Some(own) = &job.parameters.tau {
+        if let Some(own) = &parameters.tau {
+            for (row, tau) in (first_row..).zip(tau[..len].chunks_mut(width)) {
+                let first = parameters.index(a, row, 0);
                 tau.iter_mut().zip(&self.columns).for_each(|(tau, column)| *tau = own[first + column]);
             }
+        }
+        let each_row = parameters.map.b_scale != 0;
+        if each_row && self.uniform && len == width {
+            let parameter = parameters.index(a, first_row, 0) + self.columns[0];
+            return Affine::Shared([parameters.weight[parameter], parameters.bias[parameter]]);
+        }
+        let rows = weight[..len].chunks_mut(width).zip(bias[..len].chunks_mut(width));
+        for (row, (weight, bias)) in (first_row..).zip(rows) {
+            let first = parameters.index(a, row, 0);
             if self.uniform {
-                weight.fill(job.parameters.weight[first + self.columns[0]]);
-                bias.fill(job.parameters.bias[first + self.columns[0]]);
+                weight.fill(parameters.weight[first + self.columns[0]]);
+                bias.fill(parameters.bias[first + self.columns[0]]);
                 continue;
             }
             for ((weight, bias), column) in weight.iter_mut().zip(bias).zip(&self.columns) {
-                *weight = job.parameters.weight[first + column];
-                *bias = job.parameters.bias[first + column];
+                *weight = parameters.weight[first + column];
+                *bias = parameters.bias[first + column];
             }
         }
+        if each_row || job.epilogue.rounds {
+            return Affine::Each;
+        }
+        job.simd.dispatch(Fold { coefficients: &mut self.coefficients, len });
+        Affine::Folded
     }
 }

@@ -31,6 +31,7 @@ mod rows;
 mod running;
 #[cfg(test)]
 mod tests;
+mod tile_apply;
 mod tile_kernels;
 mod vectors;
 

@@ -128,6 +128,16 @@ impl Scale {
     }
 }
 
+/// Scale, weight and bias as `(x - head) * slope + offset`, and whether that keeps all digits: not where the slope leaves
+/// the range of f32, though in steps the result may not.
+#[inline(always)]
+pub(super) fn folded((tail, rstd): (f32, f32), weight: f32, bias: f32) -> ([f32; 2], bool) {
+    let slope = rstd * weight;
+    let offset = bias - tail * slope;
+    let in_range = (f32::MIN_POSITIVE..f32::INFINITY).contains(&slope.abs());
+    ([slope, offset], (in_range | (weight == 0.0)) & offset.is_finite())
+}
+
 /// `x` rounded to f32.
 #[expect(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
 #[inline(always)]

@@ -1,6 +1,6 @@
 use super::element::Element;
 use super::epilogue::{Epilogue, clip};
-use super::moments::{Moments, Scale, float, in_range};
+use super::moments::{Moments, Scale, float, folded, in_range, narrow};
 use pulp::{Simd, WithSimd};
 
 /// Elements of a run that are summed in f32 before f64 takes over.
@@ -17,6 +17,8 @@ pub(super) struct BlockMoments<'a, T> {
     pub(super) elements: &'a [T],
     pub(super) buffer: &'a mut [f32],
     pub(super) centred: bool,
+    /// The mean of no fewer elements of the same group, where it is known.
+    pub(super) mean_so_far: Option<f64>,
 }
 
 impl<T: Element> WithSimd for BlockMoments<'_, T> {
@@ -25,7 +27,12 @@ impl<T: Element> WithSimd for BlockMoments<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Moments {
         let x = T::read(self.elements, self.buffer);
-        let head = if self.centred { head_of(x) } else { 0.0 };
+        let head = match self.mean_so_far {
+            _ if !self.centred => 0.0,
+            // What rounding squares about it costs is less than what its distance adds to the variance.
+            Some(mean) => narrow(mean),
+            None => head_of(x),
+        };
         let (sum, squares) = sums_about(x, head);
         if !in_range(squares) {
             return Moments::in_f64(x.iter().copied(), self.centred);
@@ -180,8 +187,12 @@ fn scale_shared(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[
         let parameter = (from + done) / divisor;
         let end = (divisor - (from + done) % divisor).min(x.len() - done) + done;
         let (weight, bias) = (weight[parameter], bias[parameter]);
-        for (y, x) in y[done..end].iter_mut().zip(&x[done..end]) {
-            *y = (x - scale.head - scale.tail) * scale.rstd * weight + bias;
+        let ([slope, offset], keeps_digits) = folded((scale.tail, scale.rstd), weight, bias);
+        let run = y[done..end].iter_mut().zip(&x[done..end]);
+        if keeps_digits {
+            run.for_each(|(y, x)| *y = (x - scale.head) * slope + offset);
+        } else {
+            run.for_each(|(y, x)| *y = (x - scale.head - scale.tail) * scale.rstd * weight + bias);
         }
         done = end;
     }

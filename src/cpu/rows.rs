@@ -2,7 +2,7 @@
 
 use super::Job;
 use super::element::Element;
-use super::moments::{Moments, Scale};
+use super::moments::{Moments, Scale, float};
 use super::parallel::{self, TASK};
 use super::pieces::{self, Pieces};
 use super::row_kernels::{ApplyRun, BLOCK, BlockMoments};
@@ -146,18 +146,25 @@ fn chunk_moments<'r, T: Element>(
     run: impl Fn(usize) -> &'r [T],
 ) -> Moments {
     let centred = job.statistic.is_centred();
-    let mut block_moments = |elements| job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers[0], centred });
+    let mut block_moments = |elements, mean_so_far| {
+        job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers[0], centred, mean_so_far })
+    };
     let blocks_a_run = job.view.d.div_ceil(BLOCK);
     if blocks_a_run == 1 && job.view.b == 1 {
-        return block_moments(run(0));
+        return block_moments(run(0), None);
     }
     let blocks = chunk * CHUNK..((chunk + 1) * CHUNK).min(job.view.b * blocks_a_run);
     let mut parts = [Moments::NONE; CHUNK];
     let parts = &mut parts[..blocks.len()];
+    let (mut count, mut sum) = (0.0, 0.0);
     for (part, block) in parts.iter_mut().zip(blocks) {
         let run = run(block / blocks_a_run);
         let start = block % blocks_a_run * BLOCK;
-        *part = block_moments(&run[start..(start + BLOCK).min(run.len())]);
+        let elements = &run[start..(start + BLOCK).min(run.len())];
+        let is_less = count >= float(elements.len());
+        *part = block_moments(elements, is_less.then(|| sum / count));
+        count += part.count;
+        sum += part.count * part.mean;
     }
     Moments::merge(parts.iter().copied())
 }

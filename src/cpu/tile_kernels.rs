@@ -1,9 +1,6 @@
 use super::element::Element;
-use super::epilogue::{Epilogue, clip};
-use super::moments::{Moments, Scale, float, in_range};
-use super::pieces::Pieces;
+use super::moments::{Moments, float, in_range, narrow};
 use super::vectors::vectors_and_rest;
-use crate::plan::Statistic;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
 
@@ -20,9 +17,9 @@ const NARROW: usize = 16;
 /// Count, means and centred sums of squares of a tile's columns, which have equally many rows.
 #[derive(Debug)]
 pub(super) struct ColumnMoments {
-    count: f64,
-    means: Vec<f64>,
-    squares: Vec<f64>,
+    pub(super) count: f64,
+    pub(super) means: Vec<f64>,
+    pub(super) squares: Vec<f64>,
 }
 
 impl ColumnMoments {
@@ -87,32 +84,6 @@ impl WithSimd for MergeRuns<'_> {
     }
 }
 
-/// Sets the scale of every column from its moments.
-#[derive(Debug)]
-pub(super) struct SetScales<'a> {
-    pub(super) moments: &'a ColumnMoments,
-    pub(super) statistic: Statistic,
-    pub(super) eps: f64,
-    pub(super) coefficients: &'a mut Coefficients,
-}
-
-impl WithSimd for SetScales<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let ColumnMoments { count, means, squares } = self.moments;
-        let Coefficients { head, tail, rstd, .. } = &mut *self.coefficients;
-        let width = means.len();
-        let coefficients = head[..width].iter_mut().zip(&mut tail[..width]).zip(&mut rstd[..width]);
-        for ((((head, tail), rstd), mean), squares) in coefficients.zip(means).zip(squares) {
-            let scale = Scale::new(*mean, squares / self.statistic.divisor(*count), self.eps);
-            (*head, *tail, *rstd) = (scale.head, scale.tail, scale.rstd);
-        }
-        self.coefficients.repeat(width);
-    }
-}
-
 /// Where a tile is summed.
 #[derive(Debug)]
 pub(super) struct Workspace {
@@ -166,21 +137,25 @@ impl<'r, T: Element, F: Fn(usize, usize) -> &'r [T]> WithSimd for AddRows<'_, F>
         let Workspace { wide, folded, heads, sums, squares, block_means, block_squares } = workspace;
         let (means, totals) = (&mut block_means[..width], &mut block_squares[..width]);
         let (heads, sums, squares) = (&mut heads[..width], &mut sums[..width], &mut squares[..width]);
-        T::widen(some(rows.start, 1), heads);
         if rows.len() == 1 {
+            T::widen(some(rows.start, 1), heads);
             take_row(heads, means, totals, centred);
             return moments.join(1.0, means, totals);
         }
         let together = follow_each_other && width < NARROW;
         let room = &mut (wide, folded);
-        if centred {
+        if !centred {
+            heads.fill(0.0);
+        } else if moments.count > 0.0 {
+            // What rounding squares about the mean so far costs is less than what its distance adds to the variance.
+            heads.iter_mut().zip(&moments.means).for_each(|(head, mean)| *head = narrow(*mean));
+        } else {
+            T::widen(some(rows.start, 1), heads);
             let quarter = rows.len().div_ceil(4);
             let first = rows.start..rows.start + quarter;
             sum_about(simd, (&some, together), first, room, heads, [sums, squares]);
             #[expect(clippy::cast_precision_loss, reason = "a block has few rows")]
             heads.iter_mut().zip(&*sums).for_each(|(head, sum)| *head += sum / quarter as f32);
-        } else {
-            heads.fill(0.0);
         }
         sum_about(simd, (&some, together), rows.clone(), room, heads, [sums, squares]);
         let blocks = means.iter_mut().zip(&mut *totals);
@@ -328,89 +303,5 @@ fn redo_in_f64<'r, T: Element>(
     for (column, _) in columns {
         let block = Moments::in_f64(rows.clone().map(|i| element(some(i, 1), column)), centred);
         (means[column], totals[column]) = (block.mean, block.squares);
-    }
-}
-
-/// The scale and the parameters of every element of a piece.
-#[derive(Debug)]
-pub(super) struct Coefficients {
-    pub(super) head: Vec<f32>,
-    pub(super) tail: Vec<f32>,
-    pub(super) rstd: Vec<f32>,
-    pub(super) weight: Vec<f32>,
-    pub(super) bias: Vec<f32>,
-    /// Set where there are thresholds alone.
-    pub(super) tau: Vec<f32>,
-}
-
-impl Coefficients {
-    /// Room for pieces of `len` elements.
-    pub(super) fn new(len: usize) -> Self {
-        let zeros = vec![0.0; len];
-        let [head, tail, rstd, weight, bias] = std::array::from_fn(|_| zeros.clone());
-        Self { head, tail, rstd, weight, bias, tau: zeros }
-    }
-
-    /// Repeats the scales of a row of `width` elements for the other rows of a piece.
-    #[inline(always)]
-    pub(super) fn repeat(&mut self, width: usize) {
-        for values in [&mut self.head, &mut self.tail, &mut self.rstd] {
-            let (first, others) = values.split_at_mut(width);
-            others.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(first));
-        }
-    }
-}
-
-/// Scales pieces of a tile that share their coefficients.
-#[derive(Debug)]
-pub(super) struct ApplyTile<'a, 'o, T, F> {
-    /// Gives piece `i` of the input; `None` where the output holds it.
-    pub(super) input: Option<F>,
-    pub(super) output: &'a mut Pieces<'o, T>,
-    pub(super) pieces: Range<usize>,
-    /// The tile's elements in a piece.
-    pub(super) range: Range<usize>,
-    pub(super) coefficients: &'a Coefficients,
-    /// Whether there are thresholds.
-    pub(super) clips: bool,
-    pub(super) epilogue: Epilogue,
-    /// Room for input and results.
-    pub(super) wide: &'a mut [f32],
-    pub(super) results: &'a mut [f32],
-}
-
-impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let len = self.range.len();
-        let Coefficients { head, tail, rstd, weight, bias, tau } = self.coefficients;
-        let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
-        let (weight, bias) = (&weight[..len], &bias[..len]);
-        for i in self.pieces {
-            let to = self.output.get_mut(i, self.range.clone());
-            let x = if let Some(input) = &self.input {
-                T::read(input(i), self.wide)
-            } else {
-                T::widen(to, &mut self.wide[..len]);
-                &self.wide[..len]
-            };
-            let (x, y) = (&x[..len], &mut T::target(to, self.results)[..len]);
-            if self.epilogue.rounds {
-                for j in 0..len {
-                    y[j] = T::rounded((x[j] - head[j] - tail[j]) * rstd[j]) * weight[j] + bias[j];
-                }
-            } else {
-                for j in 0..len {
-                    y[j] = (x[j] - head[j] - tail[j]) * rstd[j] * weight[j] + bias[j];
-                }
-            }
-            if self.clips {
-                clip(y, |i| tau[i]);
-            }
-            self.epilogue.activate(y);
-            T::finish(to, self.results);
-        }
     }
 }
