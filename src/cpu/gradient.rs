@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! plan ── runs: nothing but weight and bias follows, long enough ──── gradient_runs
+//!      │       └─ the same of few long rows, one parameter a column  gradient_spans
 //!      └─ tiles of columns ─┬─ the same, rows share parameters ────── gradient_columns
 //!                           └─ all else ───────────────────────────── gradient_tiles
 //! ```
@@ -17,6 +18,7 @@ use super::gradient_kernels::{TILE, Workspace};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
 use super::gradient_places::Places;
 use super::gradient_runs::ROWS;
+use super::gradient_spans::parameters_are_columns;
 use super::gradient_sums::{Sums, merged};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
@@ -67,6 +69,9 @@ pub(crate) fn backward(
     }
 }
 
+/// What goes through the mean of a group, and through its variance for each unit of the normalized value.
+pub(super) type Through = [f32; 2];
+
 /// What every stage needs to know.
 pub(super) struct Job<'a, T> {
     pub(super) view: View,
@@ -85,6 +90,8 @@ pub(super) struct Job<'a, T> {
     /// What the sums of squares were divided by.
     pub(super) divisor: f64,
     pub(super) wants_parameters: bool,
+    /// Whether eps has a gradient.
+    pub(super) learns_eps: bool,
     pub(super) simd: pulp::Arch,
     pub(super) threads: usize,
 }
@@ -120,7 +127,7 @@ fn run<T: Element>(
         Source::Nothing => Scale::NOTHING,
         _ => Scale::given(mean, rstd),
     };
-    let job = Job {
+    let mut job = Job {
         view: plan.view,
         x,
         upstream,
@@ -134,22 +141,26 @@ fn run<T: Element>(
         through: plan.statistics_follow_input() && (wanted.input || wanted.extra || peers.is_some()),
         divisor: plan.divisor(),
         wants_parameters: wanted.parameters(),
+        learns_eps: plan.extra.eps_l.is_some(),
         simd: pulp::Arch::new(),
         threads: parallel::threads(plan.view.elements()),
     };
-    let output = gradients.input.as_mut().and_then(T::slice_mut);
     let is_cached = plan.view.b * plan.view.c * plan.view.d <= CACHED;
+    let by_spans = wanted.parameters() && parameters_are_columns(plan, gradients) && job.suits_spans();
+    // Spans sum up what parameters need.
+    job.wants_parameters &= !by_spans;
+    let output = gradients.input.as_mut().and_then(T::slice_mut);
     let mut of_shares = [[0.0; 3]; 2];
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
     let found = match output {
-        output if is_alone && is_cached => job.by_slabs(output, None),
+        output if is_alone && is_cached && !by_spans => job.by_slabs(output, None),
         Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
         output => {
             let found = match (job.sums_anything(), is_cached) {
                 (false, _) => Vec::new(),
-                (true, true) => job.by_slabs(None, None),
-                (true, false) => job.sum_all(),
+                (true, true) if !by_spans => job.by_slabs(None, None),
+                (true, _) => job.sum_all(),
             };
             let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
             of_shares = through_mixture(plan, arguments, &mut groups);
@@ -157,10 +168,17 @@ fn run<T: Element>(
                 let all = peers.summed(plan, GroupSums::from_pairs(&groups))?;
                 groups = all.into_pairs();
             }
-            match output {
-                Some(output) if is_cached => drop(job.by_slabs(Some(output), Some(&groups))),
-                Some(output) => job.write_all(&groups, output),
-                None => {}
+            let through: Vec<Through> = (0..).zip(&groups).map(|(s, sums)| job.through_of(s, *sums)).collect();
+            if by_spans {
+                job.write_spans(&through, gradients);
+                return Ok(());
+            }
+            if let Some(output) = output {
+                if is_cached {
+                    drop(job.by_slabs(Some(output), Some(&through)));
+                } else {
+                    job.write_all(&through, output);
+                }
             }
             found
         }
@@ -216,8 +234,8 @@ impl<T: Element> Job<'_, T> {
     }
 
     /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once. Where sums over
-    /// groups are `known`, gradients alone.
-    fn by_slabs(&self, output: Option<&mut [T]>, known: Option<&[Pair]>) -> Vec<Found> {
+    /// groups are known, and so what goes `through` statistics, gradients alone.
+    fn by_slabs(&self, output: Option<&mut [T]>, known: Option<&[Through]>) -> Vec<Found> {
         let (a, slab) = (self.view.a, self.view.b * self.row());
         let tasks = (a * slab).div_ceil(TASK).clamp(1, self.most_tasks());
         let steps = a.div_ceil(tasks);
@@ -246,9 +264,10 @@ impl<T: Element> Job<'_, T> {
                     self.sum(some.clone(), 0..self.view.b, 0..self.row(), &mut workspace, &mut found);
                 }
                 let Some(output) = output else { continue };
-                let groups = |s: usize| known.map_or_else(|| found.groups.get(s), |groups| groups[s]);
+                let through =
+                    |s: usize| known.map_or_else(|| self.through_of(s, found.groups.get(s)), |through| through[s]);
                 let to = &mut output[(some.start - own.start) * slab..(some.end - own.start) * slab];
-                self.write_rows(some.start * self.view.b, to, &groups, &mut workspace);
+                self.write_rows(some.start * self.view.b, to, &through, &mut workspace);
             }
             workspace.places.flush(&mut found);
             found
@@ -292,7 +311,7 @@ impl<T: Element> Job<'_, T> {
                 }
                 for row in 0..b {
                     let to = pieces.get_mut(row, columns.start - first * d..columns.end - first * d);
-                    self.write_runs(a, row, &columns, to, &|s| found.groups.get(s));
+                    self.write_runs(a, row, &columns, to, &|s| self.through_of(s, found.groups.get(s)));
                 }
             }
             found
@@ -327,13 +346,13 @@ impl<T: Element> Job<'_, T> {
         (0..self.view.a.div_ceil(steps) * blocks * spans).into_par_iter().map(task).collect()
     }
 
-    /// The gradient of the input where all sums are known.
-    fn write_all(&self, groups: &[Pair], output: &mut [T]) {
+    /// The gradient of the input where all sums are known, from the last row on: what was read last is still in a cache.
+    fn write_all(&self, through: &[Through], output: &mut [T]) {
         let row = self.row();
         if row < TASK {
             let rows = self.task() / row;
-            let blocks = output.par_chunks_mut(rows * row).enumerate();
-            return blocks.for_each(|(i, to)| self.write_rows(i * rows, to, &|s| groups[s], &mut self.workspace()));
+            let blocks = output.par_chunks_mut(rows * row).enumerate().rev();
+            return blocks.for_each(|(i, to)| self.write_rows(i * rows, to, &|s| through[s], &mut self.workspace()));
         }
         let columns = TASK.next_multiple_of(TILE);
         let rows = output.par_chunks_mut(row).enumerate();
@@ -341,24 +360,24 @@ impl<T: Element> Job<'_, T> {
             to.par_chunks_mut(columns).enumerate().for_each(|(span, to)| {
                 let (a, b, first) = (i / self.view.b, i % self.view.b, span * columns);
                 if self.by_runs() {
-                    self.write_runs(a, b, &(first..first + to.len()), to, &|s| groups[s]);
+                    self.write_runs(a, b, &(first..first + to.len()), to, &|s| through[s]);
                 } else {
-                    self.write_columns(a, b, first, to, &|s| groups[s], &mut self.workspace());
+                    self.write_columns(a, b, first, to, &|s| through[s], &mut self.workspace());
                 }
             });
         });
     }
 
     /// The gradient of whole rows from row `first` on.
-    fn write_rows(&self, first: usize, output: &mut [T], groups: &impl Fn(usize) -> Pair, w: &mut Workspace) {
+    fn write_rows(&self, first: usize, output: &mut [T], through: &impl Fn(usize) -> Through, w: &mut Workspace) {
         if self.by_runs() {
             for (i, output) in output.chunks_mut(self.row()).enumerate() {
                 let (a, b) = ((first + i) / self.view.b, (first + i) % self.view.b);
-                self.write_runs(a, b, &(0..self.row()), output, groups);
+                self.write_runs(a, b, &(0..self.row()), output, through);
             }
             return;
         }
-        self.write_tiles(first, output, groups, w);
+        self.write_tiles(first, output, through, w);
     }
 
     /// Adds rows of some steps of `a` up.
@@ -386,12 +405,12 @@ impl<T: Element> Job<'_, T> {
         self.view.c == 1 && self.parameters.map.d_divisor == 1
     }
 
-    /// What goes through the mean of a group, and through its variance for each unit of the normalized value.
-    pub(super) fn through_of(&self, statistic: usize, groups: &impl Fn(usize) -> Pair) -> [f32; 2] {
+    /// What goes through the mean of a group with these sums, and through its variance.
+    fn through_of(&self, statistic: usize, sums: Pair) -> Through {
         if !self.through {
             return [0.0; 2];
         }
-        let [products, gradients] = self.with_inflow(statistic, groups(statistic));
+        let [products, gradients] = self.with_inflow(statistic, sums);
         let mean = if self.centred { narrow(gradients / float(self.view.count())) } else { 0.0 };
         [mean, narrow(products / self.divisor)]
     }

@@ -2,9 +2,9 @@
 //! parameters: what a group needs is what its parameters need, times the weight, and rows are taken four at a time.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient::{BLOCK_ROWS, Found, Job, Through};
 use super::gradient_kernels::{Workspace, add_inflow};
-use super::gradient_parameters::Pair;
+use super::moments::{Scale, folded_gradient};
 use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
@@ -69,7 +69,7 @@ impl<T: Element> Job<'_, T> {
         first: usize,
         tile: &Range<usize>,
         output: &mut [T],
-        groups: &impl Fn(usize) -> Pair,
+        through: &impl Fn(usize) -> Through,
         w: &mut Workspace,
     ) {
         let b = self.view.b;
@@ -80,11 +80,12 @@ impl<T: Element> Job<'_, T> {
             let (of_step, later) = rest.split_at_mut(rows * self.row());
             self.set_scales(row / b, tile, w);
             self.set_parameters(row / b, row % b, tile, w);
-            self.set_through(row / b, tile, groups, w);
+            self.set_through(row / b, tile, through, w);
             self.simd.dispatch(WriteRows {
                 rows: self.rows_of(row, rows, tile),
                 inflow: self.inflow.map(|inflow| &inflow[row * self.row() + tile.start..]),
                 output: &mut of_step[tile.start..],
+                through: self.through,
                 w,
             });
             (row, rest) = (row + rows, later);
@@ -137,10 +138,13 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
         for r in r..rows.count {
             add_rows::<S, T, 1>(simd, &rows, r, w);
         }
-        let Workspace { weight, of_weight, of_bias, products, gradients, .. } = w;
-        let (weight, of_weight, of_bias) = (&weight[..len], &of_weight[..len], &of_bias[..len]);
+        let Workspace { tail, rstd, weight, of_weight, of_bias, products, gradients, .. } = w;
+        let (tail, rstd, weight) = (&tail[..len], &rstd[..len], &weight[..len]);
+        let (of_weight, of_bias) = (&mut of_weight[..len], &of_bias[..len]);
         let (products, gradients) = (&mut products[..len], &mut gradients[..len]);
         for j in 0..len {
+            // Rows have been taken about the head alone.
+            of_weight[j] -= tail[j] * rstd[j] * of_bias[j];
             products[j] = of_weight[j] * weight[j];
             gradients[j] = of_bias[j] * weight[j];
         }
@@ -151,7 +155,7 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
 #[inline(always)]
 fn add_rows<S: Simd, T: Element, const N: usize>(simd: S, rows: &Rows<'_, T>, first: usize, w: &mut Workspace) {
     let len = rows.columns;
-    let Workspace { head, tail, rstd, of_weight, of_bias, wide_rows, .. } = w;
+    let Workspace { head, rstd, of_weight, of_bias, wide_rows, .. } = w;
     let (mut vectors, mut rest) = ([[&[][..]; 2]; N], [[&[][..]; 2]; N]);
     for (k, wide) in wide_rows.0.chunks_exact_mut(2).take(N).enumerate() {
         let [wide_x, wide_g] = wide else { continue };
@@ -159,7 +163,7 @@ fn add_rows<S: Simd, T: Element, const N: usize>(simd: S, rows: &Rows<'_, T>, fi
         let row = [T::read(&rows.x[at.clone()], wide_x), T::read(&rows.upstream[at], wide_g)];
         (vectors[k], rest[k]) = vectors_and_rest::<S, 2>(row, len);
     }
-    let (scales, scales_rest) = vectors_and_rest::<S, 3>([head, tail, rstd], len);
+    let (scales, scales_rest) = vectors_and_rest::<S, 2>([head, rstd], len);
     let (of_weight, of_weight_rest) = S::as_mut_simd_f32s(&mut of_weight[..len]);
     let (of_bias, of_bias_rest) = S::as_mut_simd_f32s(&mut of_bias[..len]);
     add_vectors(simd, vectors, scales, [of_weight, of_bias]);
@@ -170,15 +174,15 @@ fn add_rows<S: Simd, T: Element, const N: usize>(simd: S, rows: &Rows<'_, T>, fi
 fn add_vectors<S: Simd, const N: usize>(
     simd: S,
     rows: [[&[S::f32s]; 2]; N],
-    scales: [&[S::f32s]; 3],
+    scales: [&[S::f32s]; 2],
     [of_weight, of_bias]: [&mut [S::f32s]; 2],
 ) {
     let len = of_weight.len();
-    let [head, tail, rstd] = [&scales[0][..len], &scales[1][..len], &scales[2][..len]];
+    let [head, rstd] = [&scales[0][..len], &scales[1][..len]];
     for (j, (of_weight, of_bias)) in of_weight.iter_mut().zip(of_bias).enumerate() {
         let (mut products, mut gradients) = (*of_weight, *of_bias);
         for [x, g] in rows {
-            let normalized = simd.mul_f32s(simd.sub_f32s(simd.sub_f32s(x[j], head[j]), tail[j]), rstd[j]);
+            let normalized = simd.mul_f32s(simd.sub_f32s(x[j], head[j]), rstd[j]);
             products = simd.add_f32s(products, simd.mul_f32s(g[j], normalized));
             gradients = simd.add_f32s(gradients, g[j]);
         }
@@ -191,6 +195,8 @@ struct WriteRows<'a, T> {
     rows: Rows<'a, T>,
     inflow: Option<&'a [T]>,
     output: &'a mut [T],
+    /// Whether anything goes through the statistics: else the input is not read.
+    through: bool,
     w: &'a mut Workspace,
 }
 
@@ -198,37 +204,75 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { rows, inflow, output, w } = self;
-        let len = rows.columns;
-        let Workspace { head, tail, rstd, weight, through_mean, through_variance, wide_rows, .. } = w;
-        let coefficients = [&**head, tail, rstd, weight, through_mean, through_variance];
-        let (coefficients, of_rest) = vectors_and_rest::<S, 6>(coefficients, len);
-        let [wide_x, wide_g, results, ..] = &mut wide_rows.0;
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { rows, inflow, output, through, w } = self;
+        let keeps_digits = fold(w, rows.columns);
         for r in 0..rows.count {
-            let (x, x_rest) = S::as_simd_f32s(T::read(&rows.x[rows.range(r)], wide_x));
-            let (g, g_rest) = S::as_simd_f32s(T::read(&rows.upstream[rows.range(r)], wide_g));
+            let [wide_x, wide_g, results, ..] = &mut w.wide_rows.0;
+            let g = T::read(&rows.upstream[rows.range(r)], wide_g);
             let to = &mut output[rows.range(r)];
             let y = T::target(to, results);
-            let (vectors, rest) = S::as_mut_simd_f32s(y);
-            write_vectors(simd, [x, g], coefficients, vectors);
-            write_vectors(Scalar, [x_rest, g_rest], of_rest, rest);
+            if keeps_digits && !through {
+                write_scaled(g, &w.folded[0], y);
+            } else {
+                let x = T::read(&rows.x[rows.range(r)], wide_x);
+                if keeps_digits {
+                    write_folded([x, g], &w.head, &w.folded, y);
+                } else {
+                    let coefficients = [&*w.head, &w.tail, &w.rstd, &w.weight, &w.through_mean, &w.through_variance];
+                    write_stepwise([x, g], coefficients, y);
+                }
+            }
             add_inflow(inflow.map(|inflow| &inflow[rows.range(r)]), y, wide_x);
             T::finish(to, results);
         }
     }
 }
 
+/// Folds what elements of a tile meet; whether that keeps all digits of all.
 #[inline(always)]
-fn write_vectors<S: Simd>(simd: S, row: [&[S::f32s]; 2], coefficients: [&[S::f32s]; 6], output: &mut [S::f32s]) {
-    let len = output.len();
-    let [x, g] = [&row[0][..len], &row[1][..len]];
+fn fold(w: &mut Workspace, len: usize) -> bool {
+    let Workspace { head, tail, rstd, weight, through_mean, through_variance, folded, .. } = w;
+    let (head, tail, rstd, weight) = (&head[..len], &tail[..len], &rstd[..len], &weight[..len]);
+    let (mean, variance) = (&through_mean[..len], &through_variance[..len]);
+    let [of_gradient, of_distance, offset] = folded;
+    let (of_gradient, of_distance, offset) = (&mut of_gradient[..len], &mut of_distance[..len], &mut offset[..len]);
+    let mut all = true;
+    for j in 0..len {
+        let scale = Scale { head: head[j], tail: tail[j], rstd: rstd[j] };
+        let (values, keeps_digits) = folded_gradient(scale, weight[j], [mean[j], variance[j]]);
+        [of_gradient[j], of_distance[j], offset[j]] = values;
+        all &= keeps_digits;
+    }
+    all
+}
+
+#[inline(always)]
+fn write_scaled(g: &[f32], of_gradient: &[f32], y: &mut [f32]) {
+    for ((y, g), of_gradient) in y.iter_mut().zip(g).zip(of_gradient) {
+        *y = g * of_gradient;
+    }
+}
+
+#[inline(always)]
+fn write_folded([x, g]: [&[f32]; 2], head: &[f32], folded: &[Vec<f32>; 3], y: &mut [f32]) {
+    let len = y.len();
+    let [of_gradient, of_distance, offset] = folded;
+    let (of_gradient, of_distance, offset) = (&of_gradient[..len], &of_distance[..len], &offset[..len]);
+    let (x, g, head) = (&x[..len], &g[..len], &head[..len]);
+    for j in 0..len {
+        y[j] = g[j] * of_gradient[j] - (x[j] - head[j]) * of_distance[j] + offset[j];
+    }
+}
+
+#[inline(always)]
+fn write_stepwise([x, g]: [&[f32]; 2], coefficients: [&[f32]; 6], y: &mut [f32]) {
+    let len = y.len();
     let [head, tail, rstd, weight, mean, variance] = coefficients;
-    let (head, tail, rstd) = (&head[..len], &tail[..len], &rstd[..len]);
+    let (x, g, head, tail, rstd) = (&x[..len], &g[..len], &head[..len], &tail[..len], &rstd[..len]);
     let (weight, mean, variance) = (&weight[..len], &mean[..len], &variance[..len]);
-    for (j, y) in output.iter_mut().enumerate() {
-        let normalized = simd.mul_f32s(simd.sub_f32s(simd.sub_f32s(x[j], head[j]), tail[j]), rstd[j]);
-        let through = simd.sub_f32s(simd.mul_f32s(g[j], weight[j]), mean[j]);
-        *y = simd.mul_f32s(simd.sub_f32s(through, simd.mul_f32s(normalized, variance[j])), rstd[j]);
+    for j in 0..len {
+        let normalized = (x[j] - head[j] - tail[j]) * rstd[j];
+        y[j] = (g[j] * weight[j] - mean[j] - normalized * variance[j]) * rstd[j];
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Workspace {
     /// What goes through the mean, and through the variance for each unit of the normalized value.
     pub(super) through_mean: Vec<f32>,
     pub(super) through_variance: Vec<f32>,
+    /// What gradients, distances from the head and nothing add to the gradient of the input.
+    pub(super) folded: [Vec<f32>; 3],
     pub(super) products: Vec<f32>,
     pub(super) gradients: Vec<f32>,
     pub(super) of_weight: Vec<f32>,
@@ -53,6 +55,7 @@ impl Workspace {
             bias: new(),
             through_mean: new(),
             through_variance: new(),
+            folded: [new(), new(), new()],
             products: new(),
             gradients: new(),
             of_weight: new(),

@@ -29,6 +29,12 @@ impl Places {
         self.rows = 0;
     }
 
+    /// The sums of weights and of biases, instead of handing them on.
+    pub(super) fn take(&mut self) -> [&[f32]; 2] {
+        self.rows = 0;
+        [&self.of_weight, &self.of_bias]
+    }
+
     /// Adds rows up, whose first column has parameter `base`.
     pub(super) fn add<T: Element, const N: usize>(
         &mut self,

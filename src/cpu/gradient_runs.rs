@@ -2,11 +2,11 @@
 //! What a run shares is a number and not a table, and its sums stay in registers.
 
 use super::element::Element;
-use super::gradient::{Found, Job};
+use super::gradient::{Found, Job, Through};
 use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
-use super::moments::Scale;
+use super::moments::{Scale, folded_gradient};
 use super::row_kernels::{BLOCK, LANES, total};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -51,20 +51,33 @@ impl<T: Element> Job<'_, T> {
             steps.for_each(|a| rows.clone().for_each(|b| self.sum_shared(a, b, columns, found)));
             return;
         }
+        self.sum_own_runs(steps, rows, columns, (self.through, self.wants_parameters), places, found);
+    }
+
+    /// Adds some columns of rows up, each of which has a parameter of its own: for `(groups, parameters)`.
+    pub(super) fn sum_own_runs(
+        &self,
+        steps: Range<usize>,
+        rows: Range<usize>,
+        columns: &Range<usize>,
+        sums: (bool, bool),
+        places: &mut Places,
+        found: &mut Found,
+    ) {
         let (count, row) = (steps.len() * rows.len(), |i| (steps.start + i / rows.len(), rows.start + i % rows.len()));
         let mut i = 0;
         while i + ROWS <= count {
-            self.sum_own::<ROWS>(std::array::from_fn(|k| row(i + k)), columns, places, found);
+            self.sum_own::<ROWS>(std::array::from_fn(|k| row(i + k)), columns, sums, places, found);
             i += ROWS;
         }
-        (i..count).for_each(|i| self.sum_own([row(i)], columns, places, found));
+        (i..count).for_each(|i| self.sum_own([row(i)], columns, sums, places, found));
     }
 
-    /// Adds some columns of rows up, each of which has a parameter of its own.
     fn sum_own<const N: usize>(
         &self,
         rows: [(usize, usize); N],
         columns: &Range<usize>,
+        (groups, parameters): (bool, bool),
         places: &mut Places,
         found: &mut Found,
     ) {
@@ -74,14 +87,14 @@ impl<T: Element> Job<'_, T> {
             upstream: self.elements(self.upstream, a, b, columns),
             scale: self.scales[a],
         });
-        if self.through {
+        if groups {
             for ((row, base), (a, _)) in parts.into_iter().zip(bases).zip(rows) {
                 let weight = &self.parameters.weight[base..][..columns.len()];
                 let pair = self.simd.dispatch(SumOwn { row, weight });
                 found.add_to_group(a, pair, self.statistics.rstd[a]);
             }
         }
-        if !self.wants_parameters {
+        if !parameters {
             return;
         }
         if bases.iter().all(|base| *base == bases[0]) {
@@ -117,7 +130,7 @@ impl<T: Element> Job<'_, T> {
         b: usize,
         columns: &Range<usize>,
         output: &mut [T],
-        groups: &impl Fn(usize) -> Pair,
+        through: &impl Fn(usize) -> Through,
     ) {
         self.each_run(a, b, columns, |run| {
             let Run { columns: of_run, statistic, parameter } = run;
@@ -133,7 +146,8 @@ impl<T: Element> Job<'_, T> {
                 } else {
                     Weight::Shared(weight[0])
                 },
-                through: self.through_of(statistic, groups),
+                through: through(statistic),
+                goes_through: self.through,
             };
             self.simd.dispatch(job);
         });
@@ -163,7 +177,7 @@ impl<T: Element> WithSimd for SumShared<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Pair {
-        let Scale { head, tail, rstd } = self.scale;
+        let Scale { head, rstd, .. } = self.scale;
         let mut wide = [[0.0; BLOCK]; 2];
         let mut pair = [0.0; 2];
         for (x, g) in self.x.chunks(BLOCK).zip(self.upstream.chunks(BLOCK)) {
@@ -172,7 +186,7 @@ impl<T: Element> WithSimd for SumShared<'_, T> {
             let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
             let mut add = |x: &[f32], g: &[f32]| {
                 for (((product, gradient), x), g) in products.iter_mut().zip(&mut gradients).zip(x).zip(g) {
-                    *product += g * ((x - head - tail) * rstd);
+                    *product += g * ((x - head) * rstd);
                     *gradient += g;
                 }
             };
@@ -182,12 +196,24 @@ impl<T: Element> WithSimd for SumShared<'_, T> {
             }
             add(xs.remainder(), gs.remainder());
             let sums = [total(products), total(gradients)];
-            let sums =
-                if sums[0].is_finite() && sums[1].is_finite() { sums.map(f64::from) } else { in_f64(x, g, self.scale) };
+            let sums = if sums[0].is_finite() && sums[1].is_finite() {
+                about_mean(sums, self.scale)
+            } else {
+                in_f64(x, g, self.scale)
+            };
             pair = [pair[0] + sums[0], pair[1] + sums[1]];
         }
         pair
     }
+}
+
+/// Sums of gradients times what was taken about the head alone, and of gradients, about the mean.
+#[inline(always)]
+fn about_mean([products, gradients]: [f32; 2], scale: Scale) -> Pair {
+    let shift = f64::from(scale.tail) * f64::from(scale.rstd);
+    let gradients = f64::from(gradients);
+    // Without a shift there is none, however large the gradients are.
+    [f64::from(products) - if shift == 0.0 { 0.0 } else { shift * gradients }, gradients]
 }
 
 /// The sums of a block that leave the range of f32, though times a small weight they may come back into it.
@@ -227,13 +253,14 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
 
 /// The sums of a block's weighted gradients times normalized values, and of its weighted gradients.
 #[inline(always)]
-fn sums_of_weighted(x: &[f32], g: &[f32], weight: &[f32], Scale { head, tail, rstd }: Scale) -> Pair {
+fn sums_of_weighted(x: &[f32], g: &[f32], weight: &[f32], scale: Scale) -> Pair {
+    let Scale { head, rstd, .. } = scale;
     let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
     let mut add = |x: &[f32], g: &[f32], weight: &[f32]| {
         let lanes = products.iter_mut().zip(&mut gradients);
         for ((((product, sum), x), g), weight) in lanes.zip(x).zip(g).zip(weight) {
             let gradient = g * weight;
-            *product += gradient * ((x - head - tail) * rstd);
+            *product += gradient * ((x - head) * rstd);
             *sum += gradient;
         }
     };
@@ -242,7 +269,7 @@ fn sums_of_weighted(x: &[f32], g: &[f32], weight: &[f32], Scale { head, tail, rs
         add(x, g, weight);
     }
     add(xs.remainder(), gs.remainder(), weights.remainder());
-    [f64::from(total(products)), f64::from(total(gradients))]
+    about_mean([total(products), total(gradients)], scale)
 }
 
 /// The weights of a run.
@@ -250,6 +277,17 @@ fn sums_of_weighted(x: &[f32], g: &[f32], weight: &[f32], Scale { head, tail, rs
 enum Weight<'a> {
     Shared(f32),
     Own(&'a [f32]),
+}
+
+impl Weight<'_> {
+    /// Those of some elements of the run.
+    #[inline(always)]
+    fn of(&self, range: Range<usize>) -> Self {
+        match *self {
+            Self::Shared(weight) => Self::Shared(weight),
+            Self::Own(weights) => Self::Own(&weights[range]),
+        }
+    }
 }
 
 /// Writes the gradients of a run.
@@ -261,7 +299,9 @@ struct WriteRun<'a, T> {
     scale: Scale,
     weight: Weight<'a>,
     /// What goes through the mean, and through the variance for each unit of the normalized value.
-    through: [f32; 2],
+    through: Through,
+    /// Whether anything does: else the input is not read.
+    goes_through: bool,
 }
 
 impl<T: Element> WithSimd for WriteRun<'_, T> {
@@ -269,29 +309,67 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Scale { head, tail, rstd } = self.scale;
-        let [mean, variance] = self.through;
+        let shared = if let Weight::Shared(weight) = self.weight { weight } else { 1.0 };
+        let (folded, keeps_digits) = folded_gradient(self.scale, shared, self.through);
         let mut wide = [[0.0; BLOCK]; 3];
         for (i, to) in self.output.chunks_mut(BLOCK).enumerate() {
             let at = i * BLOCK..i * BLOCK + to.len();
             let [wide_x, wide_g, results] = &mut wide;
-            let (x, g) = (T::read(&self.x[at.clone()], wide_x), T::read(&self.upstream[at.clone()], wide_g));
+            let g = T::read(&self.upstream[at.clone()], wide_g);
             let y = T::target(to, results);
-            let of_input = |x: f32, weighted: f32| (weighted - mean - (x - head - tail) * rstd * variance) * rstd;
-            match self.weight {
-                Weight::Shared(weight) => {
-                    for ((y, x), g) in y.iter_mut().zip(x).zip(g) {
-                        *y = of_input(*x, g * weight);
-                    }
-                }
-                Weight::Own(weight) => {
-                    for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(&weight[at.clone()]) {
-                        *y = of_input(*x, g * weight);
-                    }
+            let weight = self.weight.of(at.clone());
+            if keeps_digits && !self.goes_through {
+                write_scaled(g, weight, folded[0], y);
+            } else {
+                let x = T::read(&self.x[at.clone()], wide_x);
+                if keeps_digits {
+                    write_folded([x, g], weight, self.scale.head, folded, y);
+                } else {
+                    write_stepwise([x, g], weight, self.scale, self.through, y);
                 }
             }
             add_inflow(self.inflow.map(|inflow| &inflow[at]), y, wide_x);
             T::finish(to, results);
         }
+    }
+}
+
+#[inline(always)]
+fn write_scaled(g: &[f32], weight: Weight<'_>, of_gradient: f32, y: &mut [f32]) {
+    match weight {
+        Weight::Shared(_) => y.iter_mut().zip(g).for_each(|(y, g)| *y = g * of_gradient),
+        Weight::Own(weight) => {
+            y.iter_mut().zip(g).zip(weight).for_each(|((y, g), weight)| *y = g * weight * of_gradient);
+        }
+    }
+}
+
+#[inline(always)]
+fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, folded: [f32; 3], y: &mut [f32]) {
+    let [of_gradient, of_distance, offset] = folded;
+    match weight {
+        Weight::Shared(_) => {
+            for ((y, x), g) in y.iter_mut().zip(x).zip(g) {
+                *y = g * of_gradient - (x - head) * of_distance + offset;
+            }
+        }
+        Weight::Own(weight) => {
+            for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
+                *y = g * weight * of_gradient - (x - head) * of_distance + offset;
+            }
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn write_stepwise([x, g]: [&[f32]; 2], weight: Weight<'_>, scale: Scale, [mean, variance]: [f32; 2], y: &mut [f32]) {
+    for (i, ((y, x), g)) in y.iter_mut().zip(x).zip(g).enumerate() {
+        let weight = match weight {
+            Weight::Shared(weight) => weight,
+            Weight::Own(weight) => weight[i],
+        };
+        let normalized = (x - scale.head - scale.tail) * scale.rstd;
+        *y = (g * weight - mean - normalized * variance) * scale.rstd;
     }
 }

@@ -54,7 +54,8 @@ impl Sums {
         }
     }
 
+    /// A sum; zeros where nothing was added.
     pub(super) fn get(&self, index: usize) -> Pair {
-        self.pairs[index - self.first]
+        self.pairs.get(index.wrapping_sub(self.first)).copied().unwrap_or_default()
     }
 }

@@ -2,9 +2,8 @@
 //! group and parameter by parameter.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient::{BLOCK_ROWS, Found, Job, Through};
 use super::gradient_kernels::{AddRow, TILE, Workspace, WriteRow, total};
-use super::gradient_parameters::Pair;
 use super::moments::Scale;
 use super::parameters::Parameters;
 use std::ops::Range;
@@ -55,13 +54,13 @@ impl<T: Element> Job<'_, T> {
         &self,
         first: usize,
         output: &mut [T],
-        groups: &impl Fn(usize) -> Pair,
+        through: &impl Fn(usize) -> Through,
         w: &mut Workspace,
     ) {
         for start in (0..self.row()).step_by(TILE) {
             let tile = start..(start + TILE).min(self.row());
             if self.by_plain_columns() {
-                self.write_plain_columns(first, &tile, output, groups, w);
+                self.write_plain_columns(first, &tile, output, through, w);
                 continue;
             }
             let (mut last_a, mut last_base) = (None, None);
@@ -69,7 +68,7 @@ impl<T: Element> Job<'_, T> {
                 let (a, b) = ((first + i) / self.view.b, (first + i) % self.view.b);
                 if last_a.replace(a) != Some(a) {
                     self.set_scales(a, &tile, w);
-                    self.set_through(a, &tile, groups, w);
+                    self.set_through(a, &tile, through, w);
                 }
                 if last_base.replace(self.base(a, b)) != Some(self.base(a, b)) {
                     self.set_parameters(a, b, &tile, w);
@@ -86,7 +85,7 @@ impl<T: Element> Job<'_, T> {
         b: usize,
         first: usize,
         output: &mut [T],
-        groups: &impl Fn(usize) -> Pair,
+        through: &impl Fn(usize) -> Through,
         w: &mut Workspace,
     ) {
         for (i, output) in output.chunks_mut(TILE).enumerate() {
@@ -94,7 +93,7 @@ impl<T: Element> Job<'_, T> {
             let tile = start..start + output.len();
             self.set_scales(a, &tile, w);
             self.set_parameters(a, b, &tile, w);
-            self.set_through(a, &tile, groups, w);
+            self.set_through(a, &tile, through, w);
             self.write_tile(a, b, &tile, output, w);
         }
     }
@@ -176,6 +175,14 @@ impl<T: Element> Job<'_, T> {
     }
 
     pub(super) fn set_scales(&self, a: usize, tile: &Range<usize>, w: &mut Workspace) {
+        if self.view.d == 1 {
+            let scales = &self.scales[a * self.view.c + tile.start..][..tile.len()];
+            let coefficients = w.head.iter_mut().zip(&mut w.tail).zip(&mut w.rstd);
+            for (((head, tail), rstd), scale) in coefficients.zip(scales) {
+                (*head, *tail, *rstd) = (scale.head, scale.tail, scale.rstd);
+            }
+            return;
+        }
         self.each_group(a, tile, |columns, statistic| {
             let Scale { head, tail, rstd } = self.scales[statistic];
             w.head[columns.clone()].fill(head);
@@ -184,10 +191,15 @@ impl<T: Element> Job<'_, T> {
         });
     }
 
+    /// Whether columns that lie side by side have parameters that do.
+    fn has_neighbours(&self) -> bool {
+        self.has_one_each() || self.view.d == 1 && self.parameters.map.c_scale == 1
+    }
+
     pub(super) fn set_parameters(&self, a: usize, b: usize, tile: &Range<usize>, w: &mut Workspace) {
         let Parameters { weight, bias, tau, .. } = &self.parameters;
         let first = self.base(a, b);
-        if self.has_one_each() {
+        if self.has_neighbours() {
             let parameters = first + tile.start..first + tile.end;
             w.weight[..tile.len()].copy_from_slice(&weight[parameters.clone()]);
             w.bias[..tile.len()].copy_from_slice(&bias[parameters]);
@@ -207,23 +219,41 @@ impl<T: Element> Job<'_, T> {
         &self,
         a: usize,
         tile: &Range<usize>,
-        groups: &impl Fn(usize) -> Pair,
+        through: &impl Fn(usize) -> Through,
         w: &mut Workspace,
     ) {
+        if self.view.d == 1 {
+            let first = a * self.view.c + tile.start;
+            for (i, (mean, variance)) in
+                w.through_mean.iter_mut().zip(&mut w.through_variance).take(tile.len()).enumerate()
+            {
+                [*mean, *variance] = through(first + i);
+            }
+            return;
+        }
         self.each_group(a, tile, |columns, statistic| {
-            let [mean, variance] = self.through_of(statistic, groups);
+            let [mean, variance] = through(statistic);
             w.through_mean[columns.clone()].fill(mean);
             w.through_variance[columns].fill(variance);
         });
     }
 
     pub(super) fn flush_groups(&self, a: usize, tile: &Range<usize>, w: &mut Workspace, found: &mut Found) {
+        if self.view.d == 1 && !self.learns_eps {
+            let first = a * self.view.c + tile.start;
+            found.groups.add_run(first, &w.products[..tile.len()], &w.gradients[..tile.len()]);
+        } else {
+            self.add_groups(a, tile, w, found);
+        }
+        w.products[..tile.len()].fill(0.0);
+        w.gradients[..tile.len()].fill(0.0);
+    }
+
+    fn add_groups(&self, a: usize, tile: &Range<usize>, w: &Workspace, found: &mut Found) {
         self.each_group(a, tile, |columns, statistic| {
             let pair = [total(&w.products[columns.clone()]), total(&w.gradients[columns])];
             found.add_to_group(statistic, pair, self.statistics.rstd[statistic]);
         });
-        w.products[..tile.len()].fill(0.0);
-        w.gradients[..tile.len()].fill(0.0);
     }
 
     /// Hands the sums of parameters on.
@@ -244,7 +274,7 @@ impl<T: Element> Job<'_, T> {
     }
 
     fn add_columns(&self, base: usize, tile: &Range<usize>, w: &Workspace, found: &mut Found) {
-        if self.has_one_each() {
+        if self.has_neighbours() {
             found.parameters.add_run(base + tile.start, &w.of_weight[..tile.len()], &w.of_bias[..tile.len()]);
         } else {
             self.each_parameter(base, tile, |columns, p| {

@@ -19,6 +19,7 @@ mod gradient_kernels;
 mod gradient_parameters;
 mod gradient_places;
 mod gradient_runs;
+mod gradient_spans;
 mod gradient_sums;
 mod gradient_tiles;
 mod moments;
