@@ -125,7 +125,7 @@ impl Case {
     /// `|error| <= 16 u (max |x_hat| |w| + |b|)`, and half a unit of the storage type.
     ///
     /// `x - head`, `- tail`, `* rstd`, `* w` and `+ b` round once each, rstd once more, and the tail's
-    /// own rounding is below those: 6 u at most. The f32 sums of squares of a block, of 16 to 32 terms
+    /// own rounding is below those: 6 u at most. Folded, slope, offset and their sum's parts round as often. The f32 sums of squares of a block, of 16 to 32 terms
     /// a lane and a tree of five levels, leave up to 37 u / 2 in rstd at worst, and 2 or 3 in practice.
     fn check_output(&self, output: &Data, expected: &[f64]) -> f64 {
         let u = 2f64.powi(-24);
@@ -346,6 +346,30 @@ fn the_range_of_f32_is_usable() {
                 case.input = Data::from_f64(Dtype::F32, &values);
                 case.check();
             }
+        }
+    }
+}
+
+#[test]
+fn products_of_rstd_and_weight_may_leave_the_range_of_f32() {
+    let channels = [9usize];
+    let norms: [(Box<dyn Norm>, &[usize]); 3] = [
+        (Box::new(BatchNorm::new().eps(0.0)), &[300, 9]),
+        (Box::new(BatchNorm::new().eps(0.0)), &[4, 9, 200]),
+        (Box::new(InstanceNorm::new().eps(0.0)), &[2, 9, 70]),
+    ];
+    for (norm, shape) in norms {
+        for (size, weight) in [(1e30, 1e-20), (1e-20, 1e25)] {
+            let mut case = Case::new(&*norm, shape, Dtype::F32, 0.0, Some(&channels));
+            let values: Vec<f64> = noise(case.input.len(), 0.5, 4).iter().map(|x| x * size).collect();
+            case.input = Data::from_f64(Dtype::F32, &values);
+            // One of many, so that its neighbours are taken at once.
+            let mut weights = vec![1.0; 9];
+            weights[4] = weight;
+            case.weight = Some(Data::from_f64(Dtype::F32, &weights));
+            case.bias = Some(Data::from_f64(Dtype::F32, &[0.0; 9]));
+            case.name = format!("{shape:?} of {size} times {weight}");
+            case.check();
         }
     }
 }
