@@ -138,15 +138,11 @@ fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec
     let bands_a_slab = cut.row.div_ceil(band);
     let mut moments = vec![Moments::NONE; if wanted { view.statistics() } else { 0 }];
     let mut wanted_moments = moments.chunks_mut(view.c).flat_map(|slab| slab.chunks_mut(band / view.d));
-    let tasks = band_pieces(output, view, cut, band)
-        .into_iter()
-        .enumerate()
-        .map(|(i, pieces)| {
-            let start = i % bands_a_slab * band;
-            let columns = start..(start + band).min(cut.row);
-            (Part { a: i / bands_a_slab, rows: 0..view.b, columns }, pieces, wanted_moments.next())
-        })
-        .collect();
+    let tasks = band_pieces(output, view, cut, band).into_iter().enumerate().map(|(i, pieces)| {
+        let start = i % bands_a_slab * band;
+        let columns = start..(start + band).min(cut.row);
+        (Part { a: i / bands_a_slab, rows: 0..view.b, columns }, pieces, wanted_moments.next())
+    });
     parallel::each(job.threads, tasks, |(part, mut pieces, moments)| {
         normalize_band(job, cut, &part, &mut pieces, moments);
     });
@@ -279,10 +275,9 @@ pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut
     let rows = (elements / cut.row).max(1).next_multiple_of(cut.fold);
     let spans_a_slab = view.b.div_ceil(rows);
     let spans = output.chunks_mut(view.b * cut.row).flat_map(|slab| slab.chunks_mut(rows * cut.row)).enumerate();
-    let mut spans: Vec<_> = spans.collect();
+    let spans: Vec<_> = spans.collect();
     // What was read last for moments is still in a cache.
-    spans.reverse();
-    parallel::each(job.threads, spans, |(i, data): (usize, &mut [T])| {
+    parallel::each(job.threads, spans.into_iter().rev(), |(i, data): (usize, &mut [T])| {
         let (a, first) = (i / spans_a_slab, i % spans_a_slab * rows);
         let part = Part { a, rows: first..first + data.len() / cut.row, columns: 0..cut.row };
         let mut output = Pieces::Adjacent { data, stride: cut.row * cut.fold };

@@ -3,6 +3,9 @@ use half::{bf16, f16};
 
 /// A storage type that blocks are widened from and narrowed to.
 pub(super) trait Element: Copy + Send + Sync + 'static {
+    /// Whether blocks are read and written where they are.
+    const IS_F32: bool;
+
     /// Writes `from` in f32 to `to`, which is as long.
     fn widen(from: &[Self], to: &mut [f32]);
 
@@ -26,6 +29,8 @@ pub(super) trait Element: Copy + Send + Sync + 'static {
 }
 
 impl Element for f32 {
+    const IS_F32: bool = true;
+
     #[inline(always)]
     fn widen(from: &[Self], to: &mut [f32]) {
         to.copy_from_slice(from);
@@ -63,6 +68,8 @@ impl Element for f32 {
 macro_rules! half_element {
     ($half:ty, $variant:ident, $widened:path, $narrowed:path) => {
         impl Element for $half {
+            const IS_F32: bool = false;
+
             #[inline(always)]
             fn widen(from: &[Self], to: &mut [f32]) {
                 for (to, from) in to.iter_mut().zip(from) {

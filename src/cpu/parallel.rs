@@ -22,9 +22,9 @@ pub(super) fn each_chunk<T: Send>(threads: usize, data: &mut [T], len: usize, f:
 }
 
 /// Calls `f` with each task, on several threads where there are some.
-pub(super) fn each<T: Send>(threads: usize, tasks: Vec<T>, f: impl Fn(T) + Sync) {
+pub(super) fn each<T: Send>(threads: usize, tasks: impl IntoIterator<Item = T>, f: impl Fn(T) + Sync) {
     if threads > 1 {
-        tasks.into_par_iter().for_each(&f);
+        tasks.into_iter().collect::<Vec<T>>().into_par_iter().for_each(&f);
     } else {
         tasks.into_iter().for_each(f);
     }
@@ -36,6 +36,6 @@ pub(super) fn zip_chunks<'d, A, B>(
     a_len: usize,
     b: &'d mut [B],
     b_len: usize,
-) -> Vec<(usize, &'d mut [A], &'d mut [B])> {
-    a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate().map(|(i, (a, b))| (i, a, b)).collect()
+) -> impl Iterator<Item = (usize, &'d mut [A], &'d mut [B])> {
+    a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate().map(|(i, (a, b))| (i, a, b))
 }

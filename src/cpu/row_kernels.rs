@@ -116,7 +116,8 @@ pub(super) struct ApplyRun<'a, T> {
     pub(super) divisor: usize,
     pub(super) from: usize,
     pub(super) epilogue: Epilogue,
-    pub(super) buffers: &'a mut [[f32; BLOCK]; 2],
+    /// Room for a block and for its results, where they are not in f32 or in place.
+    pub(super) buffers: &'a mut [Vec<f32>; 2],
 }
 
 impl<T: Element> WithSimd for ApplyRun<'_, T> {

@@ -16,7 +16,14 @@ const CACHED_BYTES: usize = 2 << 20;
 /// Pieces of a group that are shorter cost more to keep apart than a second pass over memory.
 const LEAST_PIECE_BYTES: usize = 512;
 
-type Buffers = [[f32; BLOCK]; 2];
+/// Room for a block of the input and for its results.
+type Buffers = [Vec<f32>; 2];
+
+/// Buffers as a job needs them: clearing them would take as long as a short row.
+fn buffers<T: Element>(job: &Job<'_, T>) -> Buffers {
+    let room = |is_needed: bool| if is_needed { vec![0.0; BLOCK.min(job.view.d)] } else { Vec::new() };
+    [room(!T::IS_F32 || job.input.is_none()), room(!T::IS_F32)]
+}
 
 /// Normalizes with the input's own statistics, and returns them.
 pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
@@ -40,7 +47,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<M
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
     let view = job.view;
     parallel::each_chunk(job.threads, output, TASK, |task, span| {
-        let mut buffers = [[0.0; BLOCK]; 2];
+        let mut buffers = buffers(job);
         let (mut at, end) = (task * TASK, task * TASK + span.len());
         while at < end {
             let (run, from) = (at / view.d, at % view.d);
@@ -60,7 +67,7 @@ fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
     let mut moments = vec![Moments::NONE; job.view.statistics()];
     let tasks = parallel::zip_chunks(output, groups * count, &mut moments, groups);
     parallel::each(job.threads, tasks, |(task, outputs, moments)| {
-        let mut buffers = [[0.0; BLOCK]; 2];
+        let mut buffers = buffers(job);
         for (i, (data, moments)) in outputs.chunks_mut(count).zip(moments).enumerate() {
             let mut pieces = Pieces::Adjacent { data, stride: d };
             *moments = normalize_group(job, task * groups + i, &mut pieces, &mut buffers);
@@ -73,9 +80,9 @@ fn one_pass_scattered<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Mom
     let view = job.view;
     let mut moments = vec![Moments::NONE; view.statistics()];
     let groups = pieces::bands(output, view.b, view.c * view.d, view.d);
-    let tasks = groups.into_iter().zip(&mut moments).enumerate().collect();
+    let tasks = groups.into_iter().zip(&mut moments).enumerate();
     parallel::each(job.threads, tasks, |(group, (mut pieces, moments))| {
-        *moments = normalize_group(job, group, &mut pieces, &mut [[0.0; BLOCK]; 2]);
+        *moments = normalize_group(job, group, &mut pieces, &mut buffers(job));
     });
     moments
 }
@@ -176,7 +183,7 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
     let mut parts = vec![Moments::NONE; view.statistics() * chunks];
     let parts_a_task = (TASK * chunks / view.count()).max(1);
     parallel::each_chunk(job.threads, &mut parts, parts_a_task, |task, parts| {
-        let mut buffers = [[0.0; BLOCK]; 2];
+        let mut buffers = buffers(job);
         for (i, part) in parts.iter_mut().enumerate() {
             let (group, chunk) = ((task * parts_a_task + i) / chunks, (task * parts_a_task + i) % chunks);
             *part = chunk_moments(job, chunk, &mut buffers, |b| {
