@@ -143,8 +143,9 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
         let (of_weight, of_bias) = (&mut of_weight[..len], &of_bias[..len]);
         let (products, gradients) = (&mut products[..len], &mut gradients[..len]);
         for j in 0..len {
-            // Rows have been taken about the head alone.
-            of_weight[j] -= tail[j] * rstd[j] * of_bias[j];
+            // Rows have been taken about the head alone. Without a tail there is no shift, however large the gradients are.
+            let shift = tail[j] * rstd[j];
+            of_weight[j] -= if shift == 0.0 { 0.0 } else { shift * of_bias[j] };
             products[j] = of_weight[j] * weight[j];
             gradients[j] = of_bias[j] * weight[j];
         }
