@@ -217,3 +217,19 @@ fn gradients_that_do_not_fit_are_refused() {
         assert!(message.contains(says), "{message:?} does not say {says}");
     }
 }
+
+#[test]
+fn gradients_whose_sum_f32_cannot_hold_spoil_no_other_sum() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    let way: Way = ("", Box::new(BatchNorm::new().training(false)), vec![6, 40], Some(40));
+    let mut case = Case::new(&way, Dtype::F32);
+    // The running means themselves, so that every normalized value is 0.
+    case.input = Data::zeros(Dtype::F32, 6 * 40);
+    case.grad_output = Data::from_f64(Dtype::F32, &[3e38; 6 * 40]);
+    let statistics = case.statistics(&cpu);
+    let mut got = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+    case.gradients(&cpu, &statistics, &mut got);
+    let sum = |data: &Option<Data>| data.as_ref().expect("it is wanted").to_f64();
+    assert_eq!(sum(&got.weight), [0.0; 40], "of the weight");
+    assert_eq!(sum(&got.bias), [f64::INFINITY; 40], "of the bias");
+}
