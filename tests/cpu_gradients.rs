@@ -20,6 +20,7 @@ fn ways() -> Vec<Way> {
         ("bands that a cache holds", Box::new(BatchNorm::new()), vec![7, 70, 25, 25], Some(70)),
         ("bands beyond a cache", Box::new(BatchNorm::new()), vec![30, 2, 100, 100], Some(2)),
         ("given statistics", Box::new(BatchNorm::new().training(false)), vec![7, 70, 25, 25], Some(70)),
+        ("given statistics of columns", Box::new(BatchNorm::new().training(false)), vec![150, 70], Some(70)),
         ("columns", Box::new(BatchNorm::new()), vec![150, 70], Some(70)),
         ("columns, several tiles", Box::new(nhwc()), vec![3, 9, 5, 1100], Some(1100)),
         ("columns beyond a cache", Box::new(nhwc()), vec![9, 50, 40, 30], Some(30)),
@@ -49,14 +50,13 @@ struct Case {
 }
 
 impl Case {
-    fn new((_, norm, shape, parameters): &Way, dtype: Dtype) -> Self {
+    fn new((name, norm, shape, parameters): &Way, dtype: Dtype) -> Self {
         let mut operands = Operands::new(Spec::new(shape.clone(), dtype));
         if let Some(len) = *parameters {
             operands = operands.weight(Spec::new([len], Dtype::F32)).bias(Spec::new([len], Dtype::F32));
         }
         let channels = parameters.unwrap_or(1);
-        let evaluates = norm.lower(&operands).is_err();
-        if evaluates {
+        if name.starts_with("given") {
             operands = operands.running(channels, true);
         }
         let elements = shape.iter().product();
@@ -221,7 +221,7 @@ fn gradients_that_do_not_fit_are_refused() {
 #[test]
 fn gradients_whose_sum_f32_cannot_hold_spoil_no_other_sum() {
     let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
-    let way: Way = ("", Box::new(BatchNorm::new().training(false)), vec![6, 40], Some(40));
+    let way: Way = ("given statistics", Box::new(BatchNorm::new().training(false)), vec![6, 40], Some(40));
     let mut case = Case::new(&way, Dtype::F32);
     // The running means themselves, so that every normalized value is 0.
     case.input = Data::zeros(Dtype::F32, 6 * 40);
