@@ -233,3 +233,20 @@ fn gradients_whose_sum_f32_cannot_hold_spoil_no_other_sum() {
     assert_eq!(sum(&got.weight), [0.0; 40], "of the weight");
     assert_eq!(sum(&got.bias), [f64::INFINITY; 40], "of the bias");
 }
+
+#[test]
+fn a_sample_has_the_same_gradient_alone_and_among_others() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    // Of one sample a cache holds all; of three it does not.
+    let gradient = |samples: usize| {
+        let norm = Box::new(BatchNorm::new().training(false));
+        let way: Way = ("given statistics", norm, vec![samples, 2048, 7, 7], Some(2048));
+        let case = Case::new(&way, Dtype::F32);
+        let statistics = case.statistics(&cpu);
+        let mut gradients = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+        case.gradients(&cpu, &statistics, &mut gradients);
+        gradients.input.expect("it is wanted").to_f32()
+    };
+    let (alone, among) = (gradient(1), gradient(3));
+    assert!(alone.iter().zip(&among).all(|(alone, among)| alone.to_bits() == among.to_bits()));
+}

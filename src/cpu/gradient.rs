@@ -9,7 +9,7 @@
 //!
 //! Sums are kept in f32 over some elements or rows; then f64 takes over, group by group and parameter by parameter.
 //! What is summed together is cut by `b`, `c` and `d` alone, so neither threads nor the number of groups change a bit of
-//! the input's gradient.
+//! the input's gradient. Spans are the exception: up to 64 long rows cut their groups' sums, in f64, where more do not.
 
 use super::Shared;
 use super::element::Element;
@@ -346,7 +346,8 @@ impl<T: Element> Job<'_, T> {
         (0..self.view.a.div_ceil(steps) * blocks * spans).into_par_iter().map(task).collect()
     }
 
-    /// The gradient of the input where all sums are known, from the last row on: what was read last is still in a cache.
+    /// The gradient of the input where all sums are known; of short rows from the last on, since what was read last is
+    /// still in a cache.
     fn write_all(&self, through: &[Through], output: &mut [T]) {
         let row = self.row();
         if row < TASK {

@@ -78,18 +78,32 @@ impl<T: Element> Job<'_, T> {
         while !rest.is_empty() {
             let rows = (b - row % b).min(rest.len() / self.row());
             let (of_step, later) = rest.split_at_mut(rows * self.row());
-            self.set_scales(row / b, tile, w);
-            self.set_parameters(row / b, row % b, tile, w);
-            self.set_through(row / b, tile, through, w);
-            self.simd.dispatch(WriteRows {
-                rows: self.rows_of(row, rows, tile),
-                inflow: self.inflow.map(|inflow| &inflow[row * self.row() + tile.start..]),
-                output: &mut of_step[tile.start..],
-                through: self.through,
-                w,
-            });
+            self.write_plain_rows((row, rows), tile, &mut of_step[tile.start..], through, w);
             (row, rest) = (row + rows, later);
         }
+    }
+
+    /// Writes the gradients of a tile of rows of one step of `a`: so many, from row `row` of all on. `output` begins with
+    /// the tile's first column.
+    pub(super) fn write_plain_rows(
+        &self,
+        (row, count): (usize, usize),
+        tile: &Range<usize>,
+        output: &mut [T],
+        through: &impl Fn(usize) -> Through,
+        w: &mut Workspace,
+    ) {
+        let (a, b) = (row / self.view.b, row % self.view.b);
+        self.set_scales(a, tile, w);
+        self.set_parameters(a, b, tile, w);
+        self.set_through(a, tile, through, w);
+        self.simd.dispatch(WriteRows {
+            rows: self.rows_of(row, count, tile),
+            inflow: self.inflow.map(|inflow| &inflow[row * self.row() + tile.start..]),
+            output,
+            through: self.through,
+            w,
+        });
     }
 
     /// A tile of so many rows, the first of which is row `first` of all.

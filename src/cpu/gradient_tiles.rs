@@ -91,6 +91,10 @@ impl<T: Element> Job<'_, T> {
         for (i, output) in output.chunks_mut(TILE).enumerate() {
             let start = first + i * TILE;
             let tile = start..start + output.len();
+            if self.by_plain_columns() {
+                self.write_plain_rows((a * self.view.b + b, 1), &tile, output, through, w);
+                continue;
+            }
             self.set_scales(a, &tile, w);
             self.set_parameters(a, b, &tile, w);
             self.set_through(a, &tile, through, w);
