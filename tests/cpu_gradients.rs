@@ -250,3 +250,43 @@ fn a_sample_has_the_same_gradient_alone_and_among_others() {
     let (alone, among) = (gradient(1), gradient(3));
     assert!(alone.iter().zip(&among).all(|(alone, among)| alone.to_bits() == among.to_bits()));
 }
+
+#[test]
+fn a_channel_that_does_not_fold_leaves_its_neighbours_bits() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    let gradient = |of_one: f32| {
+        let way: Way = ("columns", Box::new(BatchNorm::new()), vec![150, 70], Some(70));
+        let mut case = Case::new(&way, Dtype::F32);
+        let [weight, _] = case.parameters.as_mut().expect("there are some");
+        let mut values = weight.to_f32();
+        values[5] = of_one;
+        *weight = Data::F32(values);
+        let statistics = case.statistics(&cpu);
+        let mut gradients = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+        case.gradients(&cpu, &statistics, &mut gradients);
+        gradients.input.expect("it is wanted").to_f32()
+    };
+    let (folded, stepwise) = (gradient(1.0), gradient(1e-40));
+    for (i, (folded, stepwise)) in folded.iter().zip(&stepwise).enumerate().filter(|(i, _)| i % 70 != 5) {
+        assert_eq!(folded.to_bits(), stepwise.to_bits(), "element {i}");
+    }
+}
+
+#[test]
+fn gradients_whose_sum_f32_cannot_hold_spoil_no_sum_about_a_mean_that_f32_has_not() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    let way: Way = ("columns", Box::new(BatchNorm::new()), vec![7, 40], Some(40));
+    let mut case = Case::new(&way, Dtype::F32);
+    let alternating: Vec<f64> = (0..7 * 40).map(|i| if i / 40 % 2 == 0 { 1.1 } else { -0.9 }).collect();
+    case.input = Data::from_f64(Dtype::F32, &alternating);
+    case.grad_output = Data::from_f64(Dtype::F32, &[1e38; 7 * 40]);
+    let statistics = case.statistics(&cpu);
+    assert!(
+        !Data::from_f64(Dtype::F32, &statistics.mean).to_f64().contains(&statistics.mean[0]),
+        "the mean has a tail"
+    );
+    let mut got = Gradients::zeros(&case.plan, Wanted { input: false, ..Wanted::all(&case.plan) });
+    case.gradients(&cpu, &statistics, &mut got);
+    let weight = got.weight.expect("it is wanted").to_f64();
+    assert!(weight.iter().all(|sum| sum.abs() < 7e38 * 1e-6), "{weight:?}");
+}

@@ -6,7 +6,7 @@ use super::element::Element;
 use super::moments::{Moments, Scale};
 use super::parallel::{self, TASK};
 use super::pieces::{self, Pieces};
-use super::tile_apply::{Affine, ApplyTile, Coefficients, Fold, SetScales};
+use super::tile_apply::{AffineBy, ApplyTile, Coefficients, Fold, SetScales};
 use super::tile_kernels::{AddRows, BLOCK_ROWS, ColumnMoments, MergeRuns, Workspace};
 use crate::plan::View;
 use std::ops::Range;
@@ -275,9 +275,10 @@ pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut
     let rows = (elements / cut.row).max(1).next_multiple_of(cut.fold);
     let spans_a_slab = view.b.div_ceil(rows);
     let spans = output.chunks_mut(view.b * cut.row).flat_map(|slab| slab.chunks_mut(rows * cut.row)).enumerate();
-    let spans: Vec<_> = spans.collect();
+    let mut spans: Vec<_> = spans.collect();
     // What was read last for moments is still in a cache.
-    parallel::each(job.threads, spans.into_iter().rev(), |(i, data): (usize, &mut [T])| {
+    spans.reverse();
+    parallel::each(job.threads, spans, |(i, data): (usize, &mut [T])| {
         let (a, first) = (i / spans_a_slab, i % spans_a_slab * rows);
         let part = Part { a, rows: first..first + data.len() / cut.row, columns: 0..cut.row };
         let mut output = Pieces::Adjacent { data, stride: cut.row * cut.fold };
@@ -329,7 +330,7 @@ impl Painter {
         self.find_columns(job, part, tile);
         let pieces = cut.pieces(part.rows.len());
         let whole = part.rows.len() / cut.fold;
-        let each_row = job.parameters.map.b_scale != 0;
+        let each_row = !job.parameters.are_those_of_many_rows();
         let mut start = 0;
         while start < pieces {
             // Pieces of different length or parameters are calls of their own.
@@ -382,7 +383,14 @@ impl Painter {
     }
 
     /// Sets what elements of a piece of `len` meet; `first_row` is its first row.
-    fn set_parameters<T>(&mut self, job: &Job<'_, T>, a: usize, first_row: usize, len: usize, width: usize) -> Affine {
+    fn set_parameters<T>(
+        &mut self,
+        job: &Job<'_, T>,
+        a: usize,
+        first_row: usize,
+        len: usize,
+        width: usize,
+    ) -> AffineBy {
         let parameters = &job.parameters;
         let Coefficients { weight, bias, tau, .. } = &mut self.coefficients;
         if let Some(own) = &parameters.tau {
@@ -391,10 +399,10 @@ impl Painter {
                 tau.iter_mut().zip(&self.columns).for_each(|(tau, column)| *tau = own[first + column]);
             }
         }
-        let each_row = parameters.map.b_scale != 0;
+        let each_row = !parameters.are_those_of_many_rows();
         if each_row && self.uniform && len == width {
             let parameter = parameters.index(a, first_row, 0) + self.columns[0];
-            return Affine::Shared([parameters.weight[parameter], parameters.bias[parameter]]);
+            return AffineBy::Shared([parameters.weight[parameter], parameters.bias[parameter]]);
         }
         let rows = weight[..len].chunks_mut(width).zip(bias[..len].chunks_mut(width));
         for (row, (weight, bias)) in (first_row..).zip(rows) {
@@ -410,9 +418,9 @@ impl Painter {
             }
         }
         if each_row || job.epilogue.rounds {
-            return Affine::Each;
+            return AffineBy::Each;
         }
         job.simd.dispatch(Fold { coefficients: &mut self.coefficients, len });
-        Affine::Folded
+        AffineBy::Folded
     }
 }

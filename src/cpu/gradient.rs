@@ -145,8 +145,8 @@ fn run<T: Element>(
         simd: pulp::Arch::new(),
         threads: parallel::threads(plan.view.elements()),
     };
-    let is_cached = plan.view.b * plan.view.c * plan.view.d <= CACHED;
     let by_spans = wanted.parameters() && parameters_are_columns(plan, gradients) && job.suits_spans();
+    let is_cached = !by_spans && plan.view.b * plan.view.c * plan.view.d <= CACHED;
     // Spans sum up what parameters need.
     job.wants_parameters &= !by_spans;
     let output = gradients.input.as_mut().and_then(T::slice_mut);
@@ -154,13 +154,13 @@ fn run<T: Element>(
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
     let found = match output {
-        output if is_alone && is_cached && !by_spans => job.by_slabs(output, None),
+        output if is_alone && is_cached => job.by_slabs(output, None),
         Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
         output => {
             let found = match (job.sums_anything(), is_cached) {
                 (false, _) => Vec::new(),
-                (true, true) if !by_spans => job.by_slabs(None, None),
-                (true, _) => job.sum_all(),
+                (true, true) => job.by_slabs(None, None),
+                (true, false) => job.sum_all(),
             };
             let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
             of_shares = through_mixture(plan, arguments, &mut groups);
@@ -406,7 +406,7 @@ impl<T: Element> Job<'_, T> {
         self.view.c == 1 && self.parameters.map.d_divisor == 1
     }
 
-    /// What goes through the mean of a group with these sums, and through its variance.
+    /// Of a group with these sums.
     fn through_of(&self, statistic: usize, sums: Pair) -> Through {
         if !self.through {
             return [0.0; 2];

@@ -3,8 +3,9 @@
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job, Through};
+use super::gradient_element::{fold, folded, stepwise};
 use super::gradient_kernels::{Workspace, add_inflow};
-use super::moments::{Scale, folded_gradient};
+use super::moments::Scale;
 use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
@@ -42,8 +43,8 @@ impl<T: Element> Job<'_, T> {
         for first in rows.clone().step_by(BLOCK_ROWS) {
             let count = BLOCK_ROWS.min(rows.end - first);
             self.simd.dispatch(AddRows { rows: self.rows_of(a * self.view.b + first, count, tile), w });
+            self.weigh_first(a, first..first + count, tile, w);
             if self.through {
-                self.weigh_first(a, first..first + count, tile, w);
                 self.flush_groups(a, tile, w, found);
             }
             self.flush_columns(self.base(a, first), tile, w, found);
@@ -157,9 +158,8 @@ impl<T: Element> WithSimd for AddRows<'_, T> {
         let (of_weight, of_bias) = (&mut of_weight[..len], &of_bias[..len]);
         let (products, gradients) = (&mut products[..len], &mut gradients[..len]);
         for j in 0..len {
-            // Rows have been taken about the head alone. Without a tail there is no shift, however large the gradients are.
-            let shift = tail[j] * rstd[j];
-            of_weight[j] -= if shift == 0.0 { 0.0 } else { shift * of_bias[j] };
+            // Rows have been taken about the head alone.
+            of_weight[j] -= tail[j] * rstd[j] * of_bias[j];
             products[j] = of_weight[j] * weight[j];
             gradients[j] = of_bias[j] * weight[j];
         }
@@ -221,22 +221,24 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { rows, inflow, output, through, w } = self;
-        let keeps_digits = fold(w, rows.columns);
+        if through {
+            fold_tile(w, rows.columns);
+        }
+        let Workspace { head, tail, rstd, weight, through_mean, through_variance, folded, unfolded, wide_rows, .. } = w;
+        let [wide_x, wide_g, results, ..] = &mut wide_rows.0;
         for r in 0..rows.count {
-            let [wide_x, wide_g, results, ..] = &mut w.wide_rows.0;
             let g = T::read(&rows.upstream[rows.range(r)], wide_g);
             let to = &mut output[rows.range(r)];
             let y = T::target(to, results);
-            if keeps_digits && !through {
-                write_scaled(g, &w.folded[0], y);
-            } else {
+            if through {
                 let x = T::read(&rows.x[rows.range(r)], wide_x);
-                if keeps_digits {
-                    write_folded([x, g], &w.head, &w.folded, y);
-                } else {
-                    let coefficients = [&*w.head, &w.tail, &w.rstd, &w.weight, &w.through_mean, &w.through_variance];
-                    write_stepwise([x, g], coefficients, y);
+                write_folded([x, g], head, folded, y);
+                for &j in &*unfolded {
+                    let scale = Scale { head: head[j], tail: tail[j], rstd: rstd[j] };
+                    y[j] = stepwise(x[j], g[j] * weight[j], scale, [through_mean[j], through_variance[j]]);
                 }
+            } else {
+                write_scaled(g, weight, rstd, y);
             }
             add_inflow(inflow.map(|inflow| &inflow[rows.range(r)]), y, wide_x);
             T::finish(to, results);
@@ -244,10 +246,10 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
     }
 }
 
-/// Folds what elements of a tile meet; whether that keeps all digits of all.
+/// Folds what elements of a tile meet.
 #[inline(always)]
-fn fold(w: &mut Workspace, len: usize) -> bool {
-    let Workspace { head, tail, rstd, weight, through_mean, through_variance, folded, .. } = w;
+fn fold_tile(w: &mut Workspace, len: usize) {
+    let Workspace { head, tail, rstd, weight, through_mean, through_variance, folded, unfolded, .. } = w;
     let (head, tail, rstd, weight) = (&head[..len], &tail[..len], &rstd[..len], &weight[..len]);
     let (mean, variance) = (&through_mean[..len], &through_variance[..len]);
     let [of_gradient, of_distance, offset] = folded;
@@ -255,39 +257,31 @@ fn fold(w: &mut Workspace, len: usize) -> bool {
     let mut all = true;
     for j in 0..len {
         let scale = Scale { head: head[j], tail: tail[j], rstd: rstd[j] };
-        let (values, keeps_digits) = folded_gradient(scale, weight[j], [mean[j], variance[j]]);
+        let (values, keeps_digits) = fold(scale, weight[j], [mean[j], variance[j]]);
         [of_gradient[j], of_distance[j], offset[j]] = values;
         all &= keeps_digits;
     }
-    all
-}
-
-#[inline(always)]
-fn write_scaled(g: &[f32], of_gradient: &[f32], y: &mut [f32]) {
-    for ((y, g), of_gradient) in y.iter_mut().zip(g).zip(of_gradient) {
-        *y = g * of_gradient;
+    unfolded.clear();
+    if !all {
+        let scale = |j| Scale { head: head[j], tail: tail[j], rstd: rstd[j] };
+        unfolded.extend((0..len).filter(|&j| !fold(scale(j), weight[j], [mean[j], variance[j]]).1));
     }
 }
 
 #[inline(always)]
-fn write_folded([x, g]: [&[f32]; 2], head: &[f32], folded: &[Vec<f32>; 3], y: &mut [f32]) {
+fn write_scaled(g: &[f32], weight: &[f32], rstd: &[f32], y: &mut [f32]) {
+    for (((y, g), weight), rstd) in y.iter_mut().zip(g).zip(weight).zip(rstd) {
+        *y = g * weight * rstd;
+    }
+}
+
+#[inline(always)]
+fn write_folded([x, g]: [&[f32]; 2], head: &[f32], tables: &[Vec<f32>; 3], y: &mut [f32]) {
     let len = y.len();
-    let [of_gradient, of_distance, offset] = folded;
+    let [of_gradient, of_distance, offset] = tables;
     let (of_gradient, of_distance, offset) = (&of_gradient[..len], &of_distance[..len], &offset[..len]);
     let (x, g, head) = (&x[..len], &g[..len], &head[..len]);
     for j in 0..len {
-        y[j] = g[j] * of_gradient[j] - (x[j] - head[j]) * of_distance[j] + offset[j];
-    }
-}
-
-#[inline(always)]
-fn write_stepwise([x, g]: [&[f32]; 2], coefficients: [&[f32]; 6], y: &mut [f32]) {
-    let len = y.len();
-    let [head, tail, rstd, weight, mean, variance] = coefficients;
-    let (x, g, head, tail, rstd) = (&x[..len], &g[..len], &head[..len], &tail[..len], &rstd[..len]);
-    let (weight, mean, variance) = (&weight[..len], &mean[..len], &variance[..len]);
-    for j in 0..len {
-        let normalized = (x[j] - head[j] - tail[j]) * rstd[j];
-        y[j] = (g[j] * weight[j] - mean[j] - normalized * variance[j]) * rstd[j];
+        y[j] = folded(x[j], g[j], head[j], [of_gradient[j], of_distance[j], offset[j]]);
     }
 }

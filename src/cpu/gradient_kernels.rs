@@ -18,11 +18,12 @@ pub(super) struct Workspace {
     pub(super) rstd: Vec<f32>,
     pub(super) weight: Vec<f32>,
     pub(super) bias: Vec<f32>,
-    /// What goes through the mean, and through the variance for each unit of the normalized value.
+    /// [`Through`](super::gradient::Through), column by column.
     pub(super) through_mean: Vec<f32>,
     pub(super) through_variance: Vec<f32>,
-    /// What gradients, distances from the head and nothing add to the gradient of the input.
+    /// [`Folded`](super::gradient_element::Folded), column by column, and the columns that it does not stand for.
     pub(super) folded: [Vec<f32>; 3],
+    pub(super) unfolded: Vec<usize>,
     pub(super) products: Vec<f32>,
     pub(super) gradients: Vec<f32>,
     pub(super) of_weight: Vec<f32>,
@@ -56,6 +57,7 @@ impl Workspace {
             through_mean: new(),
             through_variance: new(),
             folded: [new(), new(), new()],
+            unfolded: Vec::new(),
             products: new(),
             gradients: new(),
             of_weight: new(),

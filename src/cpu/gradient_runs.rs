@@ -3,10 +3,11 @@
 
 use super::element::Element;
 use super::gradient::{Found, Job, Through};
+use super::gradient_element::{Folded, fold, folded, stepwise};
 use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
-use super::moments::{Scale, folded_gradient};
+use super::moments::Scale;
 use super::row_kernels::{BLOCK, LANES, total};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -146,8 +147,7 @@ impl<T: Element> Job<'_, T> {
                 } else {
                     Weight::Shared(weight[0])
                 },
-                through: through(statistic),
-                goes_through: self.through,
+                through: self.through.then(|| through(statistic)),
             };
             self.simd.dispatch(job);
         });
@@ -298,10 +298,8 @@ struct WriteRun<'a, T> {
     output: &'a mut [T],
     scale: Scale,
     weight: Weight<'a>,
-    /// What goes through the mean, and through the variance for each unit of the normalized value.
-    through: Through,
-    /// Whether anything does: else the input is not read.
-    goes_through: bool,
+    /// `None` where nothing goes through the statistics: then the input is not read.
+    through: Option<Through>,
 }
 
 impl<T: Element> WithSimd for WriteRun<'_, T> {
@@ -310,7 +308,7 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let shared = if let Weight::Shared(weight) = self.weight { weight } else { 1.0 };
-        let (folded, keeps_digits) = folded_gradient(self.scale, shared, self.through);
+        let (coefficients, keeps_digits) = fold(self.scale, shared, self.through.unwrap_or_default());
         let mut wide = [[0.0; BLOCK]; 3];
         for (i, to) in self.output.chunks_mut(BLOCK).enumerate() {
             let at = i * BLOCK..i * BLOCK + to.len();
@@ -318,15 +316,15 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
             let g = T::read(&self.upstream[at.clone()], wide_g);
             let y = T::target(to, results);
             let weight = self.weight.of(at.clone());
-            if keeps_digits && !self.goes_through {
-                write_scaled(g, weight, folded[0], y);
-            } else {
+            if let Some(through) = self.through {
                 let x = T::read(&self.x[at.clone()], wide_x);
                 if keeps_digits {
-                    write_folded([x, g], weight, self.scale.head, folded, y);
+                    write_folded([x, g], weight, self.scale.head, coefficients, y);
                 } else {
-                    write_stepwise([x, g], weight, self.scale, self.through, y);
+                    write_stepwise([x, g], weight, self.scale, through, y);
                 }
+            } else {
+                write_scaled(g, weight, self.scale.rstd, y);
             }
             add_inflow(self.inflow.map(|inflow| &inflow[at]), y, wide_x);
             T::finish(to, results);
@@ -334,28 +332,26 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
     }
 }
 
+/// Where nothing goes through the statistics.
 #[inline(always)]
-fn write_scaled(g: &[f32], weight: Weight<'_>, of_gradient: f32, y: &mut [f32]) {
+fn write_scaled(g: &[f32], weight: Weight<'_>, rstd: f32, y: &mut [f32]) {
     match weight {
-        Weight::Shared(_) => y.iter_mut().zip(g).for_each(|(y, g)| *y = g * of_gradient),
-        Weight::Own(weight) => {
-            y.iter_mut().zip(g).zip(weight).for_each(|((y, g), weight)| *y = g * weight * of_gradient);
-        }
+        Weight::Shared(weight) => y.iter_mut().zip(g).for_each(|(y, g)| *y = g * weight * rstd),
+        Weight::Own(weight) => y.iter_mut().zip(g).zip(weight).for_each(|((y, g), weight)| *y = g * weight * rstd),
     }
 }
 
 #[inline(always)]
-fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, folded: [f32; 3], y: &mut [f32]) {
-    let [of_gradient, of_distance, offset] = folded;
+fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, coefficients: Folded, y: &mut [f32]) {
     match weight {
         Weight::Shared(_) => {
             for ((y, x), g) in y.iter_mut().zip(x).zip(g) {
-                *y = g * of_gradient - (x - head) * of_distance + offset;
+                *y = folded(*x, *g, head, coefficients);
             }
         }
         Weight::Own(weight) => {
             for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
-                *y = g * weight * of_gradient - (x - head) * of_distance + offset;
+                *y = folded(*x, g * weight, head, coefficients);
             }
         }
     }
@@ -363,13 +359,12 @@ fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, folded: [f32
 
 #[cold]
 #[inline(never)]
-fn write_stepwise([x, g]: [&[f32]; 2], weight: Weight<'_>, scale: Scale, [mean, variance]: [f32; 2], y: &mut [f32]) {
+fn write_stepwise([x, g]: [&[f32]; 2], weight: Weight<'_>, scale: Scale, through: Through, y: &mut [f32]) {
     for (i, ((y, x), g)) in y.iter_mut().zip(x).zip(g).enumerate() {
         let weight = match weight {
             Weight::Shared(weight) => weight,
             Weight::Own(weight) => weight[i],
         };
-        let normalized = (x - scale.head - scale.tail) * scale.rstd;
-        *y = (g * weight - mean - normalized * variance) * scale.rstd;
+        *y = stepwise(*x, g * weight, scale, through);
     }
 }

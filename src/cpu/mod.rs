@@ -5,7 +5,7 @@
 //!      └─ columns: d is short, c*d is not moments ┴─ scale ── apply ── output
 //! ```
 //!
-//! Moments are taken block by block in f32 about a value close to the block's mean, and merged in
+//! Moments are taken block by block in f32 about a value near the block's or the group's mean, and merged in
 //! f64 in an order that `b` and `d` alone fix. Threads and passes over memory are chosen freely:
 //! they change no bit.
 #![expect(clippy::inline_always, reason = "what runs under `Arch::dispatch` must be inlined there to be vectorized")]
@@ -15,6 +15,7 @@ mod element;
 mod epilogue;
 mod gradient;
 mod gradient_columns;
+mod gradient_element;
 mod gradient_kernels;
 mod gradient_parameters;
 mod gradient_places;

@@ -134,20 +134,13 @@ impl Scale {
 pub(super) fn folded((tail, rstd): (f32, f32), weight: f32, bias: f32) -> ([f32; 2], bool) {
     let slope = rstd * weight;
     let offset = bias - tail * slope;
-    let in_range = (f32::MIN_POSITIVE..f32::INFINITY).contains(&slope.abs());
-    ([slope, offset], (in_range | (weight == 0.0)) & offset.is_finite())
+    ([slope, offset], (in_normal_range(slope) | (weight == 0.0)) & offset.is_finite())
 }
 
-/// The gradient of an element as `g * of_gradient - (x - head) * of_distance + offset`, from what goes through the mean, and
-/// through the variance for each unit of the normalized value; and whether that keeps all digits.
+/// Whether f32 has a finite number with all its digits; not zero.
 #[inline(always)]
-pub(super) fn folded_gradient(scale: Scale, weight: f32, [mean, variance]: [f32; 2]) -> ([f32; 3], bool) {
-    let Scale { tail, rstd, .. } = scale;
-    let (of_gradient, of_distance) = (weight * rstd, rstd * variance * rstd);
-    let offset = tail * of_distance - mean * rstd;
-    let normal = |x: f32| (f32::MIN_POSITIVE..f32::INFINITY).contains(&x.abs());
-    let in_range = (normal(of_gradient) | (weight == 0.0)) & (normal(of_distance) | (variance == 0.0));
-    ([of_gradient, of_distance, offset], in_range & offset.is_finite())
+pub(super) fn in_normal_range(x: f32) -> bool {
+    (f32::MIN_POSITIVE..f32::INFINITY).contains(&x.abs())
 }
 
 /// `x` rounded to f32.

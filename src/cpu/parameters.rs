@@ -49,6 +49,11 @@ impl<'a> Parameters<'a> {
         self.map.index(a + c / self.c, b, c % self.c, 0)
     }
 
+    /// Whether rows have the same parameters, so that these are worth folding with scales.
+    pub(super) fn are_those_of_many_rows(&self) -> bool {
+        self.map.b_scale == 0
+    }
+
     /// Whether runs of the same row have the same parameters.
     pub(super) fn same_for_every_run(&self) -> bool {
         self.map.c_scale == 0 && (self.map.a_scale == 0 || self.map.a_modulus == 1)

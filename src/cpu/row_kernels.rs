@@ -114,6 +114,8 @@ pub(super) struct ApplyRun<'a, T> {
     pub(super) tau: Option<&'a [f32]>,
     /// Elements of the run that share a parameter.
     pub(super) divisor: usize,
+    /// Whether scale and parameters are folded: where they are by columns, so that a sample has the same bits either way.
+    pub(super) folds: bool,
     pub(super) from: usize,
     pub(super) epilogue: Epilogue,
     /// Room for a block and for its results, where they are not in f32 or in place.
@@ -144,7 +146,8 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
                 let parameters = from..from + len;
                 scale_each(x, y, self.scale, &self.weight[parameters.clone()], &self.bias[parameters]);
             } else {
-                scale_shared(x, y, self.scale, self.weight, self.bias, (from, self.divisor));
+                let places = (from, self.divisor);
+                scale_shared(x, y, self.scale, self.weight, self.bias, places, self.folds);
             }
             if let Some(tau) = self.tau {
                 clip(y, |i| tau[(from + i) / self.divisor]);
@@ -182,7 +185,15 @@ fn scale_each(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f3
 
 /// As [`scale_each`], where `divisor` neighbours share a parameter.
 #[inline(always)]
-fn scale_shared(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32], (from, divisor): (usize, usize)) {
+fn scale_shared(
+    x: &[f32],
+    y: &mut [f32],
+    scale: Scale,
+    weight: &[f32],
+    bias: &[f32],
+    (from, divisor): (usize, usize),
+    folds: bool,
+) {
     let mut done = 0;
     while done < x.len() {
         let parameter = (from + done) / divisor;
@@ -190,7 +201,7 @@ fn scale_shared(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[
         let (weight, bias) = (weight[parameter], bias[parameter]);
         let ([slope, offset], keeps_digits) = folded((scale.tail, scale.rstd), weight, bias);
         let run = y[done..end].iter_mut().zip(&x[done..end]);
-        if keeps_digits {
+        if folds && keeps_digits {
             run.for_each(|(y, x)| *y = (x - scale.head) * slope + offset);
         } else {
             run.for_each(|(y, x)| *y = (x - scale.head - scale.tail) * scale.rstd * weight + bias);

@@ -123,7 +123,9 @@ fn apply_run<T: Element>(
         weight: &job.parameters.weight[first..],
         bias: &job.parameters.bias[first..],
         tau: job.parameters.tau.as_ref().map(|tau| &tau[first..]),
-        divisor: job.parameters.map.d_divisor,
+        // A run of one has one parameter, as those by columns do.
+        divisor: if view.d == 1 { usize::MAX } else { job.parameters.map.d_divisor },
+        folds: job.parameters.are_those_of_many_rows(),
         from,
         epilogue: job.epilogue,
         buffers,
@@ -168,8 +170,8 @@ fn chunk_moments<'r, T: Element>(
         let run = run(block / blocks_a_run);
         let start = block % blocks_a_run * BLOCK;
         let elements = &run[start..(start + BLOCK).min(run.len())];
-        let is_less = count >= float(elements.len());
-        *part = block_moments(elements, is_less.then(|| sum / count));
+        let is_enough = count >= float(elements.len());
+        *part = block_moments(elements, is_enough.then(|| sum / count));
         count += part.count;
         sum += part.count * part.mean;
     }

@@ -125,8 +125,9 @@ impl Case {
     /// `|error| <= 16 u (max |x_hat| |w| + |b|)`, and half a unit of the storage type.
     ///
     /// `x - head`, `- tail`, `* rstd`, `* w` and `+ b` round once each, rstd once more, and the tail's
-    /// own rounding is below those: 6 u at most. Folded, slope, offset and their sum's parts round as often. The f32 sums of squares of a block, of 16 to 32 terms
-    /// a lane and a tree of five levels, leave up to 37 u / 2 in rstd at worst, and 2 or 3 in practice.
+    /// own rounding is below those: 6 u at most. Folded, slope, offset and their sum's parts round as
+    /// often. The f32 sums of squares of a block, of 16 to 32 terms a lane and a tree of five levels,
+    /// leave up to 37 u / 2 in rstd at worst, and 2 or 3 in practice.
     fn check_output(&self, output: &Data, expected: &[f64]) -> f64 {
         let u = 2f64.powi(-24);
         let half_unit = match output.dtype() {
@@ -346,6 +347,20 @@ fn the_range_of_f32_is_usable() {
                 case.input = Data::from_f64(Dtype::F32, &values);
                 case.check();
             }
+        }
+    }
+}
+
+#[test]
+fn one_channel_by_given_statistics_has_the_same_bits_alone_and_among_others() {
+    let norm = BatchNorm::new().training(false);
+    for positions in [1, 9] {
+        let of = |samples| Case::tracked(&norm, &[samples, 1, positions], Dtype::F32, 3.3, Some(&[1]), Some(1));
+        let (many, mut one) = (of(50), of(1));
+        let (inputs, among) = (many.input.to_f32(), many.run().0.to_f32());
+        for (input, among) in inputs.chunks(positions).zip(among.chunks(positions)) {
+            one.input = Data::F32(input.to_vec());
+            assert_eq!(one.run().0.to_f32(), among, "{positions} positions");
         }
     }
 }

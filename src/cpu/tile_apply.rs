@@ -43,7 +43,7 @@ impl Coefficients {
 
 /// How elements meet weight and bias.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Affine {
+pub(super) enum AffineBy {
     /// By slope and offset, which have been [folded](Fold) for many rows.
     Folded,
     /// Each by its own.
@@ -117,7 +117,7 @@ pub(super) struct ApplyTile<'a, 'o, T, F> {
     /// The tile's elements in a piece.
     pub(super) range: Range<usize>,
     pub(super) coefficients: &'a Coefficients,
-    pub(super) affine: Affine,
+    pub(super) affine: AffineBy,
     /// Whether there are thresholds.
     pub(super) clips: bool,
     pub(super) epilogue: Epilogue,
@@ -142,13 +142,13 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
             };
             let (x, y) = (&x[..len], &mut T::target(to, self.results)[..len]);
             match self.affine {
-                Affine::Folded => apply_folded(x, y, self.coefficients),
-                Affine::Each if self.epilogue.rounds => apply_each(x, y, self.coefficients, T::rounded),
-                Affine::Each => apply_each(x, y, self.coefficients, |x| x),
-                Affine::Shared(parameters) if self.epilogue.rounds => {
+                AffineBy::Folded => apply_folded(x, y, self.coefficients),
+                AffineBy::Each if self.epilogue.rounds => apply_each(x, y, self.coefficients, T::rounded),
+                AffineBy::Each => apply_each(x, y, self.coefficients, |x| x),
+                AffineBy::Shared(parameters) if self.epilogue.rounds => {
                     apply_shared(x, y, self.coefficients, parameters, T::rounded);
                 }
-                Affine::Shared(parameters) => apply_shared(x, y, self.coefficients, parameters, |x| x),
+                AffineBy::Shared(parameters) => apply_shared(x, y, self.coefficients, parameters, |x| x),
             }
             if self.clips {
                 clip(y, |i| self.coefficients.tau[i]);
