@@ -7,9 +7,15 @@ use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec, Wanted};
 /// A normalization of one shape, with as many parameters as the last number says.
 type Way = (&'static str, Box<dyn Norm>, Vec<usize>, Option<usize>);
 
+/// Lengths about those at which short rows are taken otherwise; of one element no gradient is left.
+const SHORT: [usize; 15] = [2, 3, 4, 7, 8, 16, 17, 31, 32, 33, 64, 100, 129, 256, 257];
+
 fn ways() -> Vec<Way> {
     let nhwc = || BatchNorm::new().layout(Layout::ChannelsLast);
-    vec![
+    // Rows enough for batches of them, and some that fill none.
+    let short = |d: usize| -> Way { ("short rows", Box::new(LayerNorm::new([d])), vec![77, d], Some(d)) };
+    let mut ways: Vec<Way> = SHORT.into_iter().map(short).collect();
+    let others: [Way; 16] = [
         ("rows, more than f32 adds up", Box::new(LayerNorm::new([200])), vec![150, 200], Some(200)),
         ("rows of whole and broken blocks", Box::new(LayerNorm::new([2500])), vec![9, 2500], Some(2500)),
         ("rows beyond a cache", Box::new(LayerNorm::new([300_001])), vec![3, 300_001], Some(300_001)),
@@ -26,7 +32,9 @@ fn ways() -> Vec<Way> {
         ("columns beyond a cache", Box::new(nhwc()), vec![9, 50, 40, 30], Some(30)),
         ("columns without parameters", Box::new(PositionalNorm::new()), vec![3, 70, 9, 9], None),
         ("columns with parameters along rows", Box::new(LayerNorm::over_axes([1])), vec![3, 70, 9, 9], Some(70)),
-    ]
+    ];
+    ways.extend(others);
+    ways
 }
 
 fn noise(seed: u64, len: usize) -> Vec<f64> {
@@ -249,6 +257,52 @@ fn a_sample_has_the_same_gradient_alone_and_among_others() {
     };
     let (alone, among) = (gradient(1), gradient(3));
     assert!(alone.iter().zip(&among).all(|(alone, among)| alone.to_bits() == among.to_bits()));
+}
+
+#[test]
+fn a_short_row_has_the_same_gradient_alone_and_among_others() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    let gradient = |rows: usize, d: usize| {
+        let way: Way = ("short rows", Box::new(LayerNorm::new([d])), vec![rows, d], Some(d));
+        let case = Case::new(&way, Dtype::F32);
+        let statistics = case.statistics(&cpu);
+        let mut gradients = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+        case.gradients(&cpu, &statistics, &mut gradients);
+        gradients.input.expect("it is wanted").to_f32()
+    };
+    for d in SHORT {
+        let (alone, among) = (gradient(1, d), gradient(19, d));
+        for (i, (alone, among)) in alone.iter().zip(&among).enumerate() {
+            assert_eq!(alone.to_bits(), among.to_bits(), "element {i} of {d}");
+        }
+    }
+}
+
+/// The square of what divides by a row's tiny deviation leaves the range of f32.
+#[test]
+fn a_short_row_that_does_not_fold_is_right_and_leaves_its_neighbours_bits() {
+    let open = |choice| pollster::block_on(Engine::open(&choice)).expect("it is always there");
+    let (cpu, reference) = (open(Choice::Cpu), open(Choice::Reference));
+    for d in [5, 16, 100] {
+        let gradients = |engine: &Engine, size: f64| {
+            let way: Way = ("short rows", Box::new(LayerNorm::new([d]).eps(0.0)), vec![9, d], Some(d));
+            let mut case = Case::new(&way, Dtype::F32);
+            let values: Vec<f64> = case.input.to_f64();
+            let scaled = |(i, x): (usize, &f64)| if i / d == 2 { x * size } else { *x };
+            case.input = Data::from_f64(Dtype::F32, &values.iter().enumerate().map(scaled).collect::<Vec<_>>());
+            let statistics = case.statistics(&reference);
+            let mut gradients = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+            case.gradients(engine, &statistics, &mut gradients);
+            gradients.input.expect("it is wanted")
+        };
+        let (folded, stepwise) = (gradients(&cpu, 1.0).to_f32(), gradients(&cpu, 1e-25));
+        for (i, (folded, stepwise)) in folded.iter().zip(&stepwise.to_f32()).enumerate().filter(|(i, _)| i / d != 2) {
+            assert_eq!(folded.to_bits(), stepwise.to_bits(), "element {i} of rows of {d}");
+        }
+        let row = |data: &Data| Data::from_f64(Dtype::F32, &data.to_f64()[2 * d..3 * d]);
+        let error = error(&row(&stepwise), &row(&gradients(&reference, 1e-25)));
+        assert!(error <= 4e-6, "rows of {d}: {error:e}");
+    }
 }
 
 #[test]

@@ -154,6 +154,7 @@ fn run<T: Element>(
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
     let found = match output {
+        Some(output) if is_alone && job.by_short_runs() => job.short_runs(output),
         output if is_alone && is_cached => job.by_slabs(output, None),
         Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
         output => {
@@ -276,6 +277,22 @@ impl<T: Element> Job<'_, T> {
             outputs.par_iter_mut().enumerate().map(task).collect()
         } else {
             outputs.iter_mut().enumerate().map(task).collect()
+        }
+    }
+
+    /// Groups of one short run each, some of them a task.
+    fn short_runs(&self, output: &mut [T]) -> Vec<Found> {
+        let View { a, d, .. } = self.view;
+        let runs = a.div_ceil((a * d).div_ceil(TASK).clamp(1, self.most_tasks())).next_multiple_of(BLOCK_ROWS);
+        let task = |(i, output): (usize, &mut [T])| {
+            let mut found = Found::default();
+            self.write_short_runs(i * runs..i * runs + output.len() / d, output, &mut found);
+            found
+        };
+        if self.threads > 1 {
+            output.par_chunks_mut(runs * d).enumerate().map(task).collect()
+        } else {
+            output.chunks_mut(runs * d).enumerate().map(task).collect()
         }
     }
 
@@ -407,7 +424,8 @@ impl<T: Element> Job<'_, T> {
     }
 
     /// Of a group with these sums.
-    fn through_of(&self, statistic: usize, sums: Pair) -> Through {
+    #[inline(always)]
+    pub(super) fn through_of(&self, statistic: usize, sums: Pair) -> Through {
         if !self.through {
             return [0.0; 2];
         }
@@ -417,7 +435,11 @@ impl<T: Element> Job<'_, T> {
     }
 
     /// The sums of a group, with what flows into its deviation and its mean.
+    #[inline(always)]
     fn with_inflow(&self, statistic: usize, [products, gradients]: Pair) -> Pair {
+        if let [None, None] = self.moments_inflow {
+            return [products, gradients];
+        }
         let [of_mean, of_std] = self
             .moments_inflow
             .each_ref()

@@ -8,7 +8,7 @@ use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
 use super::moments::Scale;
-use super::row_kernels::{BLOCK, LANES, total};
+use super::row_kernels::{BLOCK, LANES, filled_up, total};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -244,7 +244,7 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
         let mut pair = [0.0; 2];
         for ((x, g), weight) in x.chunks(BLOCK).zip(upstream.chunks(BLOCK)).zip(self.weight.chunks(BLOCK)) {
             let [wide_x, wide_g] = &mut wide;
-            let of_block = sums_of_weighted(T::read(x, wide_x), T::read(g, wide_g), weight, scale);
+            let of_block = sums_of_weighted::<LANES>(T::read(x, wide_x), T::read(g, wide_g), weight, scale);
             pair = [pair[0] + of_block[0], pair[1] + of_block[1]];
         }
         pair
@@ -253,23 +253,33 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
 
 /// The sums of a block's weighted gradients times normalized values, and of its weighted gradients.
 #[inline(always)]
-fn sums_of_weighted(x: &[f32], g: &[f32], weight: &[f32], scale: Scale) -> Pair {
+pub(super) fn sums_of_weighted<const L: usize>(x: &[f32], g: &[f32], weight: &[f32], scale: Scale) -> Pair {
     let Scale { head, rstd, .. } = scale;
-    let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
-    let mut add = |x: &[f32], g: &[f32], weight: &[f32]| {
-        let lanes = products.iter_mut().zip(&mut gradients);
-        for ((((product, sum), x), g), weight) in lanes.zip(x).zip(g).zip(weight) {
-            let gradient = g * weight;
-            *product += gradient * ((x - head) * rstd);
-            *sum += gradient;
-        }
-    };
-    let (mut xs, mut gs, mut weights) = (x.chunks_exact(LANES), g.chunks_exact(LANES), weight.chunks_exact(LANES));
-    for ((x, g), weight) in (&mut xs).zip(&mut gs).zip(&mut weights) {
-        add(x, g, weight);
+    let (mut products, mut gradients) = ([0.0; L], [0.0; L]);
+    let ((xs, x), (gs, g), (weights, weight)) = (x.as_chunks::<L>(), g.as_chunks::<L>(), weight.as_chunks::<L>());
+    for ((x, g), weight) in xs.iter().zip(gs).zip(weights) {
+        add_weighted([&mut products, &mut gradients], [x, g, weight], head, rstd);
     }
-    add(xs.remainder(), gs.remainder(), weights.remainder());
+    if !x.is_empty() {
+        // Without a gradient nothing is added.
+        let rest = [&filled_up(x, head), &filled_up(g, 0.0), &filled_up(weight, 0.0)];
+        add_weighted([&mut products, &mut gradients], rest, head, rstd);
+    }
     about_mean([total(products), total(gradients)], scale)
+}
+
+#[inline(always)]
+fn add_weighted<const L: usize>(
+    [products, gradients]: [&mut [f32; L]; 2],
+    [x, g, weight]: [&[f32; L]; 3],
+    head: f32,
+    rstd: f32,
+) {
+    for i in 0..L {
+        let gradient = g[i] * weight[i];
+        products[i] += gradient * ((x[i] - head) * rstd);
+        gradients[i] += gradient;
+    }
 }
 
 /// The weights of a run.

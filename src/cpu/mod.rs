@@ -20,6 +20,7 @@ mod gradient_kernels;
 mod gradient_parameters;
 mod gradient_places;
 mod gradient_runs;
+mod gradient_short_runs;
 mod gradient_spans;
 mod gradient_sums;
 mod gradient_tiles;
@@ -31,6 +32,7 @@ mod residual;
 mod row_kernels;
 mod rows;
 mod running;
+mod short_runs;
 #[cfg(test)]
 mod tests;
 mod tile_apply;
@@ -173,7 +175,8 @@ fn run<T: Element>(
 impl<T: Element> Job<'_, T> {
     /// Normalizes by the input's own moments, and returns them where they are wanted.
     fn normalize(&self, by_columns: bool, wanted: bool, output: &mut [T]) -> plan::Moments {
-        let moments = if by_columns { columns::normalize(self, output, wanted) } else { rows::normalize(self, output) };
+        let moments =
+            if by_columns { columns::normalize(self, output, wanted) } else { rows::normalize(self, output, wanted) };
         if wanted { self.stated(&moments) } else { plan::Moments::default() }
     }
 

@@ -9,7 +9,9 @@ pub(super) const BLOCK: usize = 1024;
 /// Independent sums, so that additions neither wait for each other nor grow long.
 pub(super) const LANES: usize = 32;
 
-type Lanes = [f32; LANES];
+/// The same of a run of at most [`MOST_OF_FEW`] elements.
+pub(super) const FEW: usize = 8;
+pub(super) const MOST_OF_FEW: usize = 4 * FEW;
 
 /// The moments of at most [`BLOCK`] neighbouring elements.
 #[derive(Debug)]
@@ -31,9 +33,9 @@ impl<T: Element> WithSimd for BlockMoments<'_, T> {
             _ if !self.centred => 0.0,
             // What rounding squares about it costs is less than what its distance adds to the variance.
             Some(mean) => narrow(mean),
-            None => head_of(x),
+            None => head_of::<LANES>(x),
         };
-        let (sum, squares) = sums_about(x, head);
+        let (sum, squares) = sums_about::<LANES>(x, head);
         if !in_range(squares) {
             return Moments::in_f64(x.iter().copied(), self.centred);
         }
@@ -41,24 +43,22 @@ impl<T: Element> WithSimd for BlockMoments<'_, T> {
     }
 }
 
-/// A value near the block's mean: the mean of its first quarter.
+/// A value near the block's mean: the mean of its first quarter, or somewhat more.
 ///
 /// The squared distance of a quarter's mean from the whole's is at most three variances, so what
 /// rounding the squares about it costs is bounded whatever the elements are. Summing about the first
 /// element keeps the digits of large means, and makes equal elements exact.
 #[inline(always)]
-fn head_of(x: &[f32]) -> f32 {
-    let x = &x[..x.len().div_ceil(4)];
+pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
+    let x = &x[..x.len().div_ceil(4).next_multiple_of(L).min(x.len())];
     let first = x[0];
-    let mut sums = [0.0; LANES];
-    let mut chunks = x.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum += x - first;
-        }
+    let mut sums = [0.0; L];
+    let (chunks, rest) = x.as_chunks();
+    for chunk in chunks {
+        add_distances(&mut sums, chunk, first);
     }
-    for (sum, x) in sums.iter_mut().zip(chunks.remainder()) {
-        *sum += x - first;
+    if !rest.is_empty() {
+        add_distances(&mut sums, &filled_up(rest, first), first);
     }
     #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
     let count = x.len() as f32;
@@ -67,46 +67,59 @@ fn head_of(x: &[f32]) -> f32 {
 
 /// The sums of `x - head` and of its square.
 #[inline(always)]
-fn sums_about(x: &[f32], head: f32) -> (f32, f32) {
-    let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
-    let mut chunks = x.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for ((sum, square), x) in sums.iter_mut().zip(&mut squares).zip(chunk) {
-            let d = x - head;
-            *sum += d;
-            *square += d * d;
-        }
+pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32) -> (f32, f32) {
+    let (mut sums, mut squares) = ([0.0; L], [0.0; L]);
+    let (chunks, rest) = x.as_chunks();
+    for chunk in chunks {
+        add_squares([&mut sums, &mut squares], chunk, head);
     }
-    for ((sum, square), x) in sums.iter_mut().zip(&mut squares).zip(chunks.remainder()) {
-        let d = x - head;
-        *sum += d;
-        *square += d * d;
+    if !rest.is_empty() {
+        add_squares([&mut sums, &mut squares], &filled_up(rest, head), head);
     }
     (total(sums), total(squares))
 }
 
 #[inline(always)]
-pub(super) fn total(lanes: Lanes) -> f32 {
-    let [mut eight, mut four, mut two] = [[0.0; 8]; 3];
-    for i in 0..8 {
-        eight[i] = (lanes[i] + lanes[i + 16]) + (lanes[i + 8] + lanes[i + 24]);
+fn add_distances<const L: usize>(sums: &mut [f32; L], chunk: &[f32; L], head: f32) {
+    for (sum, x) in sums.iter_mut().zip(chunk) {
+        *sum += x - head;
     }
-    for i in 0..4 {
-        four[i] = eight[i] + eight[i + 4];
-    }
-    for i in 0..2 {
-        two[i] = four[i] + four[i + 2];
-    }
-    two[0] + two[1]
 }
 
-/// Scales neighbouring elements of one run: those from the run's element `from` on.
-#[derive(Debug)]
-pub(super) struct ApplyRun<'a, T> {
-    /// `None` where `output` holds the input.
-    pub(super) input: Option<&'a [T]>,
-    pub(super) output: &'a mut [T],
-    pub(super) scale: Scale,
+#[inline(always)]
+fn add_squares<const L: usize>([sums, squares]: [&mut [f32; L]; 2], chunk: &[f32; L], head: f32) {
+    for ((sum, square), x) in sums.iter_mut().zip(squares).zip(chunk) {
+        let d = x - head;
+        *sum += d;
+        *square += d * d;
+    }
+}
+
+/// Elements that fill no chunk, and others that add nothing to sums about `head`: sums that are indexed by anything but
+/// constants would have to lie in memory.
+#[inline(always)]
+pub(super) fn filled_up<const L: usize>(rest: &[f32], head: f32) -> [f32; L] {
+    let mut chunk = [head; L];
+    chunk[..rest.len()].copy_from_slice(rest);
+    chunk
+}
+
+/// The sum of a power of two of lanes: a half is added to the other until one is left.
+#[inline(always)]
+pub(super) fn total<const L: usize>(mut lanes: [f32; L]) -> f32 {
+    let mut half = L / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// What happens to the normalized elements of a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Affine<'a> {
     /// The parameters from that of the run's first element on.
     pub(super) weight: &'a [f32],
     pub(super) bias: &'a [f32],
@@ -116,8 +129,38 @@ pub(super) struct ApplyRun<'a, T> {
     pub(super) divisor: usize,
     /// Whether scale and parameters are folded: where they are by columns, so that a sample has the same bits either way.
     pub(super) folds: bool,
-    pub(super) from: usize,
     pub(super) epilogue: Epilogue,
+}
+
+impl Affine<'_> {
+    /// Scales at most [`BLOCK`] elements: those from the run's element `from` on.
+    #[inline(always)]
+    pub(super) fn apply<T: Element>(&self, x: &[f32], y: &mut [f32], scale: Scale, from: usize) {
+        if self.epilogue.rounds {
+            normalize_rounded::<T>(x, y, scale);
+            affine(y, self.weight, self.bias, (from, self.divisor));
+        } else if self.divisor == 1 {
+            let parameters = from..from + x.len();
+            scale_each(x, y, scale, &self.weight[parameters.clone()], &self.bias[parameters]);
+        } else {
+            scale_shared(x, y, scale, self.weight, self.bias, (from, self.divisor), self.folds);
+        }
+        if let Some(tau) = self.tau {
+            clip(y, |i| tau[(from + i) / self.divisor]);
+        }
+        self.epilogue.activate(y);
+    }
+}
+
+/// Scales neighbouring elements of one run: those from the run's element `from` on.
+#[derive(Debug)]
+pub(super) struct ApplyRun<'a, T> {
+    /// `None` where `output` holds the input.
+    pub(super) input: Option<&'a [T]>,
+    pub(super) output: &'a mut [T],
+    pub(super) scale: Scale,
+    pub(super) affine: Affine<'a>,
+    pub(super) from: usize,
     /// Room for a block and for its results, where they are not in f32 or in place.
     pub(super) buffers: &'a mut [Vec<f32>; 2],
 }
@@ -137,22 +180,7 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
                 T::widen(to, &mut wide[..len]);
                 &wide[..len]
             };
-            let y = T::target(to, results);
-            let from = self.from + done;
-            if self.epilogue.rounds {
-                normalize_rounded::<T>(x, y, self.scale);
-                affine(y, self.weight, self.bias, (from, self.divisor));
-            } else if self.divisor == 1 {
-                let parameters = from..from + len;
-                scale_each(x, y, self.scale, &self.weight[parameters.clone()], &self.bias[parameters]);
-            } else {
-                let places = (from, self.divisor);
-                scale_shared(x, y, self.scale, self.weight, self.bias, places, self.folds);
-            }
-            if let Some(tau) = self.tau {
-                clip(y, |i| tau[(from + i) / self.divisor]);
-            }
-            self.epilogue.activate(y);
+            self.affine.apply::<T>(x, T::target(to, results), self.scale, self.from + done);
             T::finish(to, results);
             done += len;
         }
@@ -178,6 +206,17 @@ fn affine(y: &mut [f32], weight: &[f32], bias: &[f32], (from, divisor): (usize, 
 
 #[inline(always)]
 fn scale_each(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32]) {
+    let (xs, x) = x.as_chunks::<FEW>();
+    let (ys, y) = y.as_chunks_mut::<FEW>();
+    let ((weights, weight), (biases, bias)) = (weight.as_chunks::<FEW>(), bias.as_chunks::<FEW>());
+    for (((y, x), weight), bias) in ys.iter_mut().zip(xs).zip(weights).zip(biases) {
+        // Results of a chunk are nobody else's memory, so the compiler need not ask whether they are.
+        let mut results = [0.0; FEW];
+        for (i, result) in results.iter_mut().enumerate() {
+            *result = (x[i] - scale.head - scale.tail) * scale.rstd * weight[i] + bias[i];
+        }
+        *y = results;
+    }
     for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
         *y = (x - scale.head - scale.tail) * scale.rstd * weight + bias;
     }

@@ -4,8 +4,10 @@ use super::Job;
 use super::element::Element;
 use super::moments::{Moments, Scale, float};
 use super::parallel::{self, TASK};
+use super::parameters::Parameters;
 use super::pieces::{self, Pieces};
-use super::row_kernels::{ApplyRun, BLOCK, BlockMoments};
+use super::row_kernels::{Affine, ApplyRun, BLOCK, BlockMoments};
+use super::short_runs::normalize_short_runs;
 
 /// Blocks that one task sums up; it fixes the order of merging, so it depends on nothing.
 const CHUNK: usize = 64;
@@ -25,9 +27,12 @@ fn buffers<T: Element>(job: &Job<'_, T>) -> Buffers {
     [room(!T::IS_F32 || job.input.is_none()), room(!T::IS_F32)]
 }
 
-/// Normalizes with the input's own statistics, and returns them.
-pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
+/// Normalizes with the input's own statistics, and returns them where they are wanted.
+pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
     let view = job.view;
+    if view.b == 1 && view.d <= BLOCK {
+        return normalize_short_runs(job, output, wanted);
+    }
     let adjacent = view.b == 1 || view.c == 1;
     let enough = job.threads == 1 || view.statistics() >= 2 * job.threads;
     let cached = view.count() * size_of::<T>() <= CACHED_BYTES;
@@ -114,22 +119,31 @@ fn apply_run<T: Element>(
     buffers: &mut Buffers,
 ) {
     let view = job.view;
-    let first = job.parameters.map.index(a, b, c, 0);
     let start = ((a * view.b + b) * view.c + c) * view.d + from;
     job.simd.dispatch(ApplyRun {
         input: job.input.map(|x| &x[start..start + output.len()]),
         output,
         scale,
-        weight: &job.parameters.weight[first..],
-        bias: &job.parameters.bias[first..],
-        tau: job.parameters.tau.as_ref().map(|tau| &tau[first..]),
-        // A run of one has one parameter, as those by columns do.
-        divisor: if view.d == 1 { usize::MAX } else { job.parameters.map.d_divisor },
-        folds: job.parameters.are_those_of_many_rows(),
+        affine: affine(job, (a, b, c)),
         from,
-        epilogue: job.epilogue,
         buffers,
     });
+}
+
+/// What happens to the elements of a run.
+#[inline(always)]
+pub(super) fn affine<'j, T>(job: &'j Job<'_, T>, (a, b, c): (usize, usize, usize)) -> Affine<'j> {
+    let Parameters { weight, bias, tau, map, .. } = &job.parameters;
+    let first = map.index(a, b, c, 0);
+    Affine {
+        weight: &weight[first..],
+        bias: &bias[first..],
+        tau: tau.as_ref().map(|tau| &tau[first..]),
+        // A run of one has one parameter, as those by columns do.
+        divisor: if job.view.d == 1 { usize::MAX } else { map.d_divisor },
+        folds: job.parameters.are_those_of_many_rows(),
+        epilogue: job.epilogue,
+    }
 }
 
 /// Chunks of blocks that a group is summed in.

@@ -320,9 +320,13 @@ fn constant_groups_are_their_bias() {
 fn what_is_not_finite_stays_in_its_group() {
     for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         for statistic in [Statistic::Centred, Statistic::Uncentred] {
-            for view in
-                [View::new(9, 1, 1, 300), View::new(2, 50, 9, 1), View::new(1, 3, 4, 200), View::new(2, 3, 5, 4)]
-            {
+            for view in [
+                View::new(9, 1, 1, 300),
+                View::new(11, 1, 1, 12),
+                View::new(2, 50, 9, 1),
+                View::new(1, 3, 4, 200),
+                View::new(2, 3, 5, 4),
+            ] {
                 let mut case = Case::new(&LayerNorm::new([1]), &[1, 1], Dtype::F32, 0.0, None);
                 let mut values = noise(view.elements(), 1.0, 4);
                 values[view.elements() / 2 + 1] = poison;
@@ -339,7 +343,9 @@ fn what_is_not_finite_stays_in_its_group() {
 fn the_range_of_f32_is_usable() {
     for size in [1e-30, 1e-18, 1e18, 1e19, 1e30, 1e37] {
         for statistic in [Statistic::Centred, Statistic::Uncentred] {
-            for view in [View::new(3, 1, 1, 1500), View::new(1, 300, 9, 1), View::new(2, 3, 5, 4)] {
+            for view in
+                [View::new(3, 1, 1, 1500), View::new(11, 1, 1, 12), View::new(1, 300, 9, 1), View::new(2, 3, 5, 4)]
+            {
                 let mut case = Case::new(&LayerNorm::new([1]).eps(0.0), &[1, 1], Dtype::F32, 0.0, None);
                 let values: Vec<f64> = noise(view.elements(), 0.5, 4).iter().map(|x| x * size).collect();
                 case.name = format!("{size} {view:?} {statistic:?}");
@@ -405,8 +411,16 @@ fn neighbours_and_threads_change_no_bit() {
     let runs = [
         (1, 1),
         (1, 5),
+        (1, 4),
+        (1, 8),
         (1, 16),
         (1, 17),
+        (1, 32),
+        (1, 33),
+        (1, 64),
+        (1, 65),
+        (1, 128),
+        (1, 129),
         (1, 1025),
         (40, 1),
         (300, 2),

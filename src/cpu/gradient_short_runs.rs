@@ -1,0 +1,200 @@
+//! Gradients of groups of one short run each, whose columns have parameters of their own that all runs share: some runs at a
+//! time, stage by stage, so that no run waits for the one before it.
+
+use super::element::Element;
+use super::gradient::{Found, Job, Through};
+use super::gradient_element::{Folded, fold, folded, stepwise};
+use super::gradient_kernels::add_inflow;
+use super::gradient_parameters::Pair;
+use super::gradient_places::{Places, Row};
+use super::gradient_runs::sums_of_weighted;
+use super::moments::Scale;
+use super::row_kernels::{FEW, LANES, MOST_OF_FEW};
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// Runs of a batch.
+const BATCH: usize = 8;
+
+/// Elements of a run at most: with its gradients a batch stays in a processor's first cache.
+const LONGEST: usize = 256;
+
+/// Room for a batch in f32.
+type Buffers = [Vec<f32>; 3];
+
+impl<T: Element> Job<'_, T> {
+    /// Whether groups are short runs with the same parameters.
+    pub(super) fn by_short_runs(&self) -> bool {
+        let map = self.parameters.map;
+        let rows_share = self.view.b == 1 && (map.a_scale == 0 || map.a_modulus == 1);
+        let is_short = self.view.d <= LONGEST;
+        self.is_plain() && self.has_one_each() && self.through && !self.learns_eps && rows_share && is_short
+    }
+
+    /// Writes the gradients of these runs, and adds up what their parameters need.
+    pub(super) fn write_short_runs(&self, runs: Range<usize>, output: &mut [T], found: &mut Found) {
+        let mut places = Places::default();
+        let d = self.view.d;
+        let room = || if T::IS_F32 { Vec::new() } else { vec![0.0; BATCH * d] };
+        let mut buffers = [room(), room(), room()];
+        let mut rest = output;
+        let mut run = runs.start;
+        while run < runs.end {
+            let is_batch = run + BATCH <= runs.end;
+            let (to, later) = rest.split_at_mut(if is_batch { BATCH * d } else { d });
+            if is_batch {
+                self.write_batch::<BATCH>(run, to, &mut places, &mut buffers, found);
+            } else {
+                self.write_batch::<1>(run, to, &mut places, &mut buffers, found);
+            }
+            (rest, run) = (later, run + to.len() / d);
+        }
+        places.flush(found);
+    }
+
+    fn write_batch<const N: usize>(
+        &self,
+        first: usize,
+        output: &mut [T],
+        places: &mut Places,
+        buffers: &mut Buffers,
+        found: &mut Found,
+    ) {
+        let d = self.view.d;
+        let at = first * d..(first + N) * d;
+        let base = self.base(0, 0);
+        let mut batch = Batch {
+            x: &self.x[at.clone()],
+            upstream: &self.upstream[at.clone()],
+            scales: std::array::from_fn(|k| self.scales[first + k]),
+            weight: &self.parameters.weight[base..][..d],
+        };
+        let pairs = self.simd.dispatch(SumBatch { batch, buffers });
+        if self.wants_parameters {
+            places.add(base, std::array::from_fn::<_, N, _>(|k| batch.row(k)), self.simd, found);
+        }
+        let mut through = [[0.0; 2]; N];
+        for (k, (through, pair)) in through.iter_mut().zip(pairs).enumerate() {
+            *through = self.through_of(first + k, pair);
+        }
+        let inflow = self.inflow.map(|inflow| &inflow[at]);
+        self.simd.dispatch(WriteBatch { batch: &mut batch, inflow, output, through, buffers });
+    }
+}
+
+/// `N` runs that follow each other.
+#[derive(Debug, Clone, Copy)]
+struct Batch<'a, T, const N: usize> {
+    x: &'a [T],
+    upstream: &'a [T],
+    scales: [Scale; N],
+    /// Those of a run, whose length they give.
+    weight: &'a [f32],
+}
+
+impl<'a, T: Element, const N: usize> Batch<'a, T, N> {
+    fn row(&self, k: usize) -> Row<'a, T> {
+        let d = self.weight.len();
+        let at = k * d..(k + 1) * d;
+        Row { x: &self.x[at.clone()], upstream: &self.upstream[at], scale: self.scales[k] }
+    }
+}
+
+/// What runs' gradients through their statistics need.
+struct SumBatch<'a, 'b, T, const N: usize> {
+    batch: Batch<'a, T, N>,
+    buffers: &'b mut Buffers,
+}
+
+impl<T: Element, const N: usize> WithSimd for SumBatch<'_, '_, T, N> {
+    type Output = [Pair; N];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [Pair; N] {
+        let Batch { x, upstream, scales, weight } = self.batch;
+        let [wide_x, wide_g, _] = self.buffers;
+        let (x, g) = (T::read(x, wide_x), T::read(upstream, wide_g));
+        // The compiler does without remainders where it knows how long runs are.
+        match weight.len() {
+            4 => sums_of_runs::<FEW, N>([x, g], weight, scales, 4),
+            8 => sums_of_runs::<FEW, N>([x, g], weight, scales, 8),
+            16 => sums_of_runs::<FEW, N>([x, g], weight, scales, 16),
+            32 => sums_of_runs::<FEW, N>([x, g], weight, scales, 32),
+            d @ ..=MOST_OF_FEW => sums_of_runs::<FEW, N>([x, g], weight, scales, d),
+            d => sums_of_runs::<LANES, N>([x, g], weight, scales, d),
+        }
+    }
+}
+
+#[inline(always)]
+fn sums_of_runs<const L: usize, const N: usize>(
+    [x, g]: [&[f32]; 2],
+    weight: &[f32],
+    scales: [Scale; N],
+    d: usize,
+) -> [Pair; N] {
+    let mut pairs = [[0.0; 2]; N];
+    let runs = x.chunks_exact(d).zip(g.chunks_exact(d)).zip(scales);
+    for (pair, ((x, g), scale)) in pairs.iter_mut().zip(runs) {
+        *pair = sums_of_weighted::<L>(x, g, &weight[..d], scale);
+    }
+    pairs
+}
+
+/// Writes runs' gradients.
+struct WriteBatch<'a, 'b, T, const N: usize> {
+    batch: &'b mut Batch<'a, T, N>,
+    inflow: Option<&'a [T]>,
+    output: &'b mut [T],
+    through: [Through; N],
+    buffers: &'b mut Buffers,
+}
+
+impl<T: Element, const N: usize> WithSimd for WriteBatch<'_, '_, T, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Batch { x, upstream, scales, weight } = *self.batch;
+        let [wide_x, wide_g, results] = self.buffers;
+        let (x, g) = (T::read(x, wide_x), T::read(upstream, wide_g));
+        let y = T::target(self.output, results);
+        let d = weight.len();
+        let runs = y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(g.chunks_exact(d));
+        for (((y, x), g), (scale, through)) in runs.zip(scales.into_iter().zip(self.through)) {
+            let (coefficients, keeps_digits) = fold(scale, 1.0, through);
+            if keeps_digits {
+                write_folded([x, g, weight], scale.head, coefficients, y);
+            } else {
+                write_stepwise([x, g, weight], scale, through, y);
+            }
+        }
+        add_inflow(self.inflow, y, wide_x);
+        T::finish(self.output, results);
+    }
+}
+
+#[inline(always)]
+fn write_folded([x, g, weight]: [&[f32]; 3], head: f32, coefficients: Folded, y: &mut [f32]) {
+    let ((xs, x), (gs, g), (weights, weight)) = (x.as_chunks::<FEW>(), g.as_chunks::<FEW>(), weight.as_chunks::<FEW>());
+    let (ys, y) = y.as_chunks_mut::<FEW>();
+    for (((y, x), g), weight) in ys.iter_mut().zip(xs).zip(gs).zip(weights) {
+        // Results of a chunk are nobody else's memory, so the compiler need not ask whether they are.
+        let mut results = [0.0; FEW];
+        for (i, result) in results.iter_mut().enumerate() {
+            *result = folded(x[i], g[i] * weight[i], head, coefficients);
+        }
+        *y = results;
+    }
+    for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
+        *y = folded(*x, g * weight, head, coefficients);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn write_stepwise([x, g, weight]: [&[f32]; 3], scale: Scale, through: Through, y: &mut [f32]) {
+    for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
+        *y = stepwise(*x, g * weight, scale, through);
+    }
+}

@@ -1,0 +1,168 @@
+//! Groups of one short run each: some of them at a time, stage by stage, so that no run waits for the one before it.
+
+use super::Job;
+use super::element::Element;
+use super::moments::{Moments, Scale, float, in_range};
+use super::parallel::{self, TASK};
+use super::row_kernels::{Affine, FEW, LANES, MOST_OF_FEW, head_of, sums_about};
+use super::rows::affine;
+use crate::plan::{Statistic, View};
+use pulp::{Simd, WithSimd};
+
+/// Elements of a batch of more than one run at most: more would let memory wait while a batch is written.
+pub(super) const BATCH_ELEMENTS: usize = 512;
+
+/// Normalizes with the input's own statistics where each is of one run of a block at most, and returns them where they
+/// are wanted.
+pub(super) fn normalize_short_runs<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
+    let View { c, d, .. } = job.view;
+    let groups = (TASK / d).max(1);
+    let mut moments = vec![Moments::NONE; if wanted { job.view.statistics() } else { 0 }];
+    let mut wanted_moments = moments.chunks_mut(groups);
+    let shared = job.parameters.same_for_every_run().then(|| affine(job, (0, 0, 0)));
+    let tasks =
+        output.chunks_mut(groups * d).enumerate().map(|(i, output)| (i * groups, output, wanted_moments.next()));
+    parallel::each(job.threads, tasks, |(first, output, moments)| {
+        let room = |is_needed: bool| if is_needed { vec![0.0; d.max(BATCH_ELEMENTS)] } else { Vec::new() };
+        job.simd.dispatch(NormalizeRuns {
+            input: job.input.map(|x| &x[first * d..first * d + output.len()]),
+            output,
+            d,
+            statistic: job.statistic,
+            eps: job.eps,
+            shared,
+            affine: |i| affine(job, ((first + i) / c, 0, (first + i) % c)),
+            moments: moments.unwrap_or_default(),
+            wide: &mut room(!T::IS_F32 || job.input.is_none()),
+            results: &mut room(!T::IS_F32),
+        });
+    });
+    moments
+}
+
+/// Normalizes runs of `d` elements that follow each other.
+#[derive(Debug)]
+struct NormalizeRuns<'a, T, F> {
+    /// `None` where `output` holds the input.
+    input: Option<&'a [T]>,
+    output: &'a mut [T],
+    d: usize,
+    statistic: Statistic,
+    eps: f64,
+    /// What happens to the elements of every run, or of run `i`.
+    shared: Option<Affine<'a>>,
+    affine: F,
+    /// As many as there are runs, or none.
+    moments: &'a mut [Moments],
+    /// Room for a batch and for its results, where they are not in f32 or in place.
+    wide: &'a mut [f32],
+    results: &'a mut [f32],
+}
+
+impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        // The compiler does without remainders where it knows how long runs are.
+        let d = self.d;
+        let first = match d {
+            4 => self.batches::<8, FEW>(4, 0),
+            8 => self.batches::<8, FEW>(8, 0),
+            16 => self.batches::<8, FEW>(16, 0),
+            32 => self.batches::<8, FEW>(32, 0),
+            ..=MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
+            ..=64 => self.batches::<8, LANES>(d, 0),
+            ..=128 => self.batches::<4, LANES>(d, 0),
+            _ => 0,
+        };
+        if d <= MOST_OF_FEW {
+            self.batches::<1, FEW>(d, first);
+        } else {
+            self.batches::<1, LANES>(d, first);
+        }
+    }
+}
+
+impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
+    /// Normalizes batches of `N` runs, as many as there are from run `first` on, and says which run comes after them.
+    #[inline(always)]
+    fn batches<const N: usize, const L: usize>(&mut self, d: usize, first: usize) -> usize {
+        let (len, statistic) = (N * d, self.statistic);
+        let mut run = first;
+        for to in self.output[first * d..].chunks_exact_mut(len) {
+            let x = if let Some(input) = self.input {
+                T::read(&input[run * d..run * d + len], self.wide)
+            } else {
+                T::widen(to, &mut self.wide[..len]);
+                &self.wide[..len]
+            };
+            let moments = BatchMoments::<N>::of::<L>(x, d, statistic.is_centred());
+            let scales = moments.scales(statistic, self.eps);
+            let y = T::target(to, self.results);
+            for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
+                let affine = if let Some(shared) = self.shared { shared } else { (self.affine)(run + k) };
+                affine.apply::<T>(x, y, scales[k], 0);
+            }
+            T::finish(to, self.results);
+            if let Some(found) = self.moments.get_mut(run..run + N) {
+                found.iter_mut().enumerate().for_each(|(k, found)| *found = moments.get(k));
+            }
+            run += N;
+        }
+        run
+    }
+}
+
+/// The moments of `N` runs of as many elements.
+struct BatchMoments<const N: usize> {
+    count: f64,
+    means: [f64; N],
+    squares: [f64; N],
+}
+
+impl<const N: usize> BatchMoments<N> {
+    /// Those of runs of `d` elements, stage by stage for all of them.
+    #[inline(always)]
+    fn of<const L: usize>(x: &[f32], d: usize, centred: bool) -> Self {
+        let (mut heads, mut sums, mut squares) = ([0.0; N], [0.0; N], [0.0; N]);
+        if centred {
+            for (head, x) in heads.iter_mut().zip(x.chunks_exact(d)) {
+                *head = head_of::<L>(x);
+            }
+        }
+        for (((sum, squares), head), x) in sums.iter_mut().zip(&mut squares).zip(heads).zip(x.chunks_exact(d)) {
+            (*sum, *squares) = sums_about::<L>(x, head);
+        }
+        let mut all = Self { count: float(d), means: [0.0; N], squares: [0.0; N] };
+        let mut are_in_range = true;
+        for k in 0..N {
+            let moments = Moments::about(heads[k], all.count, sums[k], squares[k], centred);
+            (all.means[k], all.squares[k]) = (moments.mean, moments.squares);
+            are_in_range &= in_range(squares[k]);
+        }
+        if !are_in_range {
+            for (k, x) in x.chunks_exact(d).enumerate().filter(|(k, _)| !in_range(squares[*k])) {
+                let moments = Moments::in_f64(x.iter().copied(), centred);
+                (all.means[k], all.squares[k]) = (moments.mean, moments.squares);
+            }
+        }
+        all
+    }
+
+    #[inline(always)]
+    fn get(&self, k: usize) -> Moments {
+        Moments { count: self.count, mean: self.means[k], squares: self.squares[k] }
+    }
+
+    #[inline(always)]
+    fn scales(&self, statistic: Statistic, eps: f64) -> [Scale; N] {
+        let divisor = statistic.divisor(self.count);
+        let (mut heads, mut tails, mut rstds) = ([0.0; N], [0.0; N], [0.0; N]);
+        for k in 0..N {
+            let scale = Scale::new(self.means[k], self.squares[k] / divisor, eps);
+            (heads[k], tails[k], rstds[k]) = (scale.head, scale.tail, scale.rstd);
+        }
+        std::array::from_fn(|k| Scale { head: heads[k], tail: tails[k], rstd: rstds[k] })
+    }
+}
