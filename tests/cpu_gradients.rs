@@ -15,7 +15,7 @@ fn ways() -> Vec<Way> {
     // Rows enough for batches of them, and some that fill none.
     let short = |d: usize| -> Way { ("short rows", Box::new(LayerNorm::new([d])), vec![77, d], Some(d)) };
     let mut ways: Vec<Way> = SHORT.into_iter().map(short).collect();
-    let others: [Way; 16] = [
+    let others: [Way; 17] = [
         ("rows, more than f32 adds up", Box::new(LayerNorm::new([200])), vec![150, 200], Some(200)),
         ("rows of whole and broken blocks", Box::new(LayerNorm::new([2500])), vec![9, 2500], Some(2500)),
         ("rows beyond a cache", Box::new(LayerNorm::new([300_001])), vec![3, 300_001], Some(300_001)),
@@ -23,6 +23,7 @@ fn ways() -> Vec<Way> {
         ("short rows", Box::new(LayerNorm::new([33])), vec![130, 33], Some(33)),
         ("runs of shared parameters", Box::new(GroupNorm::new(3)), vec![5, 6, 10, 13], Some(6)),
         ("one parameter a group", Box::new(InstanceNorm::new()), vec![3, 4, 20, 21], Some(4)),
+        ("one parameter a short group", Box::new(InstanceNorm::new()), vec![9, 40, 5, 5], Some(40)),
         ("bands that a cache holds", Box::new(BatchNorm::new()), vec![7, 70, 25, 25], Some(70)),
         ("bands beyond a cache", Box::new(BatchNorm::new()), vec![30, 2, 100, 100], Some(2)),
         ("given statistics", Box::new(BatchNorm::new().training(false)), vec![7, 70, 25, 25], Some(70)),

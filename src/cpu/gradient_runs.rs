@@ -15,6 +15,9 @@ use std::ops::Range;
 /// Shorter runs are taken column by column.
 const LEAST_RUN: usize = 64;
 
+/// The same where there is one row, which columns have nothing to add to.
+const LEAST_SINGLE_RUN: usize = 16;
+
 /// Rows whose columns' own sums are added up together.
 pub(super) const ROWS: usize = 4;
 
@@ -30,7 +33,8 @@ struct Run {
 impl<T: Element> Job<'_, T> {
     /// Whether rows are taken run by run.
     pub(super) fn by_runs(&self) -> bool {
-        self.is_plain() && self.view.d >= LEAST_RUN && self.longest_run() >= LEAST_RUN
+        let least = if self.view.b == 1 { LEAST_SINGLE_RUN } else { LEAST_RUN };
+        self.is_plain() && self.view.d >= least && self.longest_run() >= least
     }
 
     /// Neighbours that share a statistic and, unless each has its own, a parameter.

@@ -120,7 +120,7 @@ impl<T: Element, const N: usize> WithSimd for SumBatch<'_, '_, T, N> {
             8 => sums_of_runs::<FEW, N>([x, g], weight, scales, 8),
             16 => sums_of_runs::<FEW, N>([x, g], weight, scales, 16),
             32 => sums_of_runs::<FEW, N>([x, g], weight, scales, 32),
-            d @ ..=MOST_OF_FEW => sums_of_runs::<FEW, N>([x, g], weight, scales, d),
+            d if d <= MOST_OF_FEW => sums_of_runs::<FEW, N>([x, g], weight, scales, d),
             d => sums_of_runs::<LANES, N>([x, g], weight, scales, d),
         }
     }

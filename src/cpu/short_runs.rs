@@ -71,9 +71,9 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
             8 => self.batches::<8, FEW>(8, 0),
             16 => self.batches::<8, FEW>(16, 0),
             32 => self.batches::<8, FEW>(32, 0),
-            ..=MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
-            ..=64 => self.batches::<8, LANES>(d, 0),
-            ..=128 => self.batches::<4, LANES>(d, 0),
+            _ if d <= MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
+            _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, LANES>(d, 0),
+            _ if d <= BATCH_ELEMENTS / 4 => self.batches::<4, LANES>(d, 0),
             _ => 0,
         };
         if d <= MOST_OF_FEW {
