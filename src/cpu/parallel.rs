@@ -3,8 +3,8 @@ use rayon::prelude::*;
 /// Elements that a task should have at least, so that handing it out is not what takes the time.
 pub(super) const TASK: usize = 16 * 1024;
 
-/// Fewer elements than these do not wake threads.
-const SERIAL: usize = 32 * 1024;
+/// Fewer elements than these do not wake threads: they take one thread no longer than it takes two to meet.
+const SERIAL: usize = 96 * 1024;
 
 /// Threads for a tensor of this size. Small ones do not even ask rayon, which would start its pool. Where no thread can
 /// be started, as in a browser, rayon has the calling one alone.
