@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! plan ── runs: nothing but weight and bias follows, long enough ──── gradient_runs
-//!      │       └─ the same of few long rows, one parameter a column  gradient_spans
+//!      │       ├─ of few long rows, one parameter a column ────────── gradient_spans
+//!      │       └─ of short rows, however short, likewise ──────────── gradient_short_runs
 //!      └─ tiles of columns ─┬─ the same, rows share parameters ────── gradient_columns
 //!                           └─ all else ───────────────────────────── gradient_tiles
 //! ```

@@ -3,6 +3,7 @@
 //! ```text
 //! plan ── rows: runs of d are long ────── moments ┐
 //!      └─ columns: d is short, c*d is not moments ┴─ scale ── apply ── output
+//!      └─ short_runs: a group is one run, a block at most ──────────── output
 //! ```
 //!
 //! Moments are taken block by block in f32 about a value near the block's or the group's mean, and merged in

@@ -133,6 +133,11 @@ pub(super) struct Affine<'a> {
 }
 
 impl Affine<'_> {
+    /// Whether it is a weight and a bias for each element and no more.
+    pub(super) fn is_one_each(&self) -> bool {
+        self.divisor == 1 && self.tau.is_none() && self.epilogue.is_nothing()
+    }
+
     /// Scales at most [`BLOCK`] elements: those from the run's element `from` on.
     #[inline(always)]
     pub(super) fn apply<T: Element>(&self, x: &[f32], y: &mut [f32], scale: Scale, from: usize) {

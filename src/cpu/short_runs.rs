@@ -12,6 +12,12 @@ use pulp::{Simd, WithSimd};
 /// Elements of a batch of more than one run at most: more would let memory wait while a batch is written.
 pub(super) const BATCH_ELEMENTS: usize = 512;
 
+/// Runs that lie side by side, a lane each, where they have at most [`FEW`] elements.
+const SIDE_BY_SIDE: usize = 16;
+
+/// An element of each.
+type Lane = [f32; SIDE_BY_SIDE];
+
 /// Normalizes with the input's own statistics where each is of one run of a block at most, and returns them where they
 /// are wanted.
 pub(super) fn normalize_short_runs<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
@@ -67,10 +73,11 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
         // The compiler does without remainders where it knows how long runs are.
         let d = self.d;
         let first = match d {
-            4 => self.batches::<8, FEW>(4, 0),
-            8 => self.batches::<8, FEW>(8, 0),
+            4 => self.side_by_side(4),
+            8 => self.side_by_side(8),
             16 => self.batches::<8, FEW>(16, 0),
             32 => self.batches::<8, FEW>(32, 0),
+            _ if d <= FEW => self.side_by_side(d),
             _ if d <= MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
             _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, LANES>(d, 0),
             _ if d <= BATCH_ELEMENTS / 4 => self.batches::<4, LANES>(d, 0),
@@ -102,7 +109,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
             let y = T::target(to, self.results);
             for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
                 let affine = if let Some(shared) = self.shared { shared } else { (self.affine)(run + k) };
-                affine.apply::<T>(x, y, scales[k], 0);
+                affine.apply::<T>(x, y, scales.get(k), 0);
             }
             T::finish(to, self.results);
             if let Some(found) = self.moments.get_mut(run..run + N) {
@@ -111,6 +118,68 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
             run += N;
         }
         run
+    }
+}
+
+impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
+    /// As [`batches`](Self::batches) of [`SIDE_BY_SIDE`] runs of at most [`FEW`] elements, a lane each: with the same
+    /// bits.
+    #[inline(always)]
+    fn side_by_side(&mut self, d: usize) -> usize {
+        let (len, statistic) = (SIDE_BY_SIDE * d, self.statistic);
+        let shared = self.shared.filter(|affine| affine.is_one_each());
+        let mut lanes = [[0.0; SIDE_BY_SIDE]; FEW];
+        let lanes = &mut lanes[..d];
+        let mut run = 0;
+        for to in self.output.chunks_exact_mut(len) {
+            let x = if let Some(input) = self.input {
+                T::read(&input[run * d..run * d + len], self.wide)
+            } else {
+                T::widen(to, &mut self.wide[..len]);
+                &self.wide[..len]
+            };
+            for (k, x) in x.chunks_exact(d).enumerate() {
+                lanes.iter_mut().zip(x).for_each(|(lane, x)| lane[k] = *x);
+            }
+            let moments = BatchMoments::side_by_side(lanes, x, statistic.is_centred());
+            let scales = moments.scales(statistic, self.eps);
+            let y = T::target(to, self.results);
+            if let Some(Affine { weight, bias, .. }) = shared {
+                for ((lane, weight), bias) in lanes.iter_mut().zip(weight).zip(bias) {
+                    for k in 0..SIDE_BY_SIDE {
+                        lane[k] = (lane[k] - scales.heads[k] - scales.tails[k]) * scales.rstds[k] * weight + bias;
+                    }
+                }
+                for (k, y) in y.chunks_exact_mut(d).enumerate() {
+                    y.iter_mut().zip(&*lanes).for_each(|(y, lane)| *y = lane[k]);
+                }
+            } else {
+                for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
+                    let affine = if let Some(shared) = self.shared { shared } else { (self.affine)(run + k) };
+                    affine.apply::<T>(x, y, scales.get(k), 0);
+                }
+            }
+            T::finish(to, self.results);
+            if let Some(found) = self.moments.get_mut(run..run + SIDE_BY_SIDE) {
+                found.iter_mut().enumerate().for_each(|(k, found)| *found = moments.get(k));
+            }
+            run += SIDE_BY_SIDE;
+        }
+        run
+    }
+}
+
+/// What normalizes each of `N` runs.
+struct Scales<const N: usize> {
+    heads: [f32; N],
+    tails: [f32; N],
+    rstds: [f32; N],
+}
+
+impl<const N: usize> Scales<N> {
+    #[inline(always)]
+    fn get(&self, k: usize) -> Scale {
+        Scale { head: self.heads[k], tail: self.tails[k], rstd: self.rstds[k] }
     }
 }
 
@@ -134,6 +203,13 @@ impl<const N: usize> BatchMoments<N> {
         for (((sum, squares), head), x) in sums.iter_mut().zip(&mut squares).zip(heads).zip(x.chunks_exact(d)) {
             (*sum, *squares) = sums_about::<L>(x, head);
         }
+        Self::about(heads, sums, squares, x, centred)
+    }
+
+    /// From the sums about each run's head.
+    #[inline(always)]
+    fn about(heads: [f32; N], sums: [f32; N], squares: [f32; N], x: &[f32], centred: bool) -> Self {
+        let d = x.len() / N;
         let mut all = Self { count: float(d), means: [0.0; N], squares: [0.0; N] };
         let mut are_in_range = true;
         for k in 0..N {
@@ -156,13 +232,59 @@ impl<const N: usize> BatchMoments<N> {
     }
 
     #[inline(always)]
-    fn scales(&self, statistic: Statistic, eps: f64) -> [Scale; N] {
+    fn scales(&self, statistic: Statistic, eps: f64) -> Scales<N> {
         let divisor = statistic.divisor(self.count);
-        let (mut heads, mut tails, mut rstds) = ([0.0; N], [0.0; N], [0.0; N]);
+        let mut scales = Scales { heads: [0.0; N], tails: [0.0; N], rstds: [0.0; N] };
         for k in 0..N {
             let scale = Scale::new(self.means[k], self.squares[k] / divisor, eps);
-            (heads[k], tails[k], rstds[k]) = (scale.head, scale.tail, scale.rstd);
+            (scales.heads[k], scales.tails[k], scales.rstds[k]) = (scale.head, scale.tail, scale.rstd);
         }
-        std::array::from_fn(|k| Scale { head: heads[k], tail: tails[k], rstd: rstds[k] })
+        scales
     }
+}
+
+impl BatchMoments<SIDE_BY_SIDE> {
+    /// Those of runs `x`, of which `lanes` holds each run in a lane.
+    #[inline(always)]
+    fn side_by_side(lanes: &[Lane], x: &[f32], centred: bool) -> Self {
+        let mut heads = [0.0; SIDE_BY_SIDE];
+        if centred {
+            let mut sums = [[0.0; SIDE_BY_SIDE]; FEW];
+            for (sum, lane) in sums.iter_mut().zip(lanes) {
+                for k in 0..SIDE_BY_SIDE {
+                    sum[k] += lane[k] - lanes[0][k];
+                }
+            }
+            let sums = totals(sums);
+            #[expect(clippy::cast_precision_loss, reason = "there are few")]
+            let count = lanes.len() as f32;
+            for k in 0..SIDE_BY_SIDE {
+                heads[k] = lanes[0][k] + sums[k] / count;
+            }
+        }
+        let (mut sums, mut squares) = ([[0.0; SIDE_BY_SIDE]; FEW], [[0.0; SIDE_BY_SIDE]; FEW]);
+        for ((sum, square), lane) in sums.iter_mut().zip(&mut squares).zip(lanes) {
+            for k in 0..SIDE_BY_SIDE {
+                let distance = lane[k] - heads[k];
+                sum[k] += distance;
+                square[k] += distance * distance;
+            }
+        }
+        Self::about(heads, totals(sums), totals(squares), x, centred)
+    }
+}
+
+/// Lane by lane what [`total`](super::row_kernels::total) is of one.
+#[inline(always)]
+fn totals(mut sums: [Lane; FEW]) -> Lane {
+    let mut half = FEW / 2;
+    while half > 0 {
+        for i in 0..half {
+            for k in 0..SIDE_BY_SIDE {
+                sums[i][k] += sums[i + half][k];
+            }
+        }
+        half /= 2;
+    }
+    sums[0]
 }
