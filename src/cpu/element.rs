@@ -28,6 +28,17 @@ pub(super) trait Element: Copy + Send + Sync + 'static {
     fn finish(to: &mut [Self], buffer: &[f32]);
 }
 
+/// A block of the input in f32; where there is none, of `output`, which holds it until results take its place.
+#[inline(always)]
+pub(super) fn block_of<'a, T: Element>(input: Option<&'a [T]>, output: &[T], wide: &'a mut [f32]) -> &'a [f32] {
+    if let Some(input) = input {
+        return T::read(input, wide);
+    }
+    let wide = &mut wide[..output.len()];
+    T::widen(output, wide);
+    wide
+}
+
 impl Element for f32 {
     const IS_F32: bool = true;
 

@@ -1,4 +1,4 @@
-use super::element::Element;
+use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, folded, in_range, narrow};
 use pulp::{Simd, WithSimd};
@@ -179,12 +179,7 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
         let mut done = 0;
         for to in self.output.chunks_mut(BLOCK) {
             let len = to.len();
-            let x = if let Some(input) = self.input {
-                T::read(&input[done..done + len], wide)
-            } else {
-                T::widen(to, &mut wide[..len]);
-                &wide[..len]
-            };
+            let x = block_of(self.input.map(|input| &input[done..done + len]), to, wide);
             self.affine.apply::<T>(x, T::target(to, results), self.scale, self.from + done);
             T::finish(to, results);
             done += len;

@@ -1,7 +1,7 @@
 //! Groups of one short run each: some of them at a time, stage by stage, so that no run waits for the one before it.
 
 use super::Job;
-use super::element::Element;
+use super::element::{Element, block_of};
 use super::moments::{Moments, Scale, float, in_range};
 use super::parallel::{self, TASK};
 use super::row_kernels::{Affine, FEW, LANES, MOST_OF_FEW, head_of, sums_about};
@@ -98,12 +98,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let (len, statistic) = (N * d, self.statistic);
         let mut run = first;
         for to in self.output[first * d..].chunks_exact_mut(len) {
-            let x = if let Some(input) = self.input {
-                T::read(&input[run * d..run * d + len], self.wide)
-            } else {
-                T::widen(to, &mut self.wide[..len]);
-                &self.wide[..len]
-            };
+            let x = block_of(self.input.map(|input| &input[run * d..run * d + len]), to, self.wide);
             let moments = BatchMoments::<N>::of::<L>(x, d, statistic.is_centred());
             let scales = moments.scales(statistic, self.eps);
             let y = T::target(to, self.results);
@@ -119,9 +114,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         }
         run
     }
-}
 
-impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
     /// As [`batches`](Self::batches) of [`SIDE_BY_SIDE`] runs of at most [`FEW`] elements, a lane each: with the same
     /// bits.
     #[inline(always)]
@@ -132,12 +125,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let lanes = &mut lanes[..d];
         let mut run = 0;
         for to in self.output.chunks_exact_mut(len) {
-            let x = if let Some(input) = self.input {
-                T::read(&input[run * d..run * d + len], self.wide)
-            } else {
-                T::widen(to, &mut self.wide[..len]);
-                &self.wide[..len]
-            };
+            let x = block_of(self.input.map(|input| &input[run * d..run * d + len]), to, self.wide);
             for (k, x) in x.chunks_exact(d).enumerate() {
                 lanes.iter_mut().zip(x).for_each(|(lane, x)| lane[k] = *x);
             }

@@ -1,4 +1,4 @@
-use super::element::Element;
+use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
 use super::moments::{Scale, folded};
 use super::pieces::Pieces;
@@ -134,12 +134,7 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
         let len = self.range.len();
         for i in self.pieces {
             let to = self.output.get_mut(i, self.range.clone());
-            let x = if let Some(input) = &self.input {
-                T::read(input(i), self.wide)
-            } else {
-                T::widen(to, &mut self.wide[..len]);
-                &self.wide[..len]
-            };
+            let x = block_of(self.input.as_ref().map(|input| input(i)), to, self.wide);
             let (x, y) = (&x[..len], &mut T::target(to, self.results)[..len]);
             match self.affine {
                 AffineBy::Folded => apply_folded(x, y, self.coefficients),
