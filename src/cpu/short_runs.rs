@@ -134,8 +134,8 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
             let y = T::target(to, self.results);
             if let Some(Affine { weight, bias, .. }) = shared {
                 for ((lane, weight), bias) in lanes.iter_mut().zip(weight).zip(bias) {
-                    for k in 0..SIDE_BY_SIDE {
-                        lane[k] = (lane[k] - scales.heads[k] - scales.tails[k]) * scales.rstds[k] * weight + bias;
+                    for (k, x) in lane.iter_mut().enumerate() {
+                        *x = (*x - scales.heads[k] - scales.tails[k]) * scales.rstds[k] * weight + bias;
                     }
                 }
                 for (k, y) in y.chunks_exact_mut(d).enumerate() {
@@ -268,9 +268,8 @@ fn totals(mut sums: [Lane; FEW]) -> Lane {
     let mut half = FEW / 2;
     while half > 0 {
         for i in 0..half {
-            for k in 0..SIDE_BY_SIDE {
-                sums[i][k] += sums[i + half][k];
-            }
+            let (into, from) = sums.split_at_mut(i + half);
+            into[i].iter_mut().zip(&from[0]).for_each(|(sum, other)| *sum += other);
         }
         half /= 2;
     }
