@@ -28,7 +28,7 @@ const SPAN: usize = 4 * WIDE_TILE;
 const LONGEST_RUN: usize = 64;
 
 /// The same where there is one row, so that every statistic is a run.
-const LONGEST_SINGLE_RUN: usize = 3;
+const LONGEST_SINGLE_RUN: usize = 32;
 
 /// Whether moments are better taken by columns. It decides the order of sums, so it sees `b` and `d` only.
 pub(super) fn suit(view: View) -> bool {

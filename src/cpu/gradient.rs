@@ -155,7 +155,6 @@ fn run<T: Element>(
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
     let found = match output {
-        Some(output) if is_alone && job.by_short_runs() => job.short_runs(output),
         output if is_alone && is_cached => job.by_slabs(output, None),
         Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
         output => {
@@ -255,8 +254,12 @@ impl<T: Element> Job<'_, T> {
         };
         let task = |(i, output): (usize, &mut Option<&mut [T]>)| {
             let mut found = Found::default();
-            let mut workspace = self.workspace();
             let own = i * steps..((i + 1) * steps).min(a);
+            if let (Some(output), None, true) = (&mut *output, known, self.by_short_runs()) {
+                self.write_short_runs(own, output, &mut found);
+                return found;
+            }
+            let mut workspace = self.workspace();
             for first in own.clone().step_by(block) {
                 let some = first..(first + block).min(own.end);
                 if known.is_none() && self.sums_anything() {
@@ -278,22 +281,6 @@ impl<T: Element> Job<'_, T> {
             outputs.par_iter_mut().enumerate().map(task).collect()
         } else {
             outputs.iter_mut().enumerate().map(task).collect()
-        }
-    }
-
-    /// Groups of one short run each, some of them a task.
-    fn short_runs(&self, output: &mut [T]) -> Vec<Found> {
-        let View { a, d, .. } = self.view;
-        let runs = a.div_ceil((a * d).div_ceil(TASK).clamp(1, self.most_tasks())).next_multiple_of(BLOCK_ROWS);
-        let task = |(i, output): (usize, &mut [T])| {
-            let mut found = Found::default();
-            self.write_short_runs(i * runs..i * runs + output.len() / d, output, &mut found);
-            found
-        };
-        if self.threads > 1 {
-            output.par_chunks_mut(runs * d).enumerate().map(task).collect()
-        } else {
-            output.chunks_mut(runs * d).enumerate().map(task).collect()
         }
     }
 

@@ -8,7 +8,7 @@ use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
 use super::moments::Scale;
-use super::row_kernels::{BLOCK, LANES, filled_up, total};
+use super::row_kernels::{BLOCK, FEW, LANES, filled_up, total};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -288,7 +288,7 @@ fn add_weighted<const L: usize>(
 
 /// The weights of a run.
 #[derive(Debug, Clone, Copy)]
-enum Weight<'a> {
+pub(super) enum Weight<'a> {
     Shared(f32),
     Own(&'a [f32]),
 }
@@ -356,24 +356,37 @@ fn write_scaled(g: &[f32], weight: Weight<'_>, rstd: f32, y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, coefficients: Folded, y: &mut [f32]) {
+pub(super) fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, coefficients: Folded, y: &mut [f32]) {
     match weight {
         Weight::Shared(_) => {
             for ((y, x), g) in y.iter_mut().zip(x).zip(g) {
                 *y = folded(*x, *g, head, coefficients);
             }
         }
-        Weight::Own(weight) => {
-            for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
-                *y = folded(*x, g * weight, head, coefficients);
-            }
+        Weight::Own(weight) => write_own([x, g, weight], head, coefficients, y),
+    }
+}
+
+#[inline(always)]
+fn write_own([x, g, weight]: [&[f32]; 3], head: f32, coefficients: Folded, y: &mut [f32]) {
+    let ((xs, x), (gs, g), (weights, weight)) = (x.as_chunks::<FEW>(), g.as_chunks::<FEW>(), weight.as_chunks::<FEW>());
+    let (ys, y) = y.as_chunks_mut::<FEW>();
+    for (((y, x), g), weight) in ys.iter_mut().zip(xs).zip(gs).zip(weights) {
+        // Results of a chunk are nobody else's memory, so the compiler need not ask whether they are.
+        let mut results = [0.0; FEW];
+        for (i, result) in results.iter_mut().enumerate() {
+            *result = folded(x[i], g[i] * weight[i], head, coefficients);
         }
+        *y = results;
+    }
+    for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
+        *y = folded(*x, g * weight, head, coefficients);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn write_stepwise([x, g]: [&[f32]; 2], weight: Weight<'_>, scale: Scale, through: Through, y: &mut [f32]) {
+pub(super) fn write_stepwise([x, g]: [&[f32]; 2], weight: Weight<'_>, scale: Scale, through: Through, y: &mut [f32]) {
     for (i, ((y, x), g)) in y.iter_mut().zip(x).zip(g).enumerate() {
         let weight = match weight {
             Weight::Shared(weight) => weight,

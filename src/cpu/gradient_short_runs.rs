@@ -3,11 +3,11 @@
 
 use super::element::Element;
 use super::gradient::{Found, Job, Through};
-use super::gradient_element::{Folded, fold, folded, stepwise};
+use super::gradient_element::fold;
 use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
-use super::gradient_runs::sums_of_weighted;
+use super::gradient_runs::{Weight, sums_of_weighted, write_folded, write_stepwise};
 use super::moments::Scale;
 use super::row_kernels::{FEW, LANES, MOST_OF_FEW};
 use pulp::{Simd, WithSimd};
@@ -27,8 +27,8 @@ impl<T: Element> Job<'_, T> {
     pub(super) fn by_short_runs(&self) -> bool {
         let map = self.parameters.map;
         let rows_share = self.view.b == 1 && (map.a_scale == 0 || map.a_modulus == 1);
-        let is_short = self.view.d <= LONGEST;
-        self.is_plain() && self.has_one_each() && self.through && !self.learns_eps && rows_share && is_short
+        let are_short = self.view.d <= LONGEST;
+        self.is_plain() && self.has_one_each() && self.through && !self.learns_eps && rows_share && are_short
     }
 
     /// Writes the gradients of these runs, and adds up what their parameters need.
@@ -63,7 +63,7 @@ impl<T: Element> Job<'_, T> {
         let d = self.view.d;
         let at = first * d..(first + N) * d;
         let base = self.base(0, 0);
-        let mut batch = Batch {
+        let batch = Batch {
             x: &self.x[at.clone()],
             upstream: &self.upstream[at.clone()],
             scales: std::array::from_fn(|k| self.scales[first + k]),
@@ -78,7 +78,7 @@ impl<T: Element> Job<'_, T> {
             *through = self.through_of(first + k, pair);
         }
         let inflow = self.inflow.map(|inflow| &inflow[at]);
-        self.simd.dispatch(WriteBatch { batch: &mut batch, inflow, output, through, buffers });
+        self.simd.dispatch(WriteBatch { batch, inflow, output, through, buffers });
     }
 }
 
@@ -143,7 +143,7 @@ fn sums_of_runs<const L: usize, const N: usize>(
 
 /// Writes runs' gradients.
 struct WriteBatch<'a, 'b, T, const N: usize> {
-    batch: &'b mut Batch<'a, T, N>,
+    batch: Batch<'a, T, N>,
     inflow: Option<&'a [T]>,
     output: &'b mut [T],
     through: [Through; N],
@@ -155,7 +155,7 @@ impl<T: Element, const N: usize> WithSimd for WriteBatch<'_, '_, T, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Batch { x, upstream, scales, weight } = *self.batch;
+        let Batch { x, upstream, scales, weight } = self.batch;
         let [wide_x, wide_g, results] = self.buffers;
         let (x, g) = (T::read(x, wide_x), T::read(upstream, wide_g));
         let y = T::target(self.output, results);
@@ -164,37 +164,12 @@ impl<T: Element, const N: usize> WithSimd for WriteBatch<'_, '_, T, N> {
         for (((y, x), g), (scale, through)) in runs.zip(scales.into_iter().zip(self.through)) {
             let (coefficients, keeps_digits) = fold(scale, 1.0, through);
             if keeps_digits {
-                write_folded([x, g, weight], scale.head, coefficients, y);
+                write_folded([x, g], Weight::Own(weight), scale.head, coefficients, y);
             } else {
-                write_stepwise([x, g, weight], scale, through, y);
+                write_stepwise([x, g], Weight::Own(weight), scale, through, y);
             }
         }
         add_inflow(self.inflow, y, wide_x);
         T::finish(self.output, results);
-    }
-}
-
-#[inline(always)]
-fn write_folded([x, g, weight]: [&[f32]; 3], head: f32, coefficients: Folded, y: &mut [f32]) {
-    let ((xs, x), (gs, g), (weights, weight)) = (x.as_chunks::<FEW>(), g.as_chunks::<FEW>(), weight.as_chunks::<FEW>());
-    let (ys, y) = y.as_chunks_mut::<FEW>();
-    for (((y, x), g), weight) in ys.iter_mut().zip(xs).zip(gs).zip(weights) {
-        // Results of a chunk are nobody else's memory, so the compiler need not ask whether they are.
-        let mut results = [0.0; FEW];
-        for (i, result) in results.iter_mut().enumerate() {
-            *result = folded(x[i], g[i] * weight[i], head, coefficients);
-        }
-        *y = results;
-    }
-    for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
-        *y = folded(*x, g * weight, head, coefficients);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn write_stepwise([x, g, weight]: [&[f32]; 3], scale: Scale, through: Through, y: &mut [f32]) {
-    for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
-        *y = stepwise(*x, g * weight, scale, through);
     }
 }

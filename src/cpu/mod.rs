@@ -123,6 +123,7 @@ fn run<T: Element>(
     }
     let by_columns = match plan.source {
         Source::Running { .. } | Source::Nothing => columns::suit_apply(plan.view),
+        Source::Input { .. } if peers.is_none() && short_runs::suit(plan.view) => false,
         Source::Input { .. } | Source::Mixed(_) => columns::suit(plan.view),
     };
     let view = if by_columns { columns::widened(plan.view) } else { plan.view };

@@ -7,7 +7,7 @@ use super::parallel::{self, TASK};
 use super::parameters::Parameters;
 use super::pieces::{self, Pieces};
 use super::row_kernels::{Affine, ApplyRun, BLOCK, BlockMoments};
-use super::short_runs::normalize_short_runs;
+use super::short_runs;
 
 /// Blocks that one task sums up; it fixes the order of merging, so it depends on nothing.
 const CHUNK: usize = 64;
@@ -30,8 +30,8 @@ fn buffers<T: Element>(job: &Job<'_, T>) -> Buffers {
 /// Normalizes with the input's own statistics, and returns them where they are wanted.
 pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
     let view = job.view;
-    if view.b == 1 && view.d <= BLOCK {
-        return normalize_short_runs(job, output, wanted);
+    if short_runs::suit(view) {
+        return short_runs::normalize(job, output, wanted);
     }
     let adjacent = view.b == 1 || view.c == 1;
     let enough = job.threads == 1 || view.statistics() >= 2 * job.threads;

@@ -4,23 +4,27 @@ use super::Job;
 use super::element::{Element, block_of};
 use super::moments::{Moments, Scale, float, in_range};
 use super::parallel::{self, TASK};
-use super::row_kernels::{Affine, FEW, LANES, MOST_OF_FEW, head_of, sums_about};
+use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head_of, sums_about};
 use super::rows::affine;
 use crate::plan::{Statistic, View};
 use pulp::{Simd, WithSimd};
 
 /// Elements of a batch of more than one run at most: more would let memory wait while a batch is written.
-pub(super) const BATCH_ELEMENTS: usize = 512;
+const BATCH_ELEMENTS: usize = 512;
 
 /// Runs that lie side by side, a lane each, where they have at most [`FEW`] elements.
 const SIDE_BY_SIDE: usize = 16;
 
-/// An element of each.
-type Lane = [f32; SIDE_BY_SIDE];
+/// Elements of a run at least; shorter ones are taken as columns.
+const LEAST: usize = 4;
 
-/// Normalizes with the input's own statistics where each is of one run of a block at most, and returns them where they
-/// are wanted.
-pub(super) fn normalize_short_runs<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
+/// Whether statistics are those of one short run each.
+pub(super) fn suit(view: View) -> bool {
+    view.b == 1 && (LEAST..=BLOCK).contains(&view.d)
+}
+
+/// Normalizes with the input's own statistics, and returns them where they are wanted.
+pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
     let View { c, d, .. } = job.view;
     let groups = (TASK / d).max(1);
     let mut moments = vec![Moments::NONE; if wanted { job.view.statistics() } else { 0 }];
@@ -73,11 +77,11 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
         // The compiler does without remainders where it knows how long runs are.
         let d = self.d;
         let first = match d {
-            4 => self.side_by_side(4),
-            8 => self.side_by_side(8),
+            4 => self.batches::<SIDE_BY_SIDE, FEW>(4, 0),
+            8 => self.batches::<SIDE_BY_SIDE, FEW>(8, 0),
             16 => self.batches::<8, FEW>(16, 0),
             32 => self.batches::<8, FEW>(32, 0),
-            _ if d <= FEW => self.side_by_side(d),
+            _ if d <= FEW => self.batches::<SIDE_BY_SIDE, FEW>(d, 0),
             _ if d <= MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
             _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, LANES>(d, 0),
             _ if d <= BATCH_ELEMENTS / 4 => self.batches::<4, LANES>(d, 0),
@@ -93,65 +97,39 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
 
 impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
     /// Normalizes batches of `N` runs, as many as there are from run `first` on, and says which run comes after them.
+    /// `N` changes no bit.
     #[inline(always)]
     fn batches<const N: usize, const L: usize>(&mut self, d: usize, first: usize) -> usize {
-        let (len, statistic) = (N * d, self.statistic);
+        let (len, centred) = (N * d, self.statistic.is_centred());
+        let mut lanes = [[0.0; N]; FEW];
+        let lanes = &mut lanes[..d.min(FEW)];
         let mut run = first;
         for to in self.output[first * d..].chunks_exact_mut(len) {
             let x = block_of(self.input.map(|input| &input[run * d..run * d + len]), to, self.wide);
-            let moments = BatchMoments::<N>::of::<L>(x, d, statistic.is_centred());
-            let scales = moments.scales(statistic, self.eps);
+            let moments = if N == SIDE_BY_SIDE {
+                for (k, x) in x.chunks_exact(d).enumerate() {
+                    lanes.iter_mut().zip(x).for_each(|(lane, x)| lane[k] = *x);
+                }
+                BatchMoments::side_by_side(lanes, x, centred)
+            } else {
+                BatchMoments::of::<L>(x, d, centred)
+            };
+            let scales = moments.scales(self.statistic, self.eps);
             let y = T::target(to, self.results);
-            for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
-                let affine = if let Some(shared) = self.shared { shared } else { (self.affine)(run + k) };
-                affine.apply::<T>(x, y, scales.get(k), 0);
+            match self.shared {
+                Some(affine) if N == SIDE_BY_SIDE && affine.is_one_each() => scales.apply(lanes, affine, y),
+                shared => {
+                    for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
+                        let affine = if let Some(shared) = shared { shared } else { (self.affine)(run + k) };
+                        affine.apply::<T>(x, y, scales.get(k), 0);
+                    }
+                }
             }
             T::finish(to, self.results);
             if let Some(found) = self.moments.get_mut(run..run + N) {
                 found.iter_mut().enumerate().for_each(|(k, found)| *found = moments.get(k));
             }
             run += N;
-        }
-        run
-    }
-
-    /// As [`batches`](Self::batches) of [`SIDE_BY_SIDE`] runs of at most [`FEW`] elements, a lane each: with the same
-    /// bits.
-    #[inline(always)]
-    fn side_by_side(&mut self, d: usize) -> usize {
-        let (len, statistic) = (SIDE_BY_SIDE * d, self.statistic);
-        let shared = self.shared.filter(|affine| affine.is_one_each());
-        let mut lanes = [[0.0; SIDE_BY_SIDE]; FEW];
-        let lanes = &mut lanes[..d];
-        let mut run = 0;
-        for to in self.output.chunks_exact_mut(len) {
-            let x = block_of(self.input.map(|input| &input[run * d..run * d + len]), to, self.wide);
-            for (k, x) in x.chunks_exact(d).enumerate() {
-                lanes.iter_mut().zip(x).for_each(|(lane, x)| lane[k] = *x);
-            }
-            let moments = BatchMoments::side_by_side(lanes, x, statistic.is_centred());
-            let scales = moments.scales(statistic, self.eps);
-            let y = T::target(to, self.results);
-            if let Some(Affine { weight, bias, .. }) = shared {
-                for ((lane, weight), bias) in lanes.iter_mut().zip(weight).zip(bias) {
-                    for (k, x) in lane.iter_mut().enumerate() {
-                        *x = (*x - scales.heads[k] - scales.tails[k]) * scales.rstds[k] * weight + bias;
-                    }
-                }
-                for (k, y) in y.chunks_exact_mut(d).enumerate() {
-                    y.iter_mut().zip(&*lanes).for_each(|(y, lane)| *y = lane[k]);
-                }
-            } else {
-                for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
-                    let affine = if let Some(shared) = self.shared { shared } else { (self.affine)(run + k) };
-                    affine.apply::<T>(x, y, scales.get(k), 0);
-                }
-            }
-            T::finish(to, self.results);
-            if let Some(found) = self.moments.get_mut(run..run + SIDE_BY_SIDE) {
-                found.iter_mut().enumerate().for_each(|(k, found)| *found = moments.get(k));
-            }
-            run += SIDE_BY_SIDE;
         }
         run
     }
@@ -168,6 +146,19 @@ impl<const N: usize> Scales<N> {
     #[inline(always)]
     fn get(&self, k: usize) -> Scale {
         Scale { head: self.heads[k], tail: self.tails[k], rstd: self.rstds[k] }
+    }
+
+    /// Scales runs that lie side by side, in place, and writes them one after the other.
+    #[inline(always)]
+    fn apply(&self, lanes: &mut [[f32; N]], affine: Affine<'_>, y: &mut [f32]) {
+        for ((lane, weight), bias) in lanes.iter_mut().zip(affine.weight).zip(affine.bias) {
+            for (k, x) in lane.iter_mut().enumerate() {
+                *x = (*x - self.heads[k] - self.tails[k]) * self.rstds[k] * weight + bias;
+            }
+        }
+        for (k, y) in y.chunks_exact_mut(lanes.len()).enumerate() {
+            y.iter_mut().zip(&*lanes).for_each(|(y, lane)| *y = lane[k]);
+        }
     }
 }
 
@@ -229,30 +220,28 @@ impl<const N: usize> BatchMoments<N> {
         }
         scales
     }
-}
 
-impl BatchMoments<SIDE_BY_SIDE> {
-    /// Those of runs `x`, of which `lanes` holds each run in a lane.
+    /// Those of runs `x` of at most [`FEW`] elements, of which `lanes` holds each run in a lane: as [`of`](Self::of) has them.
     #[inline(always)]
-    fn side_by_side(lanes: &[Lane], x: &[f32], centred: bool) -> Self {
-        let mut heads = [0.0; SIDE_BY_SIDE];
+    fn side_by_side(lanes: &[[f32; N]], x: &[f32], centred: bool) -> Self {
+        let mut heads = [0.0; N];
         if centred {
-            let mut sums = [[0.0; SIDE_BY_SIDE]; FEW];
+            let mut sums = [[0.0; N]; FEW];
             for (sum, lane) in sums.iter_mut().zip(lanes) {
-                for k in 0..SIDE_BY_SIDE {
+                for k in 0..N {
                     sum[k] += lane[k] - lanes[0][k];
                 }
             }
             let sums = totals(sums);
             #[expect(clippy::cast_precision_loss, reason = "there are few")]
             let count = lanes.len() as f32;
-            for k in 0..SIDE_BY_SIDE {
+            for k in 0..N {
                 heads[k] = lanes[0][k] + sums[k] / count;
             }
         }
-        let (mut sums, mut squares) = ([[0.0; SIDE_BY_SIDE]; FEW], [[0.0; SIDE_BY_SIDE]; FEW]);
+        let (mut sums, mut squares) = ([[0.0; N]; FEW], [[0.0; N]; FEW]);
         for ((sum, square), lane) in sums.iter_mut().zip(&mut squares).zip(lanes) {
-            for k in 0..SIDE_BY_SIDE {
+            for k in 0..N {
                 let distance = lane[k] - heads[k];
                 sum[k] += distance;
                 square[k] += distance * distance;
@@ -264,7 +253,7 @@ impl BatchMoments<SIDE_BY_SIDE> {
 
 /// Lane by lane what [`total`](super::row_kernels::total) is of one.
 #[inline(always)]
-fn totals(mut sums: [Lane; FEW]) -> Lane {
+fn totals<const N: usize>(mut sums: [[f32; N]; FEW]) -> [f32; N] {
     let mut half = FEW / 2;
     while half > 0 {
         for i in 0..half {
