@@ -449,5 +449,6 @@ async fn request(adapter: &wgpu::Adapter, without: wgpu::Features) -> Result<(wg
         required_limits: limits,
         ..Default::default()
     };
-    adapter.request_device(&descriptor).await.map_err(|error| Error::Device(error.to_string()))
+    let failed = |error| Error::Device(format!("{} gives none: {error}", choice::full_name(&adapter.get_info())));
+    adapter.request_device(&descriptor).await.map_err(failed)
 }

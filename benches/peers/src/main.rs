@@ -20,6 +20,7 @@ mod task;
 mod workloads;
 
 use clap::Parser;
+use peers::Column;
 use peers::python::Script;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ struct Arguments {
     /// Where to run: cpu, part of an adapter's name, or all.
     #[arg(long, default_value = "all")]
     adapter: String,
+    /// The libraries to compare with; all where none is given.
+    #[arg(long, value_delimiter = ',', value_name = "LIBRARY", value_parser = known_library)]
+    against: Vec<Column>,
     /// The threads of everything that runs on the CPU; by default as many as there are cores.
     #[arg(long)]
     threads: Option<NonZero<usize>>,
@@ -81,6 +85,7 @@ fn run(arguments: &Arguments, threads: usize) -> Result<bool, String> {
         _ => &[false, true],
     };
     let mut places = place::open(&arguments.adapter, Script::start(&arguments.python, threads))?;
+    places.iter_mut().for_each(|place| place.keep(&arguments.against));
     let rows = contest::rows(&workloads, passes, &mut places, |row| {
         if !arguments.json {
             report::print_row(row);
@@ -92,6 +97,12 @@ fn run(arguments: &Arguments, threads: usize) -> Result<bool, String> {
         report::print_means(&rows);
     }
     Ok(rows.iter().all(|row| row.ours().is_some()))
+}
+
+fn known_library(name: &str) -> Result<Column, String> {
+    let known = || Column::PEERS.map(Column::name).join(", ");
+    let found = Column::PEERS.into_iter().find(|column| column.name() == name);
+    found.ok_or_else(|| format!("expected one of {}", known()))
 }
 
 /// The workloads whose names begin so.

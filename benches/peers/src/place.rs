@@ -1,11 +1,11 @@
 //! Where is measured, and who is there.
 
 use crate::device::Device;
-use crate::peers::Peer;
 use crate::peers::burn;
 use crate::peers::candle::Candle;
 use crate::peers::ours::Ours;
 use crate::peers::python::{Python, Script};
+use crate::peers::{Column, Peer};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wgpu_norm::{Choice, Engine, wgpu};
@@ -15,6 +15,14 @@ pub(crate) struct Place {
     pub(crate) name: String,
     /// Ours first.
     pub(crate) peers: Vec<Box<dyn Peer>>,
+}
+
+impl Place {
+    /// Ours and these remain; all where none is named.
+    pub(crate) fn keep(&mut self, libraries: &[Column]) {
+        let wanted = |column| column == Column::Ours || libraries.is_empty() || libraries.contains(&column);
+        self.peers.retain(|peer| wanted(peer.column()));
+    }
 }
 
 /// The places that a name stands for.
