@@ -21,8 +21,9 @@ if [ "$gpu_tests" != off ] && [ "$(uname -s)" = Linux ] && ! has_adapter; then
     install test.sh "Vulkan or GL adapter" \
         mesa-vulkan-drivers libvulkan1 libegl1 libegl-mesa0 libgles2 libgl1-mesa-dri
 fi
-# Software adapters use every core by themselves; two tests at once only get into each other's way.
-cargo test --features cli -- --test-threads 1
+# Most of the time goes into compiling shaders for a software adapter, which each test does on a core of its own; more
+# than two at once want more memory than a small machine has.
+cargo test --features cli -- --test-threads 2
 if [ "$gpu_tests" = off ]; then
     echo "GPU tests were turned off by WGPU_NORM_TEST_GPU=off"
 fi
