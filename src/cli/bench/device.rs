@@ -2,8 +2,9 @@
 
 use super::clock::batches;
 use super::timestamps::{Stopwatch, Timing};
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wgpu_norm::gpu::{Options, optional_features, required_features};
 use wgpu_norm::{Error, Result, wgpu};
 
@@ -14,9 +15,17 @@ pub(super) struct Device {
     pub(super) options: Options,
     pub(super) copy: wgpu::ComputePipeline,
     stopwatch: Option<Stopwatch>,
+    /// When it last had something to do.
+    busy: Cell<Option<Instant>>,
     /// What wgpu had to say since it was last asked for. Unheard, it would end the program.
     fault: Arc<Mutex<Option<String>>>,
 }
+
+/// An NVIDIA H100 that had nothing to do for a while ran at half its speed for a third of a second.
+const WARM_UP: Duration = Duration::from_millis(600);
+const WARM_UP_CALLS: usize = 100;
+/// It had not slowed down after this long.
+const STAYS_WARM: Duration = Duration::from_millis(20);
 
 impl Device {
     pub(super) fn open(adapter: &wgpu::Adapter, options: Options, disabled: wgpu::Features) -> Result<Self> {
@@ -44,7 +53,8 @@ impl Device {
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: None,
         });
-        Ok(Self { stopwatch: Stopwatch::new(&device), device, queue, options, copy, fault })
+        let busy = Cell::new(None);
+        Ok(Self { stopwatch: Stopwatch::new(&device), device, queue, options, copy, busy, fault })
     }
 
     /// What `work` gives, unless wgpu had to say something against it.
@@ -58,6 +68,7 @@ impl Device {
 
     /// The time of one call, from batches that are one compute pass each.
     pub(super) fn timed(&self, record: impl Fn(&mut wgpu::ComputePass<'_>, usize)) -> Result<Timing> {
+        self.warm_up(&record)?;
         let batches = batches(|calls| {
             let begin = Instant::now();
             let mut encoder = self.encoder();
@@ -72,7 +83,26 @@ impl Device {
             let took = begin.elapsed();
             Ok((took, self.stopwatch.as_ref().map(|stopwatch| stopwatch.read(&self.device, &self.queue))))
         });
+        self.busy.set(Some(Instant::now()));
         Ok(Timing::of(&batches?, f64::from(self.queue.get_timestamp_period())))
+    }
+
+    /// Has a GPU at work until its clock is that of one: an idle one's is a fraction of it, and rises late.
+    fn warm_up(&self, record: &impl Fn(&mut wgpu::ComputePass<'_>, usize)) -> Result<()> {
+        let is_warm = self.busy.get().is_some_and(|since| since.elapsed() < STAYS_WARM);
+        if is_warm || self.device.adapter_info().device_type == wgpu::DeviceType::Cpu {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < WARM_UP {
+            let mut encoder = self.encoder();
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                (0..WARM_UP_CALLS).for_each(|call| record(&mut pass, call));
+            }
+            self.finish(encoder)?;
+        }
+        Ok(())
     }
 
     pub(super) fn encoder(&self) -> wgpu::CommandEncoder {
