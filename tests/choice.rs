@@ -3,7 +3,7 @@
 use wgpu_norm::gpu::{Capabilities, Columns, MOST_ITERATIONS, Partials, Strategy, choose, packs};
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Plan;
-use wgpu_norm::{Dtype, Layout, Spec};
+use wgpu_norm::{Dtype, Layout, Spec, Wanted};
 
 /// lavapipe, as it reports itself.
 const EMULATED: Capabilities = Capabilities {
@@ -41,12 +41,12 @@ fn each_boundary_lies_where_the_table_says() {
         ("too few groups to stream", rows(7, 65_537), EMULATED, Strategy::Split),
         ("enough groups to stream", rows(8, 65_537), EMULATED, Strategy::Streaming),
         ("rows of one", rows(100, 1), EMULATED, Strategy::Resident),
-        // A GPU: 256 lanes of 8 packs hold 8192 elements; 512 groups are enough.
-        ("the longest resident row", rows(1, 8192), DISCRETE, Strategy::Resident),
-        ("one element more", rows(1, 8193), DISCRETE, Strategy::Split),
-        ("too few groups to stream", rows(511, 8193), DISCRETE, Strategy::Split),
-        ("enough groups to stream", rows(512, 8193), DISCRETE, Strategy::Streaming),
-        ("half the lanes hold half", rows(1, 4097), LEAST, Strategy::Split),
+        // A GPU: 256 lanes of 16 packs, or 512 of 8, hold 16,384 elements; 512 groups are enough.
+        ("the longest resident row", rows(1, 16_384), DISCRETE, Strategy::Resident),
+        ("one element more", rows(1, 16_385), DISCRETE, Strategy::Split),
+        ("too few groups to stream", rows(511, 16_385), DISCRETE, Strategy::Split),
+        ("enough groups to stream", rows(512, 16_385), DISCRETE, Strategy::Streaming),
+        ("half the lanes hold half", rows(1, 8193), LEAST, Strategy::Split),
         ("a row too long to stream", rows(512, 1 << 25), DISCRETE, Strategy::Split),
         (
             "positions side by side",
@@ -124,10 +124,13 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
             let of_merging = partials.count.div_ceil(u64::from(partials.team));
             assert!(of_one_partial + of_merging < MOST_ITERATIONS, "split of {d}: {of_one_partial} + {of_merging}");
             if Strategy::Resident.supports(&plan, &device).is_ok() {
-                let team = u64::from(device.team(packs(plan.view())));
-                let a_pass = packs(plan.view()).div_ceil(team);
+                let a_pass = packs(plan.view()).div_ceil(device.resident_team(packs(plan.view())).into());
                 assert!(3 * a_pass < MOST_ITERATIONS, "resident of {d}");
-                let block = device.gradient_block(packs(plan.view()));
+            }
+            if Strategy::Resident.supports_backward(&plan, Wanted::all(&plan), &device).is_ok() {
+                let team = device.gradient_team(packs(plan.view()));
+                let a_pass = packs(plan.view()).div_ceil(team.into());
+                let block = device.gradient_block(u64::MAX, packs(plan.view()), team);
                 assert!(2 * block * (a_pass + 1) < MOST_ITERATIONS, "gradients of {block} groups of {d}");
             }
             if Strategy::Streaming.supports(&plan, &device).is_ok() {
@@ -141,8 +144,8 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
             let of_columns = Partials::of_columns(&columns, &device);
             let of_merging = of_columns.count.div_ceil(u64::from(of_columns.team));
             assert!(of_merging < MOST_ITERATIONS, "columns of {d}: {of_columns:?}");
-            let tile = Columns::to_sum(&of_columns, &device);
-            let of_tile = tile.rows * tile.packs.packs();
+            let tile = Columns::to_sum(columns.view(), &of_columns, &device);
+            let of_tile = (tile.rows.div_ceil(tile.row_lanes.into()) + u64::from(tile.row_lanes)) * tile.packs.packs();
             assert!(of_tile < MOST_ITERATIONS, "columns of {d}: {tile:?}");
         }
     }

@@ -3,7 +3,7 @@
 #[path = "common/wgsl.rs"]
 mod wgsl;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use wgpu_norm::gpu::{MOST_STORAGE_BUFFERS, Target, Task, Variant, link};
 use wgsl::{CORE, parse, validate};
@@ -70,6 +70,48 @@ fn every_shader_file_is_used_and_has_a_header() {
         }
     }
     assert_eq!(found, used.len(), "files on disk and files in slots");
+}
+
+/// A loop's counter, if it begins as `for (var i = …; i < …; i += …)` and ends by itself.
+fn counter(line: &str) -> Option<&str> {
+    let head = line.trim().strip_prefix("for (var ")?.strip_suffix(") {")?;
+    let [begin, condition, step] = head.split("; ").collect::<Vec<_>>().try_into().ok()?;
+    let (counter, _) = begin.split_once(" = ")?;
+    let counts = condition.strip_prefix(counter)?.starts_with(" < ");
+    let steps = step.strip_prefix(counter)?;
+    (counts && (steps == "++" || steps.starts_with(" += "))).then_some(counter)
+}
+
+/// What the host says of them when it asks wgpu for no guards.
+#[test]
+fn every_loop_counts_up_to_its_end() {
+    let files = Variant::reachable().into_iter().flat_map(|variant| variant.files().copied().collect::<Vec<_>>());
+    let files: BTreeMap<&str, &str> = files.map(|file| (file.path, file.text)).collect();
+    let mut loops = 0;
+    for (path, text) in files {
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
+            assert!(!line.starts_with("while") && !line.starts_with("loop"), "{path}: {line}");
+            if !line.starts_with("for ") {
+                continue;
+            }
+            let counter = counter(line).unwrap_or_else(|| panic!("{path} has a loop of another form: {line}"));
+            let assigned = |other: &str| {
+                let rest = other.trim().strip_prefix(counter);
+                rest.is_some_and(|rest| [" = ", " += ", " -= ", "--", "++"].iter().any(|by| rest.starts_with(by)))
+            };
+            assert!(!text.lines().any(assigned), "{path} changes the counter of {line}");
+            loops += 1;
+        }
+    }
+    assert!(loops > 30, "{loops} loops");
+}
+
+#[test]
+fn a_loop_of_another_form_is_found() {
+    assert_eq!(counter("    for (var k = lane; k < count; k += LANES) {"), Some("k"));
+    for wrong in ["for (var k = 9u; k > 0u; k--) {", "for (; k < 9u; k++) {", "for (var k = 0u; i < 9u; k++) {"] {
+        assert_eq!(counter(wrong), None, "{wrong}");
+    }
 }
 
 #[test]

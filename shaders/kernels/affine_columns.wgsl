@@ -16,7 +16,7 @@ fn run(here: Place) {
     let first = row_index(columns.i_a, columns.row, 0u);
     let base = group_parameter(columns.i_a, 0u);
 
-    for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+    for (var place = columns.place; place < columns.end; place += column_step()) {
         let of_column = columns_of(columns, place);
         let four = each_of(
             statistics[statistic_index(columns.i_a, of_column.x)],

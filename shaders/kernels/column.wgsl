@@ -1,25 +1,25 @@
 // column: the moments of `rows` rows of b, for groups that lie side by side. A lane takes packs of four neighbouring
 // columns of c * d, so that loads stay coalesced however short d is.
 //
-// grid     one team of LANES lanes a segment of LANES * REGISTERS packs of columns and block of rows
+// grid     one team of LANES lanes a segment of columns and block of rows; ROW_LANES of them share a column
 // bytes    reads the tensor once, writes 16 bytes a column and block
-// limits   `rows` times REGISTERS bounds a lane's iterations
+// steps    each lane the moments of its rows; where several share a column, one merges theirs in the order of rows
+// limits   a lane's rows times REGISTERS bound its iterations; REGISTERS is 1 where ROW_LANES is not
 @group(0) @binding(6) var<storage, read_write> partials: array<vec4<f32>>; // [statistics, blocks, d] of (head, tail, squares, count)
 
 // Rows that a lane reads of one pack before it goes on to the next.
 const ROWS_AT_ONCE = 8u;
 
 fn run(here: Place) {
-    if here.item >= task.items {
-        return;
-    }
     let columns = column_item(here.item, here.lane);
     let row_step = task.levels.z * task.levels.w;
     let first = row_index(columns.i_a, columns.row, 0u) + task.input_shift;
+    let rows = select(0u, columns.rows, here.item < task.items);
+    let end_place = select(0u, columns.end, rows > 0u);
     var kept: array<LaneMoments, REGISTERS>;
-    for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
-        let end = min(i + ROWS_AT_ONCE, columns.rows);
-        for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+    for (var i = 0u; i < rows; i += ROWS_AT_ONCE) {
+        let end = min(i + ROWS_AT_ONCE, rows);
+        for (var place = columns.place; place < end_place; place += column_step()) {
             let k = pack_number(columns, place);
             let head = heads_of(load(first + place));
             var moments = kept[k];
@@ -29,12 +29,38 @@ fn run(here: Place) {
             kept[k] = moments;
         }
     }
-    for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+    if ROW_LANES > 1u {
+        merge_lanes(here, columns, first, rows, kept[0]);
+        return;
+    }
+    for (var place = columns.place; place < end_place; place += column_step()) {
         let head = heads_of(load(first + place));
         let moments = kept[pack_number(columns, place)];
-        for (var i = 0u; i < min(4u, columns.end - place); i++) {
-            partials[column_index(columns, place + i)] =
-                vec4<f32>(head[i], moments.mean[i], moments.squares[i], moments.count[i]);
+        for (var i = 0u; i < min(4u, end_place - place); i++) {
+            partials[column_index(columns, place + i)] = four_of(component(moments, head[i], i));
+        }
+    }
+}
+
+// What the lanes of a column have of their rows becomes one.
+fn merge_lanes(here: Place, columns: ColumnItem, first: u32, rows: u32, own: LaneMoments) {
+    let present = select(0u, 4u, rows > 0u && columns.place < columns.end);
+    var head = vec4<f32>();
+    if present > 0u {
+        head = heads_of(load(first + columns.place));
+    }
+    for (var i = 0u; i < 4u; i++) {
+        tile[4u * own_lane + i] = select(vec4<f32>(), four_of(component(own, head[i], i)), i < present);
+    }
+    workgroupBarrier();
+    let begin = segment_begin(columns, here.lane);
+    for (var column = here.lane; column < column_step(); column += LANES) {
+        if here.item < task.items && begin + column < columns.end {
+            var moments = no_moments();
+            for (var y = 0u; y < ROW_LANES; y++) {
+                moments = merge(moments, moments_of(of_row_lane(here.lane, y, column)));
+            }
+            partials[column_index(columns, begin + column)] = four_of(moments);
         }
     }
 }

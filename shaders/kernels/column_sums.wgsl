@@ -1,9 +1,10 @@
 // column_sums: as the sums kernel, for groups or cells that lie side by side. A lane takes packs of four neighbouring
 // columns of c * d and `rows` rows of b.
 //
-// grid     one team of LANES lanes a segment of LANES * REGISTERS packs of columns and block of rows
+// grid     one team of LANES lanes a segment of columns and block of rows; ROW_LANES of them share a column
 // bytes    reads x and the output's gradient once, writes 8 bytes a column and block
-// limits   `rows` times REGISTERS bounds a lane's iterations
+// steps    each lane the sums of its rows; where several share a column, one adds theirs in the order of rows
+// limits   a lane's rows times REGISTERS bound its iterations; REGISTERS is 1 where ROW_LANES is not
 @group(0) @binding(6) var<storage, read_write> partials: array<vec2<f32>>; // (products, gradients)
 
 // Whether rows of b have statistics of their own, and whether columns have.
@@ -34,18 +35,17 @@ fn four_at(base: u32, offsets: vec4<u32>) -> Four {
 }
 
 fn run(here: Place) {
-    if here.item >= task.items {
-        return;
-    }
     let columns = column_item(here.item, here.lane);
     let row_step = task.levels.z * task.levels.w;
     let first = row_index(columns.i_a, columns.row, 0u);
     let base = group_parameter(columns.i_a, 0u);
     let statistic = statistic_base(columns.i_a, 0u);
+    let rows = select(0u, columns.rows, here.item < task.items);
+    let end_place = select(0u, columns.end, rows > 0u);
     var kept: array<Kept, REGISTERS>;
-    for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
-        let end = min(i + ROWS_AT_ONCE, columns.rows);
-        for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+    for (var i = 0u; i < rows; i += ROWS_AT_ONCE) {
+        let end = min(i + ROWS_AT_ONCE, rows);
+        for (var place = columns.place; place < end_place; place += column_step()) {
             let k = pack_number(columns, place);
             let offsets = statistic_offsets(columns, place);
             var four = four_at(statistic + statistic_row(columns.row), offsets);
@@ -70,14 +70,44 @@ fn run(here: Place) {
             kept[k] = sums;
         }
     }
-    for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+    if ROW_LANES > 1u {
+        add_lanes(here, columns, kept[0]);
+        return;
+    }
+    for (var place = columns.place; place < end_place; place += column_step()) {
         let sums = kept[pack_number(columns, place)];
-        for (var i = 0u; i < min(4u, columns.end - place); i++) {
-            let index = column_index(columns, place + i);
-            partials[index] = vec2<f32>(sums.products[i], sums.gradients[i]);
-            if SECOND {
-                partials[index + task.second_origin] = vec2<f32>(sums.clipped[i], sums.eps[i]);
+        for (var i = 0u; i < min(4u, end_place - place); i++) {
+            keep_sums(column_index(columns, place + i), sums_of(sums, i));
+        }
+    }
+}
+
+// (products, gradients, clipped, eps) of one column of four.
+fn sums_of(kept: Kept, i: u32) -> vec4<f32> {
+    return vec4<f32>(kept.products[i], kept.gradients[i], kept.clipped[i], kept.eps[i]);
+}
+
+fn keep_sums(index: u32, sums: vec4<f32>) {
+    partials[index] = sums.xy;
+    if SECOND {
+        partials[index + task.second_origin] = sums.zw;
+    }
+}
+
+// What the lanes of a column have of their rows is added up. Those without rows have zeros.
+fn add_lanes(here: Place, columns: ColumnItem, own: Kept) {
+    for (var i = 0u; i < 4u; i++) {
+        tile[4u * own_lane + i] = sums_of(own, i);
+    }
+    workgroupBarrier();
+    let begin = segment_begin(columns, here.lane);
+    for (var column = here.lane; column < column_step(); column += LANES) {
+        if here.item < task.items && begin + column < columns.end {
+            var sums = vec4<f32>();
+            for (var y = 0u; y < ROW_LANES; y++) {
+                sums += of_row_lane(here.lane, y, column);
             }
+            keep_sums(column_index(columns, begin + column), sums);
         }
     }
 }

@@ -17,7 +17,7 @@ fn run(here: Place) {
     let base = group_parameter(columns.i_a, 0u);
     let shift = task.statistics_shift;
 
-    for (var place = columns.place; place < columns.end; place += 4u * LANES) {
+    for (var place = columns.place; place < columns.end; place += column_step()) {
         let of_column = columns_of(columns, place);
         let g0 = entry_index(columns.i_a, of_column.x);
         let g1 = entry_index(columns.i_a, of_column.y);

@@ -10,8 +10,7 @@ fn run(here: Place) {
     let count = select(0u, task.partials, is_item);
     var kept = no_moments();
     for (var partial = here.lane; partial < count; partial += LANES) {
-        let p = partials[here.item * task.partials + partial];
-        kept = merge(kept, Moments(p.x, p.y, p.z, p.w));
+        kept = merge(kept, moments_of(partials[here.item * task.partials + partial]));
     }
     let moments = gather_moments(here.lane, kept);
     if is_item && here.lane == 0u {

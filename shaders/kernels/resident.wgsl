@@ -21,9 +21,9 @@ fn run(here: Place) {
     var held: Held;
     var sum = vec4<f32>();
     var walk = start;
-    for (var k = 0u; k < REGISTERS; k++) {
+    for (var k = 0u; k < rounds(packs); k++) {
         if here.lane + k * LANES >= packs {
-            break;
+            continue;
         }
         let valid = min(4u, d - 4u * walk.pack);
         let value = take(first + walk.row * row_step + 4u * walk.pack, valid);
@@ -39,9 +39,9 @@ fn run(here: Place) {
     sum = vec4<f32>();
     var squares = vec4<f32>();
     walk = start;
-    for (var k = 0u; k < REGISTERS; k++) {
+    for (var k = 0u; k < rounds(packs); k++) {
         if here.lane + k * LANES >= packs {
-            break;
+            continue;
         }
         let value = again(&held, k, first + walk.row * row_step + 4u * walk.pack) - vec4<f32>(head);
         let centred = masked(value, min(4u, d - 4u * walk.pack));
@@ -60,9 +60,9 @@ fn run(here: Place) {
 
     let group_base = group_parameter(i_a, i_c);
     walk = start;
-    for (var k = 0u; k < REGISTERS; k++) {
+    for (var k = 0u; k < rounds(packs); k++) {
         if here.lane + k * LANES >= packs {
-            break;
+            continue;
         }
         let place = 4u * walk.pack;
         let parameters = parameters_at(group_base + row_parameter(walk.row), place);

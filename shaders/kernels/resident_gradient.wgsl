@@ -39,9 +39,9 @@ fn run(here: Place) {
         var weight_sum = vec4<f32>();
         var bias_sum = vec4<f32>();
         var walk = start;
-        for (var k = 0u; k < REGISTERS; k++) {
+        for (var k = 0u; k < rounds(packs); k++) {
             if here.lane + k * LANES >= packs {
-                break;
+                continue;
             }
             let place = 4u * walk.pack;
             let valid = min(4u, d - place);
@@ -70,9 +70,9 @@ fn run(here: Place) {
         let through = of_statistics(total.x, total.y);
 
         walk = start;
-        for (var k = 0u; k < REGISTERS; k++) {
+        for (var k = 0u; k < rounds(packs); k++) {
             if here.lane + k * LANES >= packs {
-                break;
+                continue;
             }
             let place = 4u * walk.pack;
             let index = first + walk.row * row_step + place;
@@ -89,10 +89,11 @@ fn run(here: Place) {
         }
     }
     if PARAMETER_SUMS == 1u && is_item {
+        let packs = task.levels.y * row_packs;
         var walk = start;
-        for (var k = 0u; k < REGISTERS; k++) {
-            if here.lane + k * LANES >= task.levels.y * row_packs {
-                break;
+        for (var k = 0u; k < rounds(packs); k++) {
+            if here.lane + k * LANES >= packs {
+                continue;
             }
             let place = 4u * walk.pack;
             let entry = here.item * task.levels.y * d + walk.row * d + place;

@@ -11,6 +11,6 @@ fn run(here: Place) {
     let lane_moments = partial_moments(p.i_a, p.i_c, p.block, p.segment, here.lane, is_item);
     let moments = gather_moments(here.lane, lane_moments);
     if is_item && here.lane == 0u {
-        partials[partial_index(p)] = vec4<f32>(moments.head, moments.tail, moments.squares, moments.count);
+        partials[partial_index(p)] = four_of(moments);
     }
 }

@@ -1,9 +1,67 @@
-// Joins what the LANES lanes of an item hold: a butterfly, so every lane ends with the same bits, and
-// the same ones whichever way partners meet. Its steps are written out, up to 256 lanes, so that a compiler
-// sees which of them there are: where lanes meet by shuffles alone no barrier is left.
+// Joins what the LANES lanes of an item hold: a butterfly, so every lane ends with the same bits, and the same ones
+// whichever way lanes meet. Neighbours within reach meet first, by shuffles where there are any; where there are more
+// lanes, one of each neighbourhood then meets those of the others. Steps are written out, so that a compiler sees which
+// of them there are: where lanes meet by shuffles alone no barrier is left.
+
+fn gather_sum(value: f32) -> f32 {
+    let near = near_sum(value, reach());
+    if LANES <= reach() {
+        return near;
+    }
+    return far_sums(vec4<f32>(near, 0.0, 0.0, 0.0)).x;
+}
+
+fn gather_sums(values: vec2<f32>) -> vec2<f32> {
+    let near = vec2<f32>(near_sum(values.x, reach()), near_sum(values.y, reach()));
+    if LANES <= reach() {
+        return near;
+    }
+    return far_sums(vec4<f32>(near, 0.0, 0.0)).xy;
+}
 
 fn gather_four(values: vec4<f32>) -> vec4<f32> {
-    var all = values;
+    let near = near_sums(values, reach());
+    if LANES <= reach() {
+        return near;
+    }
+    return far_sums(near);
+}
+
+// Over so many neighbours, a power of two within reach.
+fn near_sum(value: f32, neighbours: u32) -> f32 {
+    var all = value;
+    all = with_neighbour(all, 1u, neighbours);
+    all = with_neighbour(all, 2u, neighbours);
+    all = with_neighbour(all, 4u, neighbours);
+    all = with_neighbour(all, 8u, neighbours);
+    all = with_neighbour(all, 16u, neighbours);
+    all = with_neighbour(all, 32u, neighbours);
+    return with_neighbour(all, 64u, neighbours);
+}
+
+fn with_neighbour(value: f32, mask: u32, neighbours: u32) -> f32 {
+    if mask >= neighbours {
+        return value;
+    }
+    return value + neighbour(value, mask);
+}
+
+fn near_sums(values: vec4<f32>, neighbours: u32) -> vec4<f32> {
+    return vec4<f32>(
+        near_sum(values.x, neighbours),
+        near_sum(values.y, neighbours),
+        near_sum(values.z, neighbours),
+        near_sum(values.w, neighbours),
+    );
+}
+
+// Of what neighbours within reach hold alike.
+fn far_sums(near: vec4<f32>) -> vec4<f32> {
+    let neighbourhoods = LANES / reach();
+    if neighbourhoods <= reach() {
+        return near_sums(one_of_each(near, neighbourhoods), neighbourhoods);
+    }
+    var all = near;
     all = with_partner(all, 1u);
     all = with_partner(all, 2u);
     all = with_partner(all, 4u);
@@ -11,22 +69,20 @@ fn gather_four(values: vec4<f32>) -> vec4<f32> {
     all = with_partner(all, 16u);
     all = with_partner(all, 32u);
     all = with_partner(all, 64u);
-    return with_partner(all, 128u);
+    all = with_partner(all, 128u);
+    all = with_partner(all, 256u);
+    return with_partner(all, 512u);
+}
+
+fn is_far(mask: u32) -> bool {
+    return mask >= reach() && mask < LANES;
 }
 
 fn with_partner(values: vec4<f32>, mask: u32) -> vec4<f32> {
-    if mask >= LANES {
+    if !is_far(mask) {
         return values;
     }
     return values + partner(values, mask);
-}
-
-fn gather_sum(value: f32) -> f32 {
-    return gather_four(vec4<f32>(value, 0.0, 0.0, 0.0)).x;
-}
-
-fn gather_sums(values: vec2<f32>) -> vec2<f32> {
-    return gather_four(vec4<f32>(values, 0.0, 0.0)).xy;
 }
 
 fn sums(values: vec4<f32>) -> f32 {
@@ -34,7 +90,15 @@ fn sums(values: vec4<f32>) -> f32 {
 }
 
 fn gather_moments(lane: u32, value: Moments) -> Moments {
-    var all = value;
+    let near = near_moments(lane, value, reach());
+    if LANES <= reach() {
+        return near;
+    }
+    let neighbourhoods = LANES / reach();
+    if neighbourhoods <= reach() {
+        return near_moments(lane, moments_of(one_of_each(four_of(near), neighbourhoods)), neighbourhoods);
+    }
+    var all = near;
     all = merged_with_partner(all, lane, 1u);
     all = merged_with_partner(all, lane, 2u);
     all = merged_with_partner(all, lane, 4u);
@@ -42,17 +106,45 @@ fn gather_moments(lane: u32, value: Moments) -> Moments {
     all = merged_with_partner(all, lane, 16u);
     all = merged_with_partner(all, lane, 32u);
     all = merged_with_partner(all, lane, 64u);
-    return merged_with_partner(all, lane, 128u);
+    all = merged_with_partner(all, lane, 128u);
+    all = merged_with_partner(all, lane, 256u);
+    return merged_with_partner(all, lane, 512u);
+}
+
+fn near_moments(lane: u32, value: Moments, neighbours: u32) -> Moments {
+    var all = value;
+    all = merged_with_neighbour(all, lane, 1u, neighbours);
+    all = merged_with_neighbour(all, lane, 2u, neighbours);
+    all = merged_with_neighbour(all, lane, 4u, neighbours);
+    all = merged_with_neighbour(all, lane, 8u, neighbours);
+    all = merged_with_neighbour(all, lane, 16u, neighbours);
+    all = merged_with_neighbour(all, lane, 32u, neighbours);
+    return merged_with_neighbour(all, lane, 64u, neighbours);
+}
+
+fn merged_with_neighbour(own: Moments, lane: u32, mask: u32, neighbours: u32) -> Moments {
+    if mask >= neighbours {
+        return own;
+    }
+    let met = vec4<f32>(
+        neighbour(own.head, mask),
+        neighbour(own.tail, mask),
+        neighbour(own.squares, mask),
+        neighbour(own.count, mask),
+    );
+    return merged_in_order(own, moments_of(met), (lane & mask) == 0u);
+}
+
+fn merged_with_partner(own: Moments, lane: u32, mask: u32) -> Moments {
+    if !is_far(mask) {
+        return own;
+    }
+    return merged_in_order(own, moments_of(partner(four_of(own), mask)), (lane & mask) == 0u);
 }
 
 // Chan's formula is not symmetric in its roundings: the lower lane always comes first.
-fn merged_with_partner(own: Moments, lane: u32, mask: u32) -> Moments {
-    if mask >= LANES {
-        return own;
-    }
-    let met = partner(vec4<f32>(own.head, own.tail, own.squares, own.count), mask);
-    let other = Moments(met.x, met.y, met.z, met.w);
-    if (lane & mask) == 0u {
+fn merged_in_order(own: Moments, other: Moments, is_lower: bool) -> Moments {
+    if is_lower {
         return merge(own, other);
     }
     return merge(other, own);

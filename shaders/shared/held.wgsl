@@ -1,6 +1,12 @@
 // What a lane has read of its group stays in registers.
 alias Held = array<vec4<f32>, REGISTERS>;
 
+// How often a lane takes a pack, if there is one left for it. A number that a compiler knows: it writes the loop out, and
+// what is indexed by its counter are registers.
+fn rounds(packs: u32) -> u32 {
+    return REGISTERS;
+}
+
 fn hold(held: ptr<function, Held>, k: u32, value: vec4<f32>) {
     (*held)[k] = value;
 }

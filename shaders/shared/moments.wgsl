@@ -9,6 +9,14 @@ struct Moments {
     count: f32,
 }
 
+fn four_of(moments: Moments) -> vec4<f32> {
+    return vec4<f32>(moments.head, moments.tail, moments.squares, moments.count);
+}
+
+fn moments_of(four: vec4<f32>) -> Moments {
+    return Moments(four.x, four.y, four.z, four.w);
+}
+
 fn no_moments() -> Moments {
     return Moments(0.0, 0.0, 0.0, 0.0);
 }

@@ -8,12 +8,14 @@ struct RowItem {
     end: u32,
 }
 
+// The same segment of all rows comes before the next: its parameters, where they lie along the row, are in a cache then.
 fn row_item(item: u32) -> RowItem {
     var rest = item;
-    let begin = task.origin.w + (rest % task.extent.w) * task.segment;
-    rest /= task.extent.w;
     let i_c = task.origin.z + rest % task.extent.z;
     rest /= task.extent.z;
     let i_b = task.origin.y + rest % task.extent.y;
-    return RowItem(task.origin.x + rest / task.extent.y, i_b, i_c, begin, min(begin + task.segment, task.place_end));
+    rest /= task.extent.y;
+    let i_a = task.origin.x + rest % task.extent.x;
+    let begin = task.origin.w + rest / task.extent.x * task.segment;
+    return RowItem(i_a, i_b, i_c, begin, min(begin + task.segment, task.place_end));
 }

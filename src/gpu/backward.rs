@@ -105,14 +105,15 @@ impl Planner<'_> {
         }
         let map = self.plan.affine.map;
         let group = b * c * d * self.plan.dtype.size() as u64;
+        let (groups, packs) = (self.plan.view.statistics() as u64, packs(self.plan.view));
+        let team = self.device.gradient_team(packs);
         // The groups of a block have to lie in one binding.
         let block =
-            self.device.gradient_block(packs(self.plan.view)).min(self.device.max_binding / 2 / group.max(1)).max(1);
+            self.device.gradient_block(groups, packs, team).min(self.device.max_binding / 2 / group.max(1)).max(1);
         let block = if sums == ParameterSums::EachPlace { block } else { 1 };
         let along_a = c == 1 && map.a_scale == 0;
         let (block_a, block_c) = if along_a { (block, 1) } else { (1, if c == 1 { 1 } else { block }) };
-        let team = self.device.team(packs(self.plan.view));
-        let registers = self.device.registers(packs(self.plan.view).div_ceil(u64::from(team)));
+        let registers = self.device.registers(packs.div_ceil(u64::from(team)));
         let in_cache = registers == Some(Registers::None);
         let kernel = if in_cache { Kernel::CachedGradient } else { Kernel::ResidentGradient };
         let mut variant = self.writing_gradients(Variant::new(kernel), d);

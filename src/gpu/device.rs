@@ -1,6 +1,6 @@
 //! What a device offers and what to ask an adapter for.
 
-use super::strategy::Capabilities;
+use super::strategy::{Capabilities, MOST_INVOCATIONS};
 
 /// The features without which the kernels do not run: none.
 #[must_use]
@@ -30,14 +30,22 @@ pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
 pub const MOST_STORAGE_BUFFERS: u32 = 8;
 
 /// `base`, raised to what the adapter offers where that lets the kernels take larger pieces, and to as many storage
-/// buffers as a kernel binds: wgpu's own defaults stop at bindings of 128 MiB and buffers of 256 MiB, and those for
-/// weak adapters at 4 storage buffers.
+/// buffers as a kernel binds: wgpu's own defaults stop at bindings of 128 MiB, buffers of 256 MiB and workgroups of 256
+/// invocations, and those for weak adapters at 4 storage buffers.
 #[must_use]
 pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::Limits {
     let best = adapter.limits();
     wgpu::Limits {
         max_storage_buffer_binding_size: best.max_storage_buffer_binding_size.max(base.max_storage_buffer_binding_size),
         max_buffer_size: best.max_buffer_size.max(base.max_buffer_size),
+        max_compute_invocations_per_workgroup: best
+            .max_compute_invocations_per_workgroup
+            .min(MOST_INVOCATIONS)
+            .max(base.max_compute_invocations_per_workgroup),
+        max_compute_workgroup_size_x: best
+            .max_compute_workgroup_size_x
+            .min(MOST_INVOCATIONS)
+            .max(base.max_compute_workgroup_size_x),
         max_storage_buffers_per_shader_stage: best
             .max_storage_buffers_per_shader_stage
             .min(MOST_STORAGE_BUFFERS)

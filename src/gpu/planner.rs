@@ -20,6 +20,7 @@ pub(crate) struct Constants {
     pub(crate) parameter_step: Option<u32>,
     pub(crate) one_row: Option<bool>,
     pub(crate) shared_rows: Option<bool>,
+    pub(crate) row_lanes: Option<u32>,
     pub(crate) each_row: Option<bool>,
     pub(crate) row_statistics: Option<bool>,
     pub(crate) column_statistics: Option<bool>,
@@ -291,8 +292,8 @@ impl<'a> Planner<'a> {
         let workgroup_size = match variant.kernel {
             Kernel::Counter => 1,
             _ if variant.kernel.exchanges() => self.device.workgroup(team),
-            _ if team > 1 => self.device.copy_lanes(),
-            _ => self.device.single_lanes(),
+            Kernel::Column | Kernel::ColumnSums => self.device.column_workgroup(team),
+            _ => self.device.copy_workgroup(team),
         };
         if variant.kernel != Kernel::Counter && variant.lanes.is_none() {
             variant.lanes = Some(if variant.kernel.exchanges() { self.lanes(team) } else { Lanes::Shared });
@@ -385,9 +386,9 @@ impl Box4 {
     }
 }
 
-/// Kernels count in 32 bits along each level.
+/// Kernels count in 32 bits along each level, in steps of 2^16 at most.
 pub(super) fn check_levels(view: View) -> Result<()> {
-    let limit = u64::from(u32::MAX);
+    let limit = u64::from(u32::MAX - (1 << 16));
     let needed = levels(view).into_iter().max().unwrap_or(0);
     if view.elements() > 0 && needed > limit {
         let limit_name = "length of one level of the view";

@@ -59,7 +59,7 @@ impl Planner<'_> {
         let partials = Partials::of_groups(plan, self.device);
         let (team, registers) = match kernel {
             Kernel::Resident => {
-                let team = self.device.team(packs(plan.view));
+                let team = self.device.resident_team(packs(plan.view));
                 (team, self.device.registers(packs(plan.view).div_ceil(u64::from(team))))
             }
             _ => (partials.team, None),
@@ -192,14 +192,15 @@ impl Planner<'_> {
         variant.element = Some(self.element(c * d));
         variant.placement = Some(Placement::Apart);
         variant.moment = Some(self.moment());
-        let columns = Columns::to_sum(partials, self.device);
+        let columns = Columns::to_sum(self.plan.view, partials, self.device);
         variant.registers = Some(columns.packs);
         let fits = |piece: &Box4| self.window_fits(self.plan.view, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {
             let mut task = self.task(self.ground(), &piece, chunk);
             set_partials(&mut task, partials);
             columns.deal(&mut task, &piece, d);
-            self.push(self.ground(), variant, columns.team, task, &piece, chunk, None);
+            let step = self.push(self.ground(), variant, columns.team, task, &piece, chunk, None);
+            step.constants.row_lanes = columns.shared_columns();
         }
         Ok(())
     }

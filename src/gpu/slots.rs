@@ -55,7 +55,7 @@ slot! {
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
-        Column = "column" ["column_item", "task", "place", "moments"],
+        Column = "column" ["column_item", "tile", "task", "place", "moments"],
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics"],
         /// Applies statistics, row by row.
@@ -89,7 +89,7 @@ slot! {
         /// Sums gradients over parts of groups or cells.
         Sums = "sums" ["partial_item", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Sums gradients over groups or cells that lie side by side.
-        ColumnSums = "column_sums" ["column_item", "task", "place", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
+        ColumnSums = "column_sums" ["column_item", "tile", "task", "place", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Adds sums up.
         Collect = "collect" ["task", "place", "moments", "gather"],
         /// The input's gradient, row by row.
@@ -143,9 +143,9 @@ slot! {
     /// How lanes exchange values.
     Lanes in "slots/lanes" {
         /// Through workgroup memory.
-        Shared = "shared" [],
+        Shared = "shared" ["exchange"],
         /// By subgroup operations.
-        Subgroup = "subgroup" [],
+        Subgroup = "subgroup" ["exchange"],
     }
 }
 

@@ -66,7 +66,10 @@ impl Strategy {
             Self::Affine => through.then(|| "a gradient goes through the statistics".to_owned()),
             _ if !through => Some("no gradient goes through the statistics, which affine alone takes".into()),
             Self::Streaming => Some("backward has no such kernel; split gives the same bits".into()),
-            Self::Resident | Self::Split | Self::Column => self.obstacle(plan, device),
+            Self::Resident => {
+                self.obstacle(plan, device).or_else(|| group_beyond(device.resident_gradient_packs(), plan))
+            }
+            Self::Split | Self::Column => self.obstacle(plan, device),
         };
         match obstacle {
             Some(reason) => Err(Error::Strategy { strategy: self.name(), reason }),
@@ -90,10 +93,9 @@ impl Strategy {
             });
         }
         match self {
-            Self::Resident => shares_rows(plan, device).or_else(|| group_beyond_binding(plan, device)).or_else(|| {
-                let (packs, most) = (packs(plan.view), device.resident_packs());
-                (packs > most).then(|| format!("a group is {packs} packs of four elements, {most} are held"))
-            }),
+            Self::Resident => shares_rows(plan, device)
+                .or_else(|| group_beyond_binding(plan, device))
+                .or_else(|| group_beyond(device.resident_packs(), plan)),
             Self::Streaming => shares_rows(plan, device).or_else(|| group_beyond_binding(plan, device)).or_else(|| {
                 let iterations = streaming_iterations(plan, device);
                 (iterations > MOST_ITERATIONS).then(|| {
@@ -130,6 +132,12 @@ pub const MOST_ITERATIONS: u64 = 60_000;
 /// Below this many elements of `d`, groups side by side are served column by column.
 pub(super) const SHORT_ROW: usize = 16;
 
+/// Invocations of the largest workgroup that any kernel makes use of.
+pub(super) const MOST_INVOCATIONS: u32 = 512;
+
+/// Lanes at work that keep a GPU's memory busy.
+const ENOUGH_LANES: u64 = 1 << 16;
+
 /// What a device can do, as far as it bears on strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
@@ -151,13 +159,20 @@ pub struct Capabilities {
     pub uniform_alignment: u32,
 }
 
-/// The one table of what adapters like. lavapipe: 8 lanes best or tied for every shape, 64 for plain
-/// copies; GPUs: the customary sizes, to be measured.
+/// The one table of what adapters like. lavapipe: 8 lanes best or tied for every shape, 64 for plain copies. GPUs: as
+/// measured on an NVIDIA H100. docs/performance.md has what was measured of both.
 impl Capabilities {
-    /// Lanes of the largest team.
+    /// Lanes of the largest team that goes through memory.
     #[must_use]
     pub fn most_lanes(&self) -> u32 {
         let wanted = if self.emulated { 8 } else { 256 };
+        wanted.min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Lanes of the largest team that holds a group.
+    #[must_use]
+    pub fn most_resident_lanes(&self) -> u32 {
+        let wanted = if self.emulated { 8 } else { MOST_INVOCATIONS };
         wanted.min(previous_power_of_two(self.max_invocations))
     }
 
@@ -170,13 +185,44 @@ impl Capabilities {
     /// Elements that go to one partial.
     #[must_use]
     pub fn partial_elements(&self) -> u64 {
-        if self.emulated { 8192 } else { 64 * u64::from(self.most_lanes()) }
+        if self.emulated { 8192 } else { 32 * u64::from(self.most_lanes()) }
     }
 
-    /// Rows that go to one block of a column.
+    /// Rows of a column that a lane takes, of so many with so many packs side by side: few where those of one sample
+    /// would not fill the device, more where blocks would be many. How many samples there are plays no part.
     #[must_use]
-    pub fn column_rows(&self) -> u64 {
-        if self.emulated { 512 } else { 64 }
+    pub fn column_rows(&self, rows: u64, packs: u64) -> u64 {
+        if self.emulated {
+            return 512;
+        }
+        let turns = rows.saturating_mul(packs) / ENOUGH_LANES;
+        previous_power_of_two(u32::try_from(turns).unwrap_or(u32::MAX)).clamp(16, 32).into()
+    }
+
+    /// Lanes that stand side by side on so many packs, and those that share a column of so many rows. Together they
+    /// are a workgroup at most: 128, since what lanes have meets in workgroup memory, of which some devices have less
+    /// than 16 KiB.
+    #[must_use]
+    pub fn column_lanes(&self, rows: u64, packs: u64) -> (u32, u32) {
+        if self.emulated {
+            return (8, 1);
+        }
+        let below = |n: u64, most: u32| u32::try_from(n).unwrap_or(u32::MAX).min(most).next_power_of_two();
+        let side = below(packs, 32);
+        (side, below(rows, self.column_workgroup(2) / side))
+    }
+
+    /// Lanes of a workgroup with teams of this many that add up columns.
+    #[must_use]
+    pub fn column_workgroup(&self, team: u32) -> u32 {
+        let lanes = self.copy_workgroup(team);
+        if self.emulated { lanes } else { lanes.min(128) }
+    }
+
+    /// Lanes of a workgroup with teams of this many that do not meet.
+    #[must_use]
+    pub fn copy_workgroup(&self, team: u32) -> u32 {
+        if team > 1 { self.copy_lanes() } else { self.single_lanes() }
     }
 
     /// Groups that are enough to fill the device with one team each.
@@ -242,17 +288,49 @@ impl Capabilities {
         u32::try_from(lanes).unwrap_or(u32::MAX).clamp(1, previous_power_of_two(self.max_invocations.min(256)))
     }
 
-    /// Groups that a team takes one after the other where it adds up the gradients of parameters.
+    /// Lanes of a team that holds a group of this many packs.
     #[must_use]
-    pub fn gradient_block(&self, packs: u64) -> u64 {
-        // A lane goes twice through all packs of a block, and has to stay within its iterations.
-        if packs > 1 << 13 { 8 } else { 16 }
+    pub fn resident_team(&self, packs: u64) -> u32 {
+        self.team_of_holders(packs, Registers::R8.packs())
+    }
+
+    /// The same, where it holds what backward needs: of each pack four times as much.
+    #[must_use]
+    pub fn gradient_team(&self, packs: u64) -> u32 {
+        self.team_of_holders(packs, Registers::R4.packs())
+    }
+
+    /// A team as wide as others, unless a lane would hold more than so many packs, and may be one of more.
+    fn team_of_holders(&self, packs: u64, most: u64) -> u32 {
+        let lanes = u32::try_from(packs.div_ceil(most).next_power_of_two()).unwrap_or(u32::MAX);
+        self.team(packs).max(lanes.min(self.most_resident_lanes()))
+    }
+
+    /// Groups that a team of so many lanes takes one after the other where it adds up the gradients of parameters:
+    /// of `groups` with this many packs each.
+    #[must_use]
+    pub fn gradient_block(&self, groups: u64, packs: u64, team: u32) -> u64 {
+        if self.emulated {
+            // A lane goes twice through all packs of a block, and has to stay within its iterations.
+            return if packs > 1 << 13 { 8 } else { 16 };
+        }
+        // As few blocks as fill the device: each leaves a sum for every place.
+        let turns = groups.saturating_mul(u64::from(team)) / ENOUGH_LANES;
+        previous_power_of_two(u32::try_from(turns).unwrap_or(u32::MAX)).clamp(1, 32).into()
     }
 
     /// Packs of the longest group that the resident kernel takes: what registers hold, or a processor's cache.
     #[must_use]
     pub fn resident_packs(&self) -> u64 {
-        if self.emulated { 1 << 14 } else { u64::from(self.most_lanes()) * Registers::R8.packs() }
+        let in_registers = (u64::from(self.most_resident_lanes()) * Registers::R16.packs()).min(1 << 12);
+        if self.emulated { 1 << 14 } else { in_registers }
+    }
+
+    /// The same of its backward pass.
+    #[must_use]
+    pub fn resident_gradient_packs(&self) -> u64 {
+        let in_registers = (u64::from(self.most_resident_lanes()) * Registers::R8.packs()).min(1 << 11);
+        if self.emulated { 1 << 14 } else { in_registers }
     }
 }
 
@@ -316,6 +394,11 @@ fn shares_rows(plan: &Plan, device: &Capabilities) -> Option<String> {
         .then(|| format!("rows of {} packed {} elements share words with their neighbours", plan.view.d, plan.dtype))
 }
 
+fn group_beyond(most: u64, plan: &Plan) -> Option<String> {
+    let packs = packs(plan.view);
+    (packs > most).then(|| format!("a group is {packs} packs of four elements, {most} are held"))
+}
+
 fn group_beyond_binding(plan: &Plan, device: &Capabilities) -> Option<String> {
     let view = plan.view;
     let span = ((view.b as u64 - 1) * view.c as u64 + 1) * view.d as u64 * plan.dtype.size() as u64;
@@ -371,8 +454,9 @@ impl Partials {
         let span = view.c as u64 * d * dtype.size() as u64;
         // Merging has its own loop to bound, so very many rows make larger blocks.
         let most_blocks = (1 << 18) / d.min(1 << 17);
-        let rows =
-            device.column_rows().max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let packs = (view.c as u64 * d).div_ceil(4);
+        let wanted = device.column_rows(b, packs) * u64::from(device.column_lanes(b, packs).1);
+        let rows = wanted.max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
         let count = b.div_ceil(rows) * d;
         Self { rows, segment: d, segments: 1, count, team: device.team(count.div_ceil(8)) }
     }
@@ -383,8 +467,10 @@ impl Partials {
 pub struct Columns {
     /// Rows a team takes.
     pub rows: u64,
-    /// Lanes of a team, side by side.
+    /// Lanes of a team.
     pub team: u32,
+    /// Lanes of it that share a column; the others stand side by side.
+    pub row_lanes: u32,
     /// Packs of four columns that a lane takes.
     pub packs: Registers,
 }
@@ -392,11 +478,16 @@ pub struct Columns {
 impl Columns {
     /// For kernels that add up blocks of rows, and keep what they have so far of each column.
     #[must_use]
-    pub fn to_sum(blocks: &Partials, device: &Capabilities) -> Self {
-        // A lane goes through all rows for each of its packs, and has to stay within its iterations.
-        let few = blocks.rows <= MOST_ITERATIONS / 16;
-        let (team, packs) = if device.emulated && few { (8, Registers::R8) } else { (1, Registers::R1) };
-        Self { rows: blocks.rows, team, packs }
+    pub fn to_sum(view: View, blocks: &Partials, device: &Capabilities) -> Self {
+        let rows = blocks.rows;
+        if device.emulated {
+            // A lane goes through all rows for each of its packs, and has to stay within its iterations.
+            let few = rows <= MOST_ITERATIONS / 16;
+            let (team, packs) = if few { (8, Registers::R8) } else { (1, Registers::R1) };
+            return Self { rows, team, row_lanes: 1, packs };
+        }
+        let (side, row_lanes) = device.column_lanes(rows, (view.c as u64 * view.d as u64).div_ceil(4));
+        Self { rows, team: side * row_lanes, row_lanes, packs: Registers::R1 }
     }
 
     /// For kernels that write, and load what belongs to a column once for some rows.
@@ -405,13 +496,19 @@ impl Columns {
         let span = view.c as u64 * view.d as u64 * plan.dtype.size() as u64;
         let rows = 8.min(device.max_binding / 2 / span.max(1)).clamp(1, view.b as u64);
         let (team, packs) = if device.emulated { (8, Registers::R64) } else { (1, Registers::R1) };
-        Self { rows, team, packs }
+        Self { rows, team, row_lanes: 1, packs }
+    }
+
+    /// How many lanes share a column, where any do.
+    #[must_use]
+    pub fn shared_columns(&self) -> Option<u32> {
+        (self.row_lanes > 1).then_some(self.row_lanes)
     }
 
     /// Columns of a segment.
     #[must_use]
     pub const fn segment(&self) -> u64 {
-        self.team as u64 * 4 * self.packs.packs()
+        (self.team / self.row_lanes) as u64 * 4 * self.packs.packs()
     }
 }
 

@@ -97,7 +97,7 @@ impl Planner<'_> {
     fn sum_columns(&mut self, pass: &Pass, chunk: &Chunk) -> Result<()> {
         let Pass { ground, partials, .. } = *pass;
         let [_, _, c, d] = levels(ground.view);
-        let columns = Columns::to_sum(&partials, self.device);
+        let columns = Columns::to_sum(ground.view, &partials, self.device);
         let mut variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, pass.weighted);
         variant.registers = Some(columns.packs);
         let second = self.second_origin(pass, chunk);
@@ -109,6 +109,7 @@ impl Planner<'_> {
             let step = self.step_in(ground, c * d, true);
             let pushed = self.push(ground, variant, columns.team, task, &piece, chunk, step);
             let map = pass.statistics;
+            pushed.constants.row_lanes = columns.shared_columns();
             pushed.constants.row_statistics = (map.b_scale > 0).then_some(true);
             pushed.constants.column_statistics = (map.c_scale > 0 || map.d_scale > 0).then_some(true);
             pushed.sums(pass, &piece, second);

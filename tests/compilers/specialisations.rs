@@ -21,6 +21,8 @@ impl Overrides {
             "WORKGROUP_SIZE" | "LANES" => 256.0,
             "EXCHANGED" => 512.0,
             "SUBGROUP_SIZE" => 32.0,
+            "ROW_LANES" => 8.0,
+            "TILE" => 1024.0,
             "PARAMETER_STEP" => 3.0,
             "ACTIVATION" => 4.0,
             _ => 1.0,

@@ -18,20 +18,12 @@ fn main(
 // The least size a subgroup can have here. A shuffle over fewer lanes stays within any actual one.
 override SUBGROUP_SIZE: u32 = 4u;
 
-// Twice WORKGROUP_SIZE. An override of its own, since naga 30 panics on an array sized by a product.
-override EXCHANGED: u32 = 128u;
+// Neighbours of an item that meet by shuffles.
+fn reach() -> u32 {
+    return min(SUBGROUP_SIZE, LANES);
+}
 
-var<workgroup> exchanged: array<vec4<f32>, EXCHANGED>;
-var<private> own_lane: u32;
-var<private> side: u32;
-
-fn partner(value: vec4<f32>, mask: u32) -> vec4<f32> {
-    if mask < SUBGROUP_SIZE {
-        return subgroupShuffleXor(value, mask);
-    }
-    exchanged[side + own_lane] = value;
-    workgroupBarrier();
-    let other = exchanged[side + (own_lane ^ mask)];
-    side = WORKGROUP_SIZE - side;
-    return other;
+// The value of the neighbour whose number differs in this bit.
+fn neighbour(value: f32, mask: u32) -> f32 {
+    return subgroupShuffleXor(value, mask);
 }

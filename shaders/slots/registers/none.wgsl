@@ -1,8 +1,11 @@
-// Packs of four elements that a lane takes at most. They are not held but read again: where a processor emulates
-// the GPU an array that a variable indexes is memory as well, and a group that fits a cache is there already.
-const REGISTERS = 4096u;
-
+// Packs of four elements are not held but read again: where a processor emulates the GPU an array that a variable
+// indexes is memory as well, and a group that fits a cache is there already.
 alias Held = u32;
+
+// How often a lane takes a pack, if there is one left for it.
+fn rounds(packs: u32) -> u32 {
+    return (packs + LANES - 1u) / LANES;
+}
 
 fn hold(held: ptr<function, Held>, k: u32, value: vec4<f32>) {}
 
