@@ -6,6 +6,9 @@ use crate::workloads::Problem;
 use wgpu_norm::gpu::{Bound, Gpu, Options, optional_features, recommended_limits};
 use wgpu_norm::{Data, Error, Result, Wanted, wgpu};
 
+/// Few enough that the first are done while more are recorded, and enough that a submit does not count.
+const CALLS_A_SUBMIT: usize = 16;
+
 pub(crate) struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -29,8 +32,7 @@ impl Device {
     pub(crate) fn measure(&self, problem: &Problem, backward: bool) -> Result<(f64, Vec<Data>)> {
         let sets = Set::round(&self.device, problem, backward.then(|| Wanted::all(&problem.plan)));
         let bound = if backward { self.backward(problem, &sets)? } else { self.forward(problem, &sets)? };
-        let time =
-            time(|calls| self.run(|pass| (0..calls as usize).for_each(|call| bound[call % bound.len()].record(pass))))?;
+        let time = time(|calls| self.run_all(calls as usize, &bound))?;
         let results = sets[0].results(problem).into_iter().map(|(buffer, like)| self.read(buffer, like));
         Ok((time.median, results.collect::<Result<_>>()?))
     }
@@ -51,12 +53,26 @@ impl Device {
         sets.iter().map(|set| prepared.bind(&set.backward())).collect()
     }
 
+    /// Makes so many calls and waits until they are done. They are submitted some at a time, so that the device is at work
+    /// while more are recorded, as it is for libraries that submit each.
+    fn run_all(&self, calls: usize, bound: &[Bound]) -> Result<()> {
+        for first in (0..calls).step_by(CALLS_A_SUBMIT) {
+            let some = first..calls.min(first + CALLS_A_SUBMIT);
+            self.submit(|pass| some.for_each(|call| bound[call % bound.len()].record(pass)));
+        }
+        self.wait()
+    }
+
     /// Submits what is recorded and waits until it is done.
     fn run(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<()> {
+        self.submit(record);
+        self.wait()
+    }
+
+    fn submit(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
         self.queue.submit([encoder.finish()]);
-        self.wait()
     }
 
     fn wait(&self) -> Result<()> {
