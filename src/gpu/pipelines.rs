@@ -6,8 +6,10 @@ use super::scope::{Verdicts, check_alive, scoped};
 use super::strategy::Capabilities;
 use super::variant::Variant;
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
+use rayon::prelude::*;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The kernels of one device: compiled when first asked for, and kept.
@@ -102,27 +104,58 @@ impl Gpu {
 #[derive(Debug)]
 pub(super) struct Pipelines {
     cache: Option<wgpu::PipelineCache>,
-    compiled: Mutex<HashMap<(Variant, Constants), wgpu::ComputePipeline>>,
+    compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
 }
+
+/// What a pipeline is compiled from.
+pub(super) type Key = (Variant, Constants);
 
 impl Pipelines {
     pub(super) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
         Self { cache, compiled: Mutex::default() }
     }
+
+    /// A thread that panicked while it held the lock left the map whole: entries are made before they go in.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, wgpu::ComputePipeline>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Gpu {
-    /// The pipeline of a variant, compiled now if it was not before.
-    pub(super) fn pipeline(&self, variant: Variant, constants: Constants) -> Result<wgpu::ComputePipeline> {
-        // A thread that panicked while it held the lock left the map whole: entries are made before they go in.
-        let mut compiled = self.pipelines.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = compiled.get(&(variant, constants)) {
-            return Ok(pipeline.clone());
+    /// The pipelines of some variants.
+    pub(super) fn pipelines(&self, keys: &[Key]) -> Result<Vec<wgpu::ComputePipeline>> {
+        self.compile_lacking(keys);
+        keys.iter().map(|key| self.pipeline(key)).collect()
+    }
+
+    /// Compiles side by side what was not compiled before: a driver takes a kernel a thread. What fails says so when it
+    /// is asked for.
+    #[cfg(not(target_family = "wasm"))]
+    fn compile_lacking(&self, keys: &[Key]) {
+        let lacking: std::collections::HashSet<&Key> = keys.iter().filter(|key| self.known(key).is_none()).collect();
+        if lacking.len() > 1 {
+            lacking.into_par_iter().for_each(|key| drop(self.pipeline(key)));
         }
+    }
+
+    /// A browser compiles when it likes.
+    #[cfg(target_family = "wasm")]
+    fn compile_lacking(&self, _: &[Key]) {}
+
+    fn known(&self, key: &Key) -> Option<wgpu::ComputePipeline> {
+        self.pipelines.lock().get(key).cloned()
+    }
+
+    /// The pipeline of a variant, compiled now if it was not before.
+    fn pipeline(&self, key: &Key) -> Result<wgpu::ComputePipeline> {
+        if let Some(pipeline) = self.known(key) {
+            return Ok(pipeline);
+        }
+        let (variant, constants) = key;
         log::debug!("compiling {} {constants:?}", variant.name());
-        let pipeline = self.compile(&variant, &constants)?;
-        compiled.insert((variant, constants), pipeline.clone());
-        Ok(pipeline)
+        let pipeline = self.compile(variant, constants)?;
+        // Another thread may have been as fast; then both take its.
+        Ok(self.pipelines.lock().entry(*key).or_insert(pipeline).clone())
     }
 
     fn compile(&self, variant: &Variant, constants: &Constants) -> Result<wgpu::ComputePipeline> {

@@ -143,8 +143,8 @@ impl Gpu {
     }
 
     fn compiled(&self, plan: &Plan, pass: Pass, options: &Options, schedule: Schedule) -> Result<Prepared> {
-        let pipelines =
-            schedule.steps.iter().map(|step| self.pipeline(step.variant, step.constants)).collect::<Result<_>>()?;
+        let keys: Vec<_> = schedule.steps.iter().map(|step| (step.variant, step.constants)).collect();
+        let pipelines = self.pipelines(&keys)?;
         log::debug!("prepared {:?} as {}, {} dispatches", plan.view, schedule.strategy, schedule.steps.len());
         Ok(Prepared { gpu: self.clone(), plan: plan.clone(), pass, options: *options, schedule, pipelines })
     }
