@@ -21,6 +21,9 @@ const EMULATED: Capabilities = Capabilities {
 const DISCRETE: Capabilities =
     Capabilities { emulated: false, subgroups: Some((32, 32)), max_invocations: 256, ..EMULATED };
 
+/// A discrete GPU with all that its adapter has.
+const WIDE: Capabilities = Capabilities { max_invocations: 1024, ..DISCRETE };
+
 /// A device with nothing optional and the least that WebGPU allows.
 const LEAST: Capabilities = Capabilities { subgroups: None, native_f16: false, max_invocations: 128, ..DISCRETE };
 
@@ -113,10 +116,55 @@ fn the_number_of_samples_decides_between_equals_only() {
     }
 }
 
+#[test]
+fn backward_holds_half_as_long_a_row() {
+    let resident = |device: Capabilities, d: usize| {
+        let plan = rows(3, d);
+        Strategy::Resident.supports_backward(&plan, Wanted::all(&plan), &device).is_ok()
+    };
+    for (device, longest) in [(EMULATED, 65_536), (WIDE, 8192), (DISCRETE, 8192), (LEAST, 4096)] {
+        assert!(resident(device, longest), "{longest} on {device:?}");
+        assert!(!resident(device, longest + 1), "{longest} and one on {device:?}");
+    }
+}
+
+#[test]
+fn lanes_are_added_before_they_hold_too_much() {
+    let teams = |device: Capabilities, d: u64| (device.resident_team(d / 4), device.gradient_team(d / 4));
+    assert_eq!(teams(WIDE, 4096), (256, 256));
+    assert_eq!(teams(WIDE, 8192), (256, 512));
+    assert_eq!(teams(WIDE, 16_384), (512, 512));
+    assert_eq!(teams(DISCRETE, 16_384), (256, 256));
+    assert_eq!(teams(LEAST, 8192), (128, 128));
+    assert_eq!(teams(EMULATED, 8192), (8, 8));
+}
+
+/// What adds up columns is told of blocks by one function and of lanes by another.
+#[test]
+fn lanes_that_share_columns_take_all_rows_of_a_block() {
+    let lengths = [2, 3, 7, 8, 15, 16, 17, 64, 100, 512, 4096, 50_000];
+    for device in [EMULATED, WIDE, DISCRETE, LEAST, Capabilities { max_binding: 8 << 10, ..WIDE }] {
+        for (b, c) in lengths.into_iter().flat_map(|b| lengths.map(|c| (b, c))) {
+            let plan = plan_of(&BatchNorm::new(), &[b, c], Dtype::F32);
+            let blocks = Partials::of_columns(&plan, &device);
+            let columns = Columns::to_sum(plan.view(), &blocks, &device);
+            let told = format!("[{b}, {c}]: {blocks:?} {columns:?} on {device:?}");
+            let lanes = device.column_workgroup(columns.team);
+            assert!(columns.team <= lanes && lanes.is_multiple_of(columns.team), "{told}");
+            assert!(columns.team.is_multiple_of(columns.row_lanes), "{told}");
+            assert_eq!(columns.rows, blocks.rows, "{told}");
+            assert!(blocks.rows * blocks.count >= b as u64, "{told}");
+            assert!(columns.row_lanes == 1 || columns.packs.packs() == 1, "{told}");
+            // No lane is idle for want of rows but where all are few.
+            assert!(u64::from(columns.row_lanes) < 2 * blocks.rows, "{told}");
+        }
+    }
+}
+
 /// The longest loops of each strategy, for groups up to the longest that it serves.
 #[test]
 fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
-    for device in [EMULATED, DISCRETE, LEAST] {
+    for device in [EMULATED, WIDE, DISCRETE, LEAST] {
         for d in (0..34).map(|power| 1usize << power) {
             let plan = rows(1, d);
             let partials = Partials::of_groups(&plan, &device);

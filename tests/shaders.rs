@@ -82,6 +82,13 @@ fn counter(line: &str) -> Option<&str> {
     (counts && (steps == "++" || steps.starts_with(" += "))).then_some(counter)
 }
 
+/// Whether a line gives a variable another value.
+fn assigns(line: &str, name: &str) -> bool {
+    let rest = line.trim().strip_prefix(name);
+    !name.is_empty()
+        && rest.is_some_and(|rest| [" = ", " += ", " -= ", "--", "++"].iter().any(|by| rest.starts_with(by)))
+}
+
 /// What the host says of them when it asks wgpu for no guards.
 #[test]
 fn every_loop_counts_up_to_its_end() {
@@ -89,17 +96,22 @@ fn every_loop_counts_up_to_its_end() {
     let files: BTreeMap<&str, &str> = files.map(|file| (file.path, file.text)).collect();
     let mut loops = 0;
     for (path, text) in files {
-        for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
-            assert!(!line.starts_with("while") && !line.starts_with("loop"), "{path}: {line}");
-            if !line.starts_with("for ") {
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().starts_with("//")).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.trim();
+            assert!(!code.starts_with("while") && !code.starts_with("loop"), "{path}: {line}");
+            if !code.starts_with("for ") {
                 continue;
             }
-            let counter = counter(line).unwrap_or_else(|| panic!("{path} has a loop of another form: {line}"));
-            let assigned = |other: &str| {
-                let rest = other.trim().strip_prefix(counter);
-                rest.is_some_and(|rest| [" = ", " += ", " -= ", "--", "++"].iter().any(|by| rest.starts_with(by)))
-            };
-            assert!(!text.lines().any(assigned), "{path} changes the counter of {line}");
+            let counter = counter(code).unwrap_or_else(|| panic!("{path} has a loop of another form: {line}"));
+            let end = line.replace(code, "}");
+            let body = lines[at + 1..].iter().take_while(|line| **line != end);
+            let bound = code.split("; ").nth(1).expect("it has a condition");
+            // The counter is the first of them.
+            for name in bound.split(|c: char| !(c.is_alphanumeric() || c == '_')) {
+                assert!(!body.clone().any(|inner| assigns(inner, name)), "{path}: {line} changes {name}");
+            }
+            assert!(bound.starts_with(counter), "{path}: {line}");
             loops += 1;
         }
     }
@@ -112,6 +124,7 @@ fn a_loop_of_another_form_is_found() {
     for wrong in ["for (var k = 9u; k > 0u; k--) {", "for (; k < 9u; k++) {", "for (var k = 0u; i < 9u; k++) {"] {
         assert_eq!(counter(wrong), None, "{wrong}");
     }
+    assert!(assigns("    count += 1u;", "count") && !assigns("    let count = 1u;", "count"));
 }
 
 #[test]

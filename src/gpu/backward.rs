@@ -9,10 +9,11 @@
 //! ```
 
 use super::boxes::{Box4, levels};
+use super::capabilities::Capabilities;
 use super::options::Part;
 use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low};
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Registers, Terms};
-use super::strategy::{Capabilities, Strategy, packs};
+use super::strategy::{Strategy, packs};
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! What a device offers and what to ask an adapter for.
 
-use super::strategy::{Capabilities, MOST_INVOCATIONS};
+use super::capabilities::{Capabilities, EXCHANGED_BYTES, MOST_INVOCATIONS};
 
 /// The features without which the kernels do not run: none.
 #[must_use]
@@ -31,7 +31,7 @@ pub const MOST_STORAGE_BUFFERS: u32 = 8;
 
 /// `base`, raised to what the adapter offers where that lets the kernels take larger pieces, and to as many storage
 /// buffers as a kernel binds: wgpu's own defaults stop at bindings of 128 MiB, buffers of 256 MiB and workgroups of 256
-/// invocations, and those for weak adapters at 4 storage buffers.
+/// invocations, and those for weak adapters at 4 storage buffers and less than 16 KiB a workgroup.
 #[must_use]
 pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::Limits {
     let best = adapter.limits();
@@ -42,6 +42,10 @@ pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::
             .max_compute_invocations_per_workgroup
             .min(MOST_INVOCATIONS)
             .max(base.max_compute_invocations_per_workgroup),
+        max_compute_workgroup_storage_size: best
+            .max_compute_workgroup_storage_size
+            .min(MOST_INVOCATIONS * EXCHANGED_BYTES)
+            .max(base.max_compute_workgroup_storage_size),
         max_compute_workgroup_size_x: best
             .max_compute_workgroup_size_x
             .min(MOST_INVOCATIONS)
@@ -70,7 +74,10 @@ impl Capabilities {
             native_f16: features.contains(wgpu::Features::SHADER_F16),
             max_binding: limits.max_storage_buffer_binding_size,
             max_workgroups: limits.max_compute_workgroups_per_dimension,
-            max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            max_invocations: limits
+                .max_compute_invocations_per_workgroup
+                .min(limits.max_compute_workgroup_size_x)
+                .min(limits.max_compute_workgroup_storage_size / EXCHANGED_BYTES),
             storage_alignment: limits.min_storage_buffer_offset_alignment,
             uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         }

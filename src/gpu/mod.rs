@@ -6,7 +6,7 @@
 //! 2. [`Prepared::bind`] once a set of buffers: checks them before wgpu can, makes the bind groups.
 //! 3. [`Bound::record`] any number of times: needs no queue, allocates nothing, cannot fail.
 //!
-//! `slots`, `variant`, `link`, `strategy`, `boxes`, `planner`, `schedule`, `backward`, `sums`, `small_steps`, `choices` and
+//! `slots`, `variant`, `link`, `capabilities`, `strategy`, `partials`, `boxes`, `planner`, `schedule`, `backward`, `sums`, `small_steps`, `choices` and
 //! `uniforms` are pure and know no device.
 
 mod backward;
@@ -14,12 +14,14 @@ mod bind;
 mod bindings;
 mod boxes;
 mod buffers;
+mod capabilities;
 mod choices;
 mod device;
 mod expected;
 mod held;
 mod link;
 mod options;
+mod partials;
 mod pipelines;
 mod planner;
 mod prepare;
@@ -39,16 +41,18 @@ mod writing;
 
 pub use bind::Bound;
 pub use buffers::Buffers;
+pub use capabilities::Capabilities;
 pub use device::{MOST_STORAGE_BUFFERS, optional_features, recommended_limits, required_features};
 pub(crate) use held::Held;
 pub use link::{Linked, Target, link};
 pub use options::{Options, Part};
+pub use partials::{Columns, Partials};
 pub use pipelines::Gpu;
 pub use prepare::Prepared;
 pub use slots::{
     AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, Parameter, Picking,
     Placement, Published, Registers, Residual, Saved, Terms,
 };
-pub use strategy::{Capabilities, Columns, MOST_ITERATIONS, Partials, Strategy, choose, choose_backward, packs};
+pub use strategy::{MOST_ITERATIONS, Strategy, choose, choose_backward, packs};
 pub use uniforms::Task;
 pub use variant::Variant;

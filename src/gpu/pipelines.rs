@@ -1,9 +1,9 @@
 //! Compiled kernels, made when first asked for.
 
+use super::capabilities::Capabilities;
 use super::link::{Linked, Target, link};
 use super::planner::Constants;
 use super::scope::{Verdicts, check_alive, scoped};
-use super::strategy::Capabilities;
 use super::variant::Variant;
 use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
@@ -105,6 +105,8 @@ impl Gpu {
 pub(super) struct Pipelines {
     cache: Option<wgpu::PipelineCache>,
     compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
+    /// Held while a kernel is compiled where others have to wait.
+    compiling: Mutex<()>,
 }
 
 /// What a pipeline is compiled from.
@@ -112,7 +114,7 @@ pub(super) type Key = (Variant, Constants);
 
 impl Pipelines {
     pub(super) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
-        Self { cache, compiled: Mutex::default() }
+        Self { cache, compiled: Mutex::default(), compiling: Mutex::default() }
     }
 
     /// A thread that panicked while it held the lock left the map whole: entries are made before they go in.
@@ -124,32 +126,40 @@ impl Pipelines {
 impl Gpu {
     /// The pipelines of some variants.
     pub(super) fn pipelines(&self, keys: &[Key]) -> Result<Vec<wgpu::ComputePipeline>> {
-        self.compile_lacking(keys);
+        self.compile_lacking(keys)?;
         keys.iter().map(|key| self.pipeline(key)).collect()
     }
 
-    /// Compiles side by side what was not compiled before: a driver takes a kernel a thread. What fails says so when it
-    /// is asked for.
+    /// Compiles side by side what was not compiled before: a driver takes a kernel a thread. Of what fails, the first.
     #[cfg(not(target_family = "wasm"))]
-    fn compile_lacking(&self, keys: &[Key]) {
-        let lacking: std::collections::HashSet<&Key> = keys.iter().filter(|key| self.known(key).is_none()).collect();
-        if lacking.len() > 1 {
-            lacking.into_par_iter().for_each(|key| drop(self.pipeline(key)));
+    fn compile_lacking(&self, keys: &[Key]) -> Result<()> {
+        let mut lacking: Vec<&Key> = Vec::new();
+        for key in keys {
+            if !lacking.contains(&key) && !self.pipelines.lock().contains_key(key) {
+                lacking.push(key);
+            }
         }
+        let compiled: Vec<Result<_>> = lacking.into_par_iter().map(|key| self.pipeline(key)).collect();
+        compiled.into_iter().try_for_each(|one| one.map(drop))
     }
 
     /// A browser compiles when it likes.
     #[cfg(target_family = "wasm")]
-    fn compile_lacking(&self, _: &[Key]) {}
+    fn compile_lacking(&self, _: &[Key]) -> Result<()> {
+        Ok(())
+    }
 
-    fn known(&self, key: &Key) -> Option<wgpu::ComputePipeline> {
-        self.pipelines.lock().get(key).cloned()
+    /// On GL one kernel is compiled at a time: wgpu gives up on a thread that waits a second for another's.
+    fn alone_on_gl(&self) -> Option<MutexGuard<'_, ()>> {
+        let is_gl = self.device.adapter_info().backend == wgpu::Backend::Gl;
+        is_gl.then(|| self.pipelines.compiling.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The pipeline of a variant, compiled now if it was not before.
     fn pipeline(&self, key: &Key) -> Result<wgpu::ComputePipeline> {
-        if let Some(pipeline) = self.known(key) {
-            return Ok(pipeline);
+        let _alone = self.alone_on_gl();
+        if let Some(pipeline) = self.pipelines.lock().get(key) {
+            return Ok(pipeline.clone());
         }
         let (variant, constants) = key;
         log::debug!("compiling {} {constants:?}", variant.name());
@@ -169,7 +179,8 @@ impl Gpu {
                 source: wgpu::ShaderSource::Wgsl(linked.source.as_str().into()),
             };
             // SAFETY: every loop counts up to a bound that it does not change; a test of the shaders sees to the form.
-            // Bounds stay far enough below 2^32 for no step to pass it (`check_levels`), so every loop ends.
+            // Bounds stay so far below 2^32 that no step passes it: `check_levels` and, of columns, `Strategy::supports`
+            // see to that. So every loop ends.
             let module = unsafe { self.device.create_shader_module_trusted(descriptor, UNGUARDED_LOOPS) };
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&name),

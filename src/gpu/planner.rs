@@ -1,9 +1,11 @@
 //! What the schedules of both passes are made of: dispatches, and how a tensor is cut into them.
 
 use super::boxes::{Box4, levels};
+use super::capabilities::Capabilities;
 use super::options::Part;
+use super::partials::Partials;
 use super::slots::{AffineSlot, Kernel, Lanes, Placement};
-use super::strategy::{Capabilities, Partials, Strategy};
+use super::strategy::{MOST_STEPS, SHORT_ROW, Strategy};
 use super::uniforms::Task;
 use super::variant::Variant;
 use crate::error::{Error, Result};
@@ -386,12 +388,13 @@ impl Box4 {
     }
 }
 
-/// Kernels count in 32 bits along each level, in steps of 2^16 at most.
+/// Kernels count along each level, and along columns where those are short.
 pub(super) fn check_levels(view: View) -> Result<()> {
-    let limit = u64::from(u32::MAX - (1 << 16));
-    let needed = levels(view).into_iter().max().unwrap_or(0);
-    if view.elements() > 0 && needed > limit {
-        let limit_name = "length of one level of the view";
+    let [_, _, c, d] = levels(view);
+    let columns = if d < SHORT_ROW as u64 { c.saturating_mul(d) } else { 0 };
+    let needed = levels(view).into_iter().max().unwrap_or(0).max(columns);
+    if view.elements() > 0 && needed > MOST_STEPS {
+        let (limit, limit_name) = (MOST_STEPS, "length of a level of the view, or of its columns");
         return Err(Error::TooLarge { argument: "input", needed, limit, limit_name });
     }
     Ok(())

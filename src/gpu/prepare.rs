@@ -1,10 +1,11 @@
 use super::backward::backward;
+use super::capabilities::Capabilities;
 use super::options::{Options, Part};
 use super::pipelines::Gpu;
 use super::planner::{Schedule, Step};
 use super::schedule::schedule;
 use super::slots::{Inflow, Kernel, Residual};
-use super::strategy::{Capabilities, Strategy, choose, choose_backward};
+use super::strategy::{Strategy, choose, choose_backward};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Source, Wanted, obstacle_to_inflow};
 
@@ -71,8 +72,8 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// When a forced strategy cannot serve the plan, a level of the view is longer than 2³² - 1, the
-    /// alignment is no power of two from 4 on, or a kernel does not compile.
+    /// When a forced strategy cannot serve the plan, a level of the view, or what lies side by side in it, is longer than
+    /// 2³² - 2¹⁶, the alignment is no power of two from 4 on, or a kernel does not compile.
     pub fn prepare(&self, plan: &Plan, options: &Options) -> Result<Prepared> {
         let capabilities = self.capabilities_under(options);
         let strategy = match options.strategy {

@@ -1,12 +1,14 @@
 //! The dispatches that a plan's forward pass comes down to on a device: pure data, made once a shape.
 
 use super::boxes::{Box4, levels};
+use super::capabilities::Capabilities;
 use super::options::Part;
+use super::partials::{Columns, Partials};
 use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
 use super::slots::{Epsilon, Kernel, MomentumSlot, Placement, Residual, Saved};
-use super::strategy::{Capabilities, Columns, Partials, Strategy, packs};
+use super::strategy::{Strategy, packs};
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};

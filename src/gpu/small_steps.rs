@@ -3,6 +3,7 @@
 
 use super::backward::{PAIR, Strided};
 use super::boxes::Box4;
+use super::partials::Partials;
 use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, low};
 use super::slots::{Collected, Kernel, Parameter, Picking, Published, Terms};
 use super::strategy::Strategy;
@@ -289,8 +290,8 @@ impl Planner<'_> {
     /// Partial moments of each group.
     fn partials_a_group(&self) -> u64 {
         match self.wishes.strategy {
-            Strategy::Column => super::strategy::Partials::of_columns(self.plan, self.device).count,
-            _ => super::strategy::Partials::of_groups(self.plan, self.device).count,
+            Strategy::Column => Partials::of_columns(self.plan, self.device).count,
+            _ => Partials::of_groups(self.plan, self.device).count,
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::backward::{PAIR, Strided};
 use super::boxes::{Box4, levels};
+use super::partials::{Columns, Partials};
 use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, set_partials};
 use super::slots::{Collected, Kernel};
-use super::strategy::{Columns, Partials, SHORT_ROW, Strategy};
+use super::strategy::{SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::error::Result;
 use crate::plan::{StatisticMap, View};

@@ -1,9 +1,10 @@
 //! The kernels that write every element of a tensor: how their work is dealt out.
 
 use super::boxes::{Box4, levels};
+use super::partials::Columns;
 use super::planner::{Chunk, Planner, Step, low};
 use super::slots::Kernel;
-use super::strategy::{Columns, rows_share_words};
+use super::strategy::rows_share_words;
 use super::variant::Variant;
 use crate::error::Result;
 

@@ -23,7 +23,8 @@ pub(super) struct Device {
 
 /// An NVIDIA H100 that had nothing to do for a while ran at half its speed for a third of a second.
 const WARM_UP: Duration = Duration::from_millis(600);
-const WARM_UP_CALLS: usize = 100;
+/// What is submitted at once takes about so long: no watchdog minds, and it has no pauses to speak of.
+const WARM_UP_SUBMIT: Duration = Duration::from_millis(10);
 /// It had not slowed down after this long.
 const STAYS_WARM: Duration = Duration::from_millis(20);
 
@@ -94,13 +95,18 @@ impl Device {
             return Ok(());
         }
         let begin = Instant::now();
+        let mut calls = 1;
         while begin.elapsed() < WARM_UP {
+            let submitted = Instant::now();
             let mut encoder = self.encoder();
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                (0..WARM_UP_CALLS).for_each(|call| record(&mut pass, call));
+                (0..calls).for_each(|call| record(&mut pass, call));
             }
             self.finish(encoder)?;
+            if submitted.elapsed() < WARM_UP_SUBMIT {
+                calls *= 2;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,217 @@
+//! What a device can do, and what it likes: the one table of thresholds.
+
+use super::slots::Registers;
+
+/// Invocations of the largest workgroup that any kernel makes use of.
+pub(super) const MOST_INVOCATIONS: u32 = 512;
+
+/// Bytes of workgroup memory that a lane takes where lanes meet.
+pub(super) const EXCHANGED_BYTES: u32 = 32;
+
+/// Lanes at work that keep a GPU's memory busy.
+const ENOUGH_LANES: u64 = 1 << 16;
+
+/// What a device can do, as far as it bears on strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether the processor stands in for a GPU: few lanes, dear barriers.
+    pub emulated: bool,
+    /// The least and the largest number of lanes of a subgroup, where there are subgroup operations.
+    pub subgroups: Option<(u32, u32)>,
+    /// Whether shaders know f16.
+    pub native_f16: bool,
+    /// Bytes of the largest storage binding.
+    pub max_binding: u64,
+    /// Workgroups a dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Invocations a workgroup, as far as its memory lets them meet.
+    pub max_invocations: u32,
+    /// Bytes that a storage binding's offset has to be a multiple of.
+    pub storage_alignment: u32,
+    /// Bytes that a uniform binding's offset has to be a multiple of.
+    pub uniform_alignment: u32,
+}
+
+/// The one table of what adapters like. lavapipe: 8 lanes best or tied for every shape, 64 for plain copies. GPUs: as
+/// measured on an NVIDIA H100. docs/performance.md has what was measured of both.
+impl Capabilities {
+    /// Lanes of the largest team that goes through memory.
+    #[must_use]
+    pub fn most_lanes(&self) -> u32 {
+        let wanted = if self.emulated { 8 } else { 256 };
+        wanted.min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Lanes of the largest team that holds a group.
+    #[must_use]
+    pub fn most_resident_lanes(&self) -> u32 {
+        let wanted = if self.emulated { 8 } else { MOST_INVOCATIONS };
+        wanted.min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Where the resident kernel keeps this many packs a lane.
+    #[must_use]
+    pub fn registers(&self, packs: u64) -> Option<Registers> {
+        if self.emulated { Some(Registers::None) } else { Registers::holding(packs) }
+    }
+
+    /// Elements that go to one partial.
+    #[must_use]
+    pub fn partial_elements(&self) -> u64 {
+        if self.emulated { 8192 } else { 32 * u64::from(self.most_lanes()) }
+    }
+
+    /// Rows of a column that a lane takes, of so many with so many packs side by side: few where those of one sample
+    /// would not fill the device, more where blocks would be many. How many samples there are plays no part.
+    #[must_use]
+    pub fn column_rows(&self, rows: u64, packs: u64) -> u64 {
+        if self.emulated {
+            return 512;
+        }
+        turns(rows.saturating_mul(packs)).clamp(16, 32)
+    }
+
+    /// Lanes that stand side by side on so many packs, and those that share a column of so many rows. Together they
+    /// are a workgroup at most: 128, since what lanes have meets in workgroup memory, of which some devices have less
+    /// than 16 KiB.
+    #[must_use]
+    pub fn column_lanes(&self, rows: u64, packs: u64) -> (u32, u32) {
+        if self.emulated {
+            return (8, 1);
+        }
+        let side = lanes(packs, 32);
+        (side, lanes(rows, self.column_workgroup(2) / side))
+    }
+
+    /// Lanes of a workgroup with teams of this many that add up columns.
+    #[must_use]
+    pub fn column_workgroup(&self, team: u32) -> u32 {
+        let lanes = self.copy_workgroup(team);
+        if self.emulated { lanes } else { lanes.min(128) }
+    }
+
+    /// Lanes of a workgroup with teams of this many that do not meet.
+    #[must_use]
+    pub fn copy_workgroup(&self, team: u32) -> u32 {
+        if team > 1 { self.copy_lanes() } else { self.single_lanes() }
+    }
+
+    /// Groups that are enough to fill the device with one team each.
+    #[must_use]
+    pub fn enough_groups(&self) -> usize {
+        if self.emulated { 8 } else { 512 }
+    }
+
+    /// Lanes of a workgroup where each works alone.
+    #[must_use]
+    pub fn single_lanes(&self) -> u32 {
+        let wanted = if self.emulated { 64 } else { 256 };
+        wanted.min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Lanes of the largest team that applies. Where a processor stands in, lanes beyond one of its vectors go over
+    /// the same memory one vector after the other, each in steps that no prefetcher follows.
+    #[must_use]
+    pub fn copy_lanes(&self) -> u32 {
+        if self.emulated { self.most_lanes() } else { self.single_lanes() }
+    }
+
+    /// Elements that a team which applies takes of a row.
+    #[must_use]
+    pub fn copy_segment(&self, team: u32) -> u64 {
+        let packs = if self.emulated { 64 } else { 8 };
+        u64::from(team) * 4 * packs
+    }
+
+    /// Lanes of a workgroup with teams of this many.
+    #[must_use]
+    pub fn workgroup(&self, team: u32) -> u32 {
+        let least = match (self.emulated, team) {
+            (_, 1) => 64,
+            (true, _) => 8,
+            (false, _) => 64,
+        };
+        let whole_subgroups = self.subgroups.map_or(1, |(_, most)| most);
+        team.max(least).max(whole_subgroups).min(previous_power_of_two(self.max_invocations))
+    }
+
+    /// Lanes of a team for this many packs.
+    #[must_use]
+    pub fn team(&self, packs: u64) -> u32 {
+        // A lane more than 32 pays only when each has several packs to load at once.
+        lanes(if packs <= 32 { packs } else { packs.div_ceil(4).max(32) }, self.most_lanes())
+    }
+
+    /// Lanes of a team that copies a row of this many elements.
+    #[must_use]
+    pub fn team_to_copy(&self, row: u64) -> u32 {
+        lanes(row.div_ceil(4), self.copy_lanes())
+    }
+
+    /// Lanes of a team that averages this many statistics: some dozens each, and few enough that no lane
+    /// comes near its bound on iterations for as many as the scratch of a dispatch holds.
+    #[must_use]
+    pub fn team_to_average(&self, samples: u64) -> u32 {
+        lanes(samples.div_ceil(64), previous_power_of_two(self.max_invocations.min(256)))
+    }
+
+    /// Lanes of a team that holds a group of this many packs.
+    #[must_use]
+    pub fn resident_team(&self, packs: u64) -> u32 {
+        self.team_of_holders(packs, Registers::R8.packs())
+    }
+
+    /// The same, where it holds what backward needs: of each pack four times as much.
+    #[must_use]
+    pub fn gradient_team(&self, packs: u64) -> u32 {
+        self.team_of_holders(packs, Registers::R4.packs())
+    }
+
+    /// A team as wide as others, unless a lane would hold more than so many packs, and may be one of more.
+    fn team_of_holders(&self, packs: u64, most: u64) -> u32 {
+        self.team(packs).max(lanes(packs.div_ceil(most), self.most_resident_lanes()))
+    }
+
+    /// Groups that a team of so many lanes takes one after the other where it adds up the gradients of parameters:
+    /// of `groups` with this many packs each.
+    #[must_use]
+    pub fn gradient_block(&self, groups: u64, packs: u64, team: u32) -> u64 {
+        if self.emulated {
+            // A lane goes twice through all packs of a block, and has to stay within its iterations.
+            return if packs > 1 << 13 { 8 } else { 16 };
+        }
+        // As few blocks as fill the device: each leaves a sum for every place.
+        turns(groups.saturating_mul(u64::from(team))).clamp(1, 32)
+    }
+
+    /// Packs of the longest group that the resident kernel takes: what registers hold, or a processor's cache.
+    #[must_use]
+    pub fn resident_packs(&self) -> u64 {
+        self.held(Registers::R16, 1 << 12)
+    }
+
+    /// The same of its backward pass.
+    #[must_use]
+    pub fn resident_gradient_packs(&self) -> u64 {
+        self.held(Registers::R8, 1 << 11)
+    }
+
+    fn held(&self, a_lane: Registers, most: u64) -> u64 {
+        let in_registers = u64::from(self.most_resident_lanes()) * a_lane.packs();
+        if self.emulated { 1 << 14 } else { in_registers.min(most) }
+    }
+}
+
+/// As many lanes as there is something for, a power of two, and no more than so many, which is one as well.
+fn lanes(for_each: u64, most: u32) -> u32 {
+    u32::try_from(for_each).unwrap_or(u32::MAX).clamp(1, most).next_power_of_two()
+}
+
+/// How often as many lanes as a device has at work at once go over so much work, a power of two.
+fn turns(work: u64) -> u64 {
+    1 << (work / ENOUGH_LANES).max(1).ilog2()
+}
+
+fn previous_power_of_two(n: u32) -> u32 {
+    1 << n.max(1).ilog2()
+}

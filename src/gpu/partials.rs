@@ -1,0 +1,119 @@
+//! How groups are cut: into partials, and columns into what a team takes.
+
+use super::capabilities::Capabilities;
+use super::slots::Registers;
+use super::strategy::MOST_ITERATIONS;
+use crate::plan::{Plan, View};
+use crate::tensor::Dtype;
+
+/// How the groups of a plan are cut into partials: by the length of a group and the device alone; of groups that lie side
+/// by side, by how many do as well. How many samples there are plays no part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partials {
+    /// Rows of `b` a partial.
+    pub rows: u64,
+    /// Elements of a row a partial.
+    pub segment: u64,
+    /// Partials a row.
+    pub segments: u64,
+    /// Partials a statistic.
+    pub count: u64,
+    /// Lanes a partial, and for merging them.
+    pub team: u32,
+}
+
+impl Partials {
+    /// For streaming and split.
+    #[must_use]
+    pub fn of_groups(plan: &Plan, device: &Capabilities) -> Self {
+        Self::of_rows(plan.view, plan.dtype, device)
+    }
+
+    /// For columns.
+    #[must_use]
+    pub fn of_columns(plan: &Plan, device: &Capabilities) -> Self {
+        Self::of_blocks(plan.view, plan.dtype, device)
+    }
+
+    /// Of groups whose rows are read one after the other.
+    pub(super) fn of_rows(view: View, dtype: Dtype, device: &Capabilities) -> Self {
+        let (b, d) = (view.b as u64, view.d as u64);
+        // Merging has its own loop to bound, so very long groups make larger partials; of whole packs.
+        let most = device.partial_elements().max(b.saturating_mul(d).div_ceil(1 << 18).next_multiple_of(4));
+        let span = view.c as u64 * d * dtype.size() as u64;
+        // Rows of one partial have to lie in one binding.
+        let rows = (most / d).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let segment = d.min(most);
+        let segments = d.div_ceil(segment);
+        let team = device.team(rows * segment.div_ceil(4));
+        Self { rows, segment, segments, count: b.div_ceil(rows) * segments, team }
+    }
+
+    /// Of groups that lie side by side.
+    pub(super) fn of_blocks(view: View, dtype: Dtype, device: &Capabilities) -> Self {
+        let (b, d) = (view.b as u64, view.d as u64);
+        let span = view.c as u64 * d * dtype.size() as u64;
+        // Merging has its own loop to bound, so very many rows make larger blocks.
+        let most_blocks = (1 << 18) / d.min(1 << 17);
+        let packs = column_packs(view);
+        let wanted = device.column_rows(b, packs) * u64::from(device.column_lanes(b, packs).1);
+        let rows = wanted.max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let count = b.div_ceil(rows) * d;
+        Self { rows, segment: d, segments: 1, count, team: device.team(count.div_ceil(8)) }
+    }
+}
+
+/// Packs of four columns side by side.
+fn column_packs(view: View) -> u64 {
+    (view.c as u64 * view.d as u64).div_ceil(4)
+}
+
+/// How groups that lie side by side are dealt to teams: a segment of columns, and some rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Columns {
+    /// Rows a team takes.
+    pub rows: u64,
+    /// Lanes of a team.
+    pub team: u32,
+    /// Lanes of it that share a column; the others stand side by side.
+    pub row_lanes: u32,
+    /// Packs of four columns that a lane takes.
+    pub packs: Registers,
+}
+
+impl Columns {
+    /// For kernels that add up blocks of rows, and keep what they have so far of each column.
+    #[must_use]
+    pub fn to_sum(view: View, blocks: &Partials, device: &Capabilities) -> Self {
+        let rows = blocks.rows;
+        if device.emulated {
+            // A lane goes through all rows for each of its packs, and has to stay within its iterations.
+            let few = rows <= MOST_ITERATIONS / 16;
+            let (team, packs) = if few { (8, Registers::R8) } else { (1, Registers::R1) };
+            return Self { rows, team, row_lanes: 1, packs };
+        }
+        let (side, row_lanes) = device.column_lanes(rows, column_packs(view));
+        Self { rows, team: side * row_lanes, row_lanes, packs: Registers::R1 }
+    }
+
+    /// For kernels that write, and load what belongs to a column once for some rows.
+    pub(super) fn to_write(plan: &Plan, device: &Capabilities) -> Self {
+        let view = plan.view;
+        let span = view.c as u64 * view.d as u64 * plan.dtype.size() as u64;
+        let rows = 8.min(device.max_binding / 2 / span.max(1)).clamp(1, view.b as u64);
+        let (team, packs) = if device.emulated { (8, Registers::R64) } else { (1, Registers::R1) };
+        Self { rows, team, row_lanes: 1, packs }
+    }
+
+    /// How many lanes share a column, where any do.
+    #[must_use]
+    pub fn shared_columns(&self) -> Option<u32> {
+        (self.row_lanes > 1).then_some(self.row_lanes)
+    }
+
+    /// Columns of a segment.
+    #[must_use]
+    pub const fn segment(&self) -> u64 {
+        (self.team / self.row_lanes) as u64 * 4 * self.packs.packs()
+    }
+}
