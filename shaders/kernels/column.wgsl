@@ -14,12 +14,10 @@ fn run(here: Place) {
     let columns = column_item(here.item, here.lane);
     let row_step = task.levels.z * task.levels.w;
     let first = row_index(columns.i_a, columns.row, 0u) + task.input_shift;
-    let rows = select(0u, columns.rows, here.item < task.items);
-    let end_place = select(0u, columns.end, rows > 0u);
     var kept: array<LaneMoments, REGISTERS>;
-    for (var i = 0u; i < rows; i += ROWS_AT_ONCE) {
-        let end = min(i + ROWS_AT_ONCE, rows);
-        for (var place = columns.place; place < end_place; place += column_step()) {
+    for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
+        let end = min(i + ROWS_AT_ONCE, columns.rows);
+        for (var place = columns.place; place < columns.end; place += column_step()) {
             let k = pack_number(columns, place);
             let head = heads_of(load(first + place));
             var moments = kept[k];
@@ -30,27 +28,29 @@ fn run(here: Place) {
         }
     }
     if ROW_LANES > 1u {
-        merge_lanes(here, columns, first, rows, kept[0]);
+        merge_lanes(here, columns, first, kept[0]);
         return;
     }
-    for (var place = columns.place; place < end_place; place += column_step()) {
+    if columns.rows == 0u {
+        return;
+    }
+    for (var place = columns.place; place < columns.end; place += column_step()) {
         let head = heads_of(load(first + place));
         let moments = kept[pack_number(columns, place)];
-        for (var i = 0u; i < min(4u, end_place - place); i++) {
+        for (var i = 0u; i < min(4u, columns.end - place); i++) {
             partials[column_index(columns, place + i)] = four_of(component(moments, head[i], i));
         }
     }
 }
 
-// What the lanes of a column have of their rows becomes one.
-fn merge_lanes(here: Place, columns: ColumnItem, first: u32, rows: u32, own: LaneMoments) {
-    let present = select(0u, 4u, rows > 0u && columns.place < columns.end);
+// What the lanes of a column have of their rows becomes one. Those without rows or columns have moments of nothing.
+fn merge_lanes(here: Place, columns: ColumnItem, first: u32, own: LaneMoments) {
     var head = vec4<f32>();
-    if present > 0u {
+    if columns.rows > 0u && columns.place < columns.end {
         head = heads_of(load(first + columns.place));
     }
     for (var i = 0u; i < 4u; i++) {
-        tile[4u * own_lane + i] = select(vec4<f32>(), four_of(component(own, head[i], i)), i < present);
+        tile[4u * own_lane + i] = four_of(component(own, head[i], i));
     }
     workgroupBarrier();
     let begin = segment_begin(columns, here.lane);

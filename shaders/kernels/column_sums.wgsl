@@ -40,12 +40,10 @@ fn run(here: Place) {
     let first = row_index(columns.i_a, columns.row, 0u);
     let base = group_parameter(columns.i_a, 0u);
     let statistic = statistic_base(columns.i_a, 0u);
-    let rows = select(0u, columns.rows, here.item < task.items);
-    let end_place = select(0u, columns.end, rows > 0u);
     var kept: array<Kept, REGISTERS>;
-    for (var i = 0u; i < rows; i += ROWS_AT_ONCE) {
-        let end = min(i + ROWS_AT_ONCE, rows);
-        for (var place = columns.place; place < end_place; place += column_step()) {
+    for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
+        let end = min(i + ROWS_AT_ONCE, columns.rows);
+        for (var place = columns.place; place < columns.end; place += column_step()) {
             let k = pack_number(columns, place);
             let offsets = statistic_offsets(columns, place);
             var four = four_at(statistic + statistic_row(columns.row), offsets);
@@ -74,9 +72,12 @@ fn run(here: Place) {
         add_lanes(here, columns, kept[0]);
         return;
     }
-    for (var place = columns.place; place < end_place; place += column_step()) {
+    if columns.rows == 0u {
+        return;
+    }
+    for (var place = columns.place; place < columns.end; place += column_step()) {
         let sums = kept[pack_number(columns, place)];
-        for (var i = 0u; i < min(4u, end_place - place); i++) {
+        for (var i = 0u; i < min(4u, columns.end - place); i++) {
             keep_sums(column_index(columns, place + i), sums_of(sums, i));
         }
     }

@@ -6,8 +6,7 @@
 @group(0) @binding(25) var<storage, read_write> means: array<MomentWord>;       // statistics
 @group(0) @binding(26) var<storage, read_write> deviations: array<MomentWord>;  // statistics
 
-// (mean, deviation) of a statistic.
-fn moments_of(statistic: u32) -> vec2<f32> {
+fn mean_and_deviation(statistic: u32) -> vec2<f32> {
     let s = statistics[statistic + task.statistics_shift];
     return vec2<f32>(s.x + s.y, 1.0 / s.z);
 }
@@ -18,8 +17,8 @@ fn run(here: Place) {
         return;
     }
     let valid = min(MOMENTS_A_WORD, task.items - statistic);
-    let first = moments_of(statistic);
-    let second = moments_of(statistic + valid - 1u);
+    let first = mean_and_deviation(statistic);
+    let second = mean_and_deviation(statistic + valid - 1u);
     let m = here.item + task.extra_shift.x;
     means[m] = moment_word(first.x, second.x, means[m], valid);
     let d = here.item + task.extra_shift.y;

@@ -9,7 +9,7 @@ override EACH_ROW: bool = false;
 struct ColumnItem {
     i_a: u32,
     block: u32,
-    // The lane's first row, and how many.
+    // The lane's first row, and how many; none where there is no such item.
     row: u32,
     rows: u32,
     // The lane's first column, and where the team's end.
@@ -38,7 +38,7 @@ fn column_item(item: u32, lane: u32) -> ColumnItem {
         task.origin.x + rest / task.extent.y,
         block,
         row,
-        min(rows, end - min(row, end)),
+        select(0u, min(rows, end - min(row, end)), item < task.items),
         begin + 4u * (lane % column_lanes()),
         min(begin + task.segment, task.place_end),
     );

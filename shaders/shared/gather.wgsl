@@ -4,27 +4,15 @@
 // of them there are: where lanes meet by shuffles alone no barrier is left.
 
 fn gather_sum(value: f32) -> f32 {
-    let near = near_sum(value, reach());
-    if LANES <= reach() {
-        return near;
-    }
-    return far_sums(vec4<f32>(near, 0.0, 0.0, 0.0)).x;
+    return far_sums(vec4<f32>(near_sum(value, reach()), 0.0, 0.0, 0.0)).x;
 }
 
 fn gather_sums(values: vec2<f32>) -> vec2<f32> {
-    let near = vec2<f32>(near_sum(values.x, reach()), near_sum(values.y, reach()));
-    if LANES <= reach() {
-        return near;
-    }
-    return far_sums(vec4<f32>(near, 0.0, 0.0)).xy;
+    return far_sums(vec4<f32>(near_sum(values.x, reach()), near_sum(values.y, reach()), 0.0, 0.0)).xy;
 }
 
 fn gather_four(values: vec4<f32>) -> vec4<f32> {
-    let near = near_sums(values, reach());
-    if LANES <= reach() {
-        return near;
-    }
-    return far_sums(near);
+    return far_sums(near_sums(values, reach()));
 }
 
 // Over so many neighbours, a power of two within reach.
@@ -57,6 +45,9 @@ fn near_sums(values: vec4<f32>, neighbours: u32) -> vec4<f32> {
 
 // Of what neighbours within reach hold alike.
 fn far_sums(near: vec4<f32>) -> vec4<f32> {
+    if LANES <= reach() {
+        return near;
+    }
     let neighbourhoods = LANES / reach();
     if neighbourhoods <= reach() {
         return near_sums(one_of_each(near, neighbourhoods), neighbourhoods);

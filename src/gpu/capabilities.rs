@@ -38,15 +38,13 @@ impl Capabilities {
     /// Lanes of the largest team that goes through memory.
     #[must_use]
     pub fn most_lanes(&self) -> u32 {
-        let wanted = if self.emulated { 8 } else { 256 };
-        wanted.min(previous_power_of_two(self.max_invocations))
+        self.granted(if self.emulated { 8 } else { 256 })
     }
 
     /// Lanes of the largest team that holds a group.
     #[must_use]
     pub fn most_resident_lanes(&self) -> u32 {
-        let wanted = if self.emulated { 8 } else { MOST_INVOCATIONS };
-        wanted.min(previous_power_of_two(self.max_invocations))
+        self.granted(if self.emulated { 8 } else { MOST_INVOCATIONS })
     }
 
     /// Where the resident kernel keeps this many packs a lane.
@@ -80,14 +78,17 @@ impl Capabilities {
             return (8, 1);
         }
         let side = lanes(packs, 32);
-        (side, lanes(rows, self.column_workgroup(2) / side))
+        (side, lanes(rows, self.most_column_lanes() / side))
     }
 
     /// Lanes of a workgroup with teams of this many that add up columns.
     #[must_use]
     pub fn column_workgroup(&self, team: u32) -> u32 {
-        let lanes = self.copy_workgroup(team);
-        if self.emulated { lanes } else { lanes.min(128) }
+        if self.emulated { self.copy_workgroup(team) } else { self.most_column_lanes() }
+    }
+
+    fn most_column_lanes(&self) -> u32 {
+        self.granted(128)
     }
 
     /// Lanes of a workgroup with teams of this many that do not meet.
@@ -105,8 +106,7 @@ impl Capabilities {
     /// Lanes of a workgroup where each works alone.
     #[must_use]
     pub fn single_lanes(&self) -> u32 {
-        let wanted = if self.emulated { 64 } else { 256 };
-        wanted.min(previous_power_of_two(self.max_invocations))
+        self.granted(if self.emulated { 64 } else { 256 })
     }
 
     /// Lanes of the largest team that applies. Where a processor stands in, lanes beyond one of its vectors go over
@@ -132,7 +132,7 @@ impl Capabilities {
             (false, _) => 64,
         };
         let whole_subgroups = self.subgroups.map_or(1, |(_, most)| most);
-        team.max(least).max(whole_subgroups).min(previous_power_of_two(self.max_invocations))
+        self.granted(team.max(least).max(whole_subgroups))
     }
 
     /// Lanes of a team for this many packs.
@@ -152,7 +152,7 @@ impl Capabilities {
     /// comes near its bound on iterations for as many as the scratch of a dispatch holds.
     #[must_use]
     pub fn team_to_average(&self, samples: u64) -> u32 {
-        lanes(samples.div_ceil(64), previous_power_of_two(self.max_invocations.min(256)))
+        lanes(samples.div_ceil(64), self.granted(256))
     }
 
     /// Lanes of a team that holds a group of this many packs.
@@ -196,6 +196,11 @@ impl Capabilities {
         self.held(Registers::R8, 1 << 11)
     }
 
+    /// So many invocations, a power of two, or as many as a workgroup may have.
+    fn granted(&self, wanted: u32) -> u32 {
+        wanted.min(1 << self.max_invocations.max(1).ilog2())
+    }
+
     fn held(&self, a_lane: Registers, most: u64) -> u64 {
         let in_registers = u64::from(self.most_resident_lanes()) * a_lane.packs();
         if self.emulated { 1 << 14 } else { in_registers.min(most) }
@@ -210,8 +215,4 @@ fn lanes(for_each: u64, most: u32) -> u32 {
 /// How often as many lanes as a device has at work at once go over so much work, a power of two.
 fn turns(work: u64) -> u64 {
     1 << (work / ENOUGH_LANES).max(1).ilog2()
-}
-
-fn previous_power_of_two(n: u32) -> u32 {
-    1 << n.max(1).ilog2()
 }

@@ -67,7 +67,7 @@ impl Gpu {
         Self {
             device: device.clone(),
             capabilities: Capabilities::of(device),
-            pipelines: Arc::new(Pipelines::new(cache)),
+            pipelines: Arc::new(Pipelines::new(device, cache)),
             verdicts: Arc::default(),
             time_limit: TIME_LIMIT,
         }
@@ -105,21 +105,36 @@ impl Gpu {
 pub(super) struct Pipelines {
     cache: Option<wgpu::PipelineCache>,
     compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
-    /// Held while a kernel is compiled where others have to wait.
-    compiling: Mutex<()>,
+    /// Where one kernel is compiled at a time, held meanwhile. That is GL: wgpu gives up on a thread that waits a second
+    /// for another's.
+    compiling: Option<Mutex<()>>,
 }
 
 /// What a pipeline is compiled from.
 pub(super) type Key = (Variant, Constants);
 
 impl Pipelines {
-    pub(super) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
-        Self { cache, compiled: Mutex::default(), compiling: Mutex::default() }
+    fn new(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
+        let is_gl = device.adapter_info().backend == wgpu::Backend::Gl;
+        Self { cache, compiled: Mutex::default(), compiling: is_gl.then(Mutex::default) }
     }
 
     /// A thread that panicked while it held the lock left the map whole: entries are made before they go in.
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, wgpu::ComputePipeline>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that are still to be compiled, each once.
+    #[cfg(not(target_family = "wasm"))]
+    fn lacking<'k>(&self, keys: &'k [Key]) -> Vec<&'k Key> {
+        let compiled = self.lock();
+        let mut lacking = Vec::new();
+        for key in keys {
+            if !compiled.contains_key(key) && !lacking.contains(&key) {
+                lacking.push(key);
+            }
+        }
+        lacking
     }
 }
 
@@ -130,14 +145,13 @@ impl Gpu {
         keys.iter().map(|key| self.pipeline(key)).collect()
     }
 
-    /// Compiles side by side what was not compiled before: a driver takes a kernel a thread. Of what fails, the first.
+    /// Compiles side by side what was not compiled before, if it is several: a driver takes a kernel a thread. Of what
+    /// fails, the first.
     #[cfg(not(target_family = "wasm"))]
     fn compile_lacking(&self, keys: &[Key]) -> Result<()> {
-        let mut lacking: Vec<&Key> = Vec::new();
-        for key in keys {
-            if !lacking.contains(&key) && !self.pipelines.lock().contains_key(key) {
-                lacking.push(key);
-            }
+        let lacking = self.pipelines.lacking(keys);
+        if lacking.len() < 2 || self.pipelines.compiling.is_some() {
+            return Ok(());
         }
         let compiled: Vec<Result<_>> = lacking.into_par_iter().map(|key| self.pipeline(key)).collect();
         compiled.into_iter().try_for_each(|one| one.map(drop))
@@ -149,15 +163,10 @@ impl Gpu {
         Ok(())
     }
 
-    /// On GL one kernel is compiled at a time: wgpu gives up on a thread that waits a second for another's.
-    fn alone_on_gl(&self) -> Option<MutexGuard<'_, ()>> {
-        let is_gl = self.device.adapter_info().backend == wgpu::Backend::Gl;
-        is_gl.then(|| self.pipelines.compiling.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// The pipeline of a variant, compiled now if it was not before.
     fn pipeline(&self, key: &Key) -> Result<wgpu::ComputePipeline> {
-        let _alone = self.alone_on_gl();
+        let compiling = self.pipelines.compiling.as_ref();
+        let _alone = compiling.map(|compiling| compiling.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(pipeline) = self.pipelines.lock().get(key) {
             return Ok(pipeline.clone());
         }

@@ -100,9 +100,8 @@ fn run(arguments: &Arguments, threads: usize) -> Result<bool, String> {
 }
 
 fn known_library(name: &str) -> Result<Column, String> {
-    let known = || Column::PEERS.map(Column::name).join(", ");
     let found = Column::PEERS.into_iter().find(|column| column.name() == name);
-    found.ok_or_else(|| format!("expected one of {}", known()))
+    found.ok_or_else(|| format!("expected one of {}", Column::PEERS.map(Column::name).join(", ")))
 }
 
 /// The workloads whose names begin so.

@@ -71,17 +71,7 @@ impl Device {
     pub(super) fn timed(&self, record: impl Fn(&mut wgpu::ComputePass<'_>, usize)) -> Result<Timing> {
         self.warm_up(&record)?;
         let batches = batches(|calls| {
-            let begin = Instant::now();
-            let mut encoder = self.encoder();
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: None,
-                    timestamp_writes: self.stopwatch.as_ref().map(Stopwatch::writes),
-                });
-                (0..calls as usize).for_each(|call| record(&mut pass, call));
-            }
-            self.finish(encoder)?;
-            let took = begin.elapsed();
+            let took = self.run(calls as usize, &record)?;
             Ok((took, self.stopwatch.as_ref().map(|stopwatch| stopwatch.read(&self.device, &self.queue))))
         });
         self.busy.set(Some(Instant::now()));
@@ -97,18 +87,26 @@ impl Device {
         let begin = Instant::now();
         let mut calls = 1;
         while begin.elapsed() < WARM_UP {
-            let submitted = Instant::now();
-            let mut encoder = self.encoder();
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                (0..calls).for_each(|call| record(&mut pass, call));
-            }
-            self.finish(encoder)?;
-            if submitted.elapsed() < WARM_UP_SUBMIT {
+            if self.run(calls, record)? < WARM_UP_SUBMIT {
                 calls *= 2;
             }
         }
         Ok(())
+    }
+
+    /// How long so many calls in one compute pass take, from recording them until they are done.
+    fn run(&self, calls: usize, record: &impl Fn(&mut wgpu::ComputePass<'_>, usize)) -> Result<Duration> {
+        let begin = Instant::now();
+        let mut encoder = self.encoder();
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: self.stopwatch.as_ref().map(Stopwatch::writes),
+            });
+            (0..calls).for_each(|call| record(&mut pass, call));
+        }
+        self.finish(encoder)?;
+        Ok(begin.elapsed())
     }
 
     pub(super) fn encoder(&self) -> wgpu::CommandEncoder {
