@@ -16,3 +16,4 @@ mod refusals;
 mod rig;
 mod sample;
 mod strategies;
+mod tally;

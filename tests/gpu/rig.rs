@@ -6,7 +6,7 @@ use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages};
 use wgpu_norm::gpu::{Bound, Buffers, Capabilities, Gpu, Options};
 use wgpu_norm::plan::{Extra, Gradients, Plan};
-use wgpu_norm::{Choice, Data, Error, RunningStatistics, Wanted};
+use wgpu_norm::{Choice, Data, Dtype, Error, RunningStatistics, Wanted};
 
 /// A byte that no kernel writes by accident: as f32, f16 and bf16 a NaN.
 const SENTINEL: u8 = 0xff;
@@ -20,6 +20,8 @@ pub(crate) struct Rig {
     pub(crate) queue: wgpu::Queue,
     pub(crate) gpu: Gpu,
     pub(crate) adapter: wgpu::Adapter,
+    /// Where several interfaces reach one device: which of them this is, and of how many.
+    turn: (usize, usize),
     complaints: Arc<Mutex<Vec<String>>>,
 }
 
@@ -96,7 +98,7 @@ pub(crate) fn rigs() -> Vec<Rig> {
     if turned_off() {
         return Vec::new();
     }
-    let rigs: Vec<Rig> = pollster::block_on(Choice::all())
+    let mut rigs: Vec<Rig> = pollster::block_on(Choice::all())
         .into_iter()
         .filter_map(|choice| match &choice {
             Choice::Adapter(adapter) => Some(Rig::new(choice.name(), adapter)),
@@ -108,6 +110,11 @@ pub(crate) fn rigs() -> Vec<Rig> {
         "no Vulkan or GL adapter: install one (Debian: mesa-vulkan-drivers libvulkan1 libegl1 libgles2 libgl1-mesa-dri), \
          or set WGPU_NORM_TEST_GPU=off to leave GPU tests out"
     );
+    let names: Vec<String> = rigs.iter().map(|rig| rig.adapter.get_info().name).collect();
+    for (number, rig) in rigs.iter_mut().enumerate() {
+        let of_the_same = |names: &[String]| names.iter().filter(|&name| *name == rig.adapter.get_info().name).count();
+        rig.turn = (of_the_same(&names[..number]), of_the_same(&names));
+    }
     rigs
 }
 
@@ -125,7 +132,7 @@ impl Rig {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             heard.lock().expect("no panic while locked").push(error.to_string());
         }));
-        Self { name, gpu: Gpu::new(&device), adapter: adapter.clone(), device, queue, complaints }
+        Self { name, gpu: Gpu::new(&device), adapter: adapter.clone(), turn: (0, 1), device, queue, complaints }
     }
 
     /// The same device with the kernels laid out as for a GPU with wide workgroups.
@@ -148,7 +155,15 @@ impl Rig {
 
     /// Another device of the same adapter.
     pub(crate) fn sibling(&self) -> Self {
-        Self::new(self.name.clone(), &self.adapter)
+        Self { turn: self.turn, ..Self::new(self.name.clone(), &self.adapter) }
+    }
+
+    /// Whether a way to run a sample is this adapter's. Interfaces of one device take turns, which nearly halves the time
+    /// of these tests: it is that of the compiler, which they share.
+    pub(crate) fn takes(&self, way: usize, dtype: Dtype) -> bool {
+        let (own, all) = self.turn;
+        let turn = way + Dtype::ALL.iter().position(|&other| other == dtype).expect("one of all");
+        turn % all == own
     }
 
     /// What the device can do under these options.

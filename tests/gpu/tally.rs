@@ -1,0 +1,36 @@
+//! What came of the ways to run samples on one adapter.
+
+use crate::rig::Rig;
+use wgpu_norm::Dtype;
+
+pub(crate) struct Tally<'a> {
+    pub(crate) rig: &'a Rig,
+    ways: usize,
+    /// The largest share of what an element of f32 may be off. In short types the error is the storage's own, nearly
+    /// half a unit.
+    worst: f64,
+    faults: Vec<String>,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(rig: &'a Rig) -> Self {
+        Self { rig, ways: 0, worst: 0.0, faults: Vec::new() }
+    }
+
+    /// One way more, of which this or that came.
+    pub(crate) fn add(&mut self, dtype: Dtype, result: Result<f64, String>, way: impl FnOnce() -> String) {
+        self.ways += 1;
+        match result {
+            Ok(share) if dtype == Dtype::F32 => self.worst = self.worst.max(share),
+            Ok(_) => {}
+            Err(fault) => self.faults.push(format!("{}: {}: {fault}", self.rig.name, way())),
+        }
+    }
+
+    /// Says how far off the worst was, of so many units that it may be; panics at faults.
+    pub(crate) fn finish(self, units: f64) {
+        let Self { rig, ways, worst, faults } = self;
+        println!("{}: {ways} ways, worst f32 error {:.2} units, {units} allowed", rig.name, worst * units);
+        assert!(faults.is_empty(), "{} of {ways} ways fail: {:#?}", faults.len(), &faults[..faults.len().min(8)]);
+    }
+}
