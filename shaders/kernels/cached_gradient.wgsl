@@ -14,14 +14,22 @@ override PARAMETER_SUMS: u32 = 0u;
 // Whether what reaches a threshold and eps is summed as well, where there is one parameter a group and no mean.
 override SECOND: bool = false;
 
-// A power of two.
-const MOST_GROUPS = 16u;
+// Groups of a block, at most.
+const KEPT = 16u;
 
 // What the second pass needs of a group.
 struct Kept {
-    first: u32,
-    statistic: vec4<f32>,
+    four: vec3<f32>, // head, tail, rstd
     through: vec2<f32>,
+}
+
+// The next group of a block that begins at `first`; i_a, i_c.
+fn group_after(group: vec2<u32>, first: vec2<u32>) -> vec2<u32> {
+    let i_c = group.y + 1u;
+    if i_c - first.y < task.block_c {
+        return vec2<u32>(group.x, i_c);
+    }
+    return vec2<u32>(group.x + 1u, first.y);
 }
 
 fn run(here: Place) {
@@ -30,20 +38,21 @@ fn run(here: Place) {
     let row_packs = packs_of(d);
     let row_step = task.levels.z * d;
     let step = walk_step(row_packs);
-    let first_a = task.origin.x + here.item / task.extent.z * task.block_a;
-    let first_c = task.origin.z + here.item % task.extent.z * task.block_c;
+    let first_group = vec2<u32>(
+        task.origin.x + here.item / task.extent.z * task.block_a,
+        task.origin.z + here.item % task.extent.z * task.block_c,
+    );
     // Those of one group are those of all in the block.
-    let group_base = group_parameter(first_a, first_c);
+    let group_base = group_parameter(first_group.x, first_group.y);
 
-    var kept: array<Kept, MOST_GROUPS>;
+    var kept: KeptOfAll;
     var present = 0u;
+    var at = first_group;
     for (var group = 0u; group < task.block_a * task.block_c; group++) {
-        let i_a = first_a + group / task.block_c;
-        let i_c = first_c + group % task.block_c;
-        let is_group = is_item && i_a < task.rows && i_c < task.segment;
+        let is_group = is_item && at.x < task.rows && at.y < task.segment;
         let packs = select(0u, task.levels.y * row_packs, is_group);
-        let first = row_index(i_a, 0u, i_c);
-        let statistic = statistics[select(0u, statistic_index(i_a, i_c), is_group)];
+        let first = row_index(at.x, 0u, at.y);
+        let statistic = statistics[select(0u, statistic_index(at.x, at.y), is_group)];
         let four = all_of(statistic);
 
         var sum = vec4<f32>();
@@ -72,16 +81,16 @@ fn run(here: Place) {
             walk = walk_on(walk, step, row_packs);
         }
         let total = gather_four(vec4<f32>(sums(product), sums(sum), sums(weight_sum), sums(bias_sum)));
-        // Not the counter itself: a compiler that knows how far it goes unrolls the loop.
-        kept[group & (MOST_GROUPS - 1u)] = Kept(first, statistic, of_statistics(total.x, total.y));
+        keep(&kept, group, Kept(statistic.xyz, of_statistics(total.x, total.y)));
         present += u32(is_group);
         if PARAMETER_SUMS == 2u && is_group && here.lane == 0u {
-            partials[entry_index(i_a, i_c)] = total.zw;
+            partials[entry_index(at.x, at.y)] = total.zw;
             if SECOND {
                 let of_eps = (-0.5 * sign_of_eps()) * four.rstd.x * four.rstd.x * total.x;
-                partials[entry_index(i_a, i_c) + task.second_origin] = vec2<f32>(total.y, of_eps);
+                partials[entry_index(at.x, at.y) + task.second_origin] = vec2<f32>(total.y, of_eps);
             }
         }
+        at = group_after(at, first_group);
     }
 
     let packs = select(0u, task.levels.y * row_packs, present > 0u);
@@ -92,10 +101,11 @@ fn run(here: Place) {
         let parameters = parameters_at(group_base + row_parameter(walk.row), place);
         var of_weight = vec4<f32>();
         var of_bias = vec4<f32>();
+        at = first_group;
         for (var group = 0u; group < present; group++) {
-            let own = kept[group & (MOST_GROUPS - 1u)];
-            let four = all_of(own.statistic);
-            let index = own.first + walk.row * row_step + place;
+            let own = kept_of(&kept, group);
+            let four = all_of(vec4<f32>(own.four, 0.0));
+            let index = row_index(at.x, 0u, at.y) + walk.row * row_step + place;
             let terms = terms_at(index, four, parameters);
             let gradient = weighted(terms.of_affine, parameters);
             let of_input = ((gradient - vec4<f32>(own.through.x)) - terms.normalized * own.through.y) * four.rstd;
@@ -104,6 +114,7 @@ fn run(here: Place) {
                 of_bias += terms.of_affine;
             }
             store(index + task.output_shift, with_inflow(of_input, index), valid);
+            at = group_after(at, first_group);
         }
         if PARAMETER_SUMS == 1u {
             let entry = here.item * task.levels.y * d + walk.row * d + place;

@@ -9,26 +9,28 @@
 
 // Rows that a lane reads of one pack before it goes on to the next.
 const ROWS_AT_ONCE = 8u;
+const KEPT = REGISTERS;
+alias Kept = LaneMoments;
 
 fn run(here: Place) {
     let columns = column_item(here.item, here.lane);
     let row_step = task.levels.z * task.levels.w;
     let first = row_index(columns.i_a, columns.row, 0u) + task.input_shift;
-    var kept: array<LaneMoments, REGISTERS>;
+    var kept: KeptOfAll;
     for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
         let end = min(i + ROWS_AT_ONCE, columns.rows);
         for (var place = columns.place; place < columns.end; place += column_step()) {
             let k = pack_number(columns, place);
             let head = heads_of(load(first + place));
-            var moments = kept[k];
+            var moments = counting(kept_of(&kept, k), i);
             for (var row = i; row < end; row++) {
                 accumulate(&moments, load(first + row * row_step + place) - head, vec4<f32>(1.0));
             }
-            kept[k] = moments;
+            keep(&kept, k, moments);
         }
     }
     if ROW_LANES > 1u {
-        merge_lanes(here, columns, first, kept[0]);
+        merge_lanes(here, columns, first, counting(kept[0], columns.rows));
         return;
     }
     if columns.rows == 0u {
@@ -36,11 +38,16 @@ fn run(here: Place) {
     }
     for (var place = columns.place; place < columns.end; place += column_step()) {
         let head = heads_of(load(first + place));
-        let moments = kept[pack_number(columns, place)];
+        let moments = counting(kept_of(&kept, pack_number(columns, place)), columns.rows);
         for (var i = 0u; i < min(4u, columns.end - place); i++) {
             partials[column_index(columns, place + i)] = four_of(component(moments, head[i], i));
         }
     }
+}
+
+// The same moments, of so many rows: what is known need not be kept.
+fn counting(moments: LaneMoments, rows: u32) -> LaneMoments {
+    return LaneMoments(moments.mean, moments.squares, vec4<f32>(f32(rows)));
 }
 
 // What the lanes of a column have of their rows becomes one. Those without rows or columns have moments of nothing.

@@ -12,6 +12,7 @@ override ROW_STATISTICS: bool = false;
 override COLUMN_STATISTICS: bool = false;
 // Rows that a lane reads of one pack before it goes on to the next.
 const ROWS_AT_ONCE = 8u;
+const KEPT = REGISTERS;
 
 // What is summed for a pack.
 struct Kept {
@@ -40,7 +41,7 @@ fn run(here: Place) {
     let first = row_index(columns.i_a, columns.row, 0u);
     let base = group_parameter(columns.i_a, 0u);
     let statistic = statistic_base(columns.i_a, 0u);
-    var kept: array<Kept, REGISTERS>;
+    var kept: KeptOfAll;
     for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
         let end = min(i + ROWS_AT_ONCE, columns.rows);
         for (var place = columns.place; place < columns.end; place += column_step()) {
@@ -48,7 +49,7 @@ fn run(here: Place) {
             let offsets = statistic_offsets(columns, place);
             var four = four_at(statistic + statistic_row(columns.row), offsets);
             var parameters = parameters_at(base + row_parameter(columns.row), place);
-            var sums = kept[k];
+            var sums = kept_of(&kept, k);
             for (var row = i; row < end; row++) {
                 if ROW_STATISTICS {
                     four = four_at(statistic + statistic_row(columns.row + row), offsets);
@@ -65,7 +66,7 @@ fn run(here: Place) {
                     sums.eps += of_eps(terms, four, parameters);
                 }
             }
-            kept[k] = sums;
+            keep(&kept, k, sums);
         }
     }
     if ROW_LANES > 1u {
@@ -76,7 +77,7 @@ fn run(here: Place) {
         return;
     }
     for (var place = columns.place; place < columns.end; place += column_step()) {
-        let sums = kept[pack_number(columns, place)];
+        let sums = kept_of(&kept, pack_number(columns, place));
         for (var i = 0u; i < min(4u, columns.end - place); i++) {
             keep_sums(column_index(columns, place + i), sums_of(sums, i));
         }

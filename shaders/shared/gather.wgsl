@@ -135,8 +135,7 @@ fn merged_with_partner(own: Moments, lane: u32, mask: u32) -> Moments {
 
 // Chan's formula is not symmetric in its roundings: the lower lane always comes first.
 fn merged_in_order(own: Moments, other: Moments, is_lower: bool) -> Moments {
-    if is_lower {
-        return merge(own, other);
-    }
-    return merge(other, own);
+    let ours = four_of(own);
+    let theirs = four_of(other);
+    return merge(moments_of(select(theirs, ours, is_lower)), moments_of(select(ours, theirs, is_lower)));
 }

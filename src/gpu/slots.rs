@@ -55,7 +55,7 @@ slot! {
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
-        Column = "column" ["column_item", "tile", "task", "place", "moments"],
+        Column = "column" ["column_item", "tile", "kept", "task", "place", "moments"],
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics"],
         /// Applies statistics, row by row.
@@ -85,11 +85,11 @@ slot! {
         /// Holds what backward needs of a whole group in registers.
         ResidentGradient = "resident_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Takes the gradients of groups that a processor's cache holds.
-        CachedGradient = "cached_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
+        CachedGradient = "cached_gradient" ["kept", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Sums gradients over parts of groups or cells.
         Sums = "sums" ["partial_item", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Sums gradients over groups or cells that lie side by side.
-        ColumnSums = "column_sums" ["column_item", "tile", "task", "place", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
+        ColumnSums = "column_sums" ["column_item", "tile", "kept", "task", "place", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Adds sums up.
         Collect = "collect" ["task", "place", "moments", "gather"],
         /// The input's gradient, row by row.
