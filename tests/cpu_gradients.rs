@@ -19,7 +19,7 @@ fn ways() -> Vec<Way> {
         ("rows, more than f32 adds up", Box::new(LayerNorm::new([200])), vec![150, 200], Some(200)),
         ("rows of whole and broken blocks", Box::new(LayerNorm::new([2500])), vec![9, 2500], Some(2500)),
         ("rows beyond a cache", Box::new(LayerNorm::new([300_001])), vec![3, 300_001], Some(300_001)),
-        ("some long rows", Box::new(LayerNorm::new([33_000])), vec![11, 33_000], Some(33_000)),
+        ("two blocks of long rows", Box::new(LayerNorm::new([70_001])), vec![19, 70_001], Some(70_001)),
         ("short rows", Box::new(LayerNorm::new([33])), vec![130, 33], Some(33)),
         ("runs of shared parameters", Box::new(GroupNorm::new(3)), vec![5, 6, 10, 13], Some(6)),
         ("one parameter a group", Box::new(InstanceNorm::new()), vec![3, 4, 20, 21], Some(4)),
@@ -260,23 +260,38 @@ fn a_sample_has_the_same_gradient_alone_and_among_others() {
     assert!(alone.iter().zip(&among).all(|(alone, among)| alone.to_bits() == among.to_bits()));
 }
 
+/// The gradient of the input of LayerNorm over rows of `d`, whose parameters have gradients too.
+fn gradient_of_rows(rows: usize, d: usize) -> Vec<f32> {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    let way: Way = ("rows", Box::new(LayerNorm::new([d])), vec![rows, d], Some(d));
+    let case = Case::new(&way, Dtype::F32);
+    let statistics = case.statistics(&cpu);
+    let mut gradients = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+    case.gradients(&cpu, &statistics, &mut gradients);
+    gradients.input.expect("it is wanted").to_f32()
+}
+
+fn assert_same_row(few: usize, many: usize, d: usize) {
+    let (few, many) = (gradient_of_rows(few, d), gradient_of_rows(many, d));
+    for (i, (few, many)) in few.iter().zip(&many).enumerate() {
+        assert_eq!(few.to_bits(), many.to_bits(), "element {i} of rows of {d}");
+    }
+}
+
 #[test]
 fn a_short_row_has_the_same_gradient_alone_and_among_others() {
-    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
-    let gradient = |rows: usize, d: usize| {
-        let way: Way = ("short rows", Box::new(LayerNorm::new([d])), vec![rows, d], Some(d));
-        let case = Case::new(&way, Dtype::F32);
-        let statistics = case.statistics(&cpu);
-        let mut gradients = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
-        case.gradients(&cpu, &statistics, &mut gradients);
-        gradients.input.expect("it is wanted").to_f32()
-    };
     for d in SHORT {
-        let (alone, among) = (gradient(1, d), gradient(19, d));
-        for (i, (alone, among)) in alone.iter().zip(&among).enumerate() {
-            assert_eq!(alone.to_bits(), among.to_bits(), "element {i} of {d}");
-        }
+        assert_same_row(1, 19, d);
     }
+}
+
+/// Up to 64 long rows are taken by spans; some at a time, or, where these are few, all together.
+#[test]
+fn a_long_row_has_the_same_gradient_among_few_and_among_many() {
+    for d in [32_768, 40_001, 262_148] {
+        assert_same_row(2, 65, d);
+    }
+    assert_same_row(3, 64, 40_001);
 }
 
 /// The square of what divides by a row's tiny deviation leaves the range of f32.

@@ -10,7 +10,7 @@
 //!
 //! Sums are kept in f32 over some elements or rows; then f64 takes over, group by group and parameter by parameter.
 //! What is summed together is cut by `b`, `c` and `d` alone, so neither threads nor the number of groups change a bit of
-//! the input's gradient. Spans are the exception: up to 64 long rows cut their groups' sums, in f64, where more do not.
+//! the input's gradient.
 
 use super::Shared;
 use super::element::Element;
@@ -34,7 +34,7 @@ use std::ops::Range;
 /// Rows that are summed in f32 before f64 takes over.
 pub(super) const BLOCK_ROWS: usize = 64;
 /// Elements of one step of `a` that a cache holds, so that they are read once.
-const CACHED: usize = 1 << 18;
+pub(super) const CACHED: usize = 1 << 18;
 /// Elements that a task should have.
 const TASK: usize = 32 * 1024;
 /// Tasks at most where each sums up all parameters.
@@ -128,7 +128,7 @@ fn run<T: Element>(
         Source::Nothing => Scale::NOTHING,
         _ => Scale::given(mean, rstd),
     };
-    let mut job = Job {
+    let job = Job {
         view: plan.view,
         x,
         upstream,
@@ -146,14 +146,15 @@ fn run<T: Element>(
         simd: pulp::Arch::new(),
         threads: parallel::threads(plan.view.elements()),
     };
-    let by_spans = wanted.parameters() && parameters_are_columns(plan, gradients) && job.suits_spans();
-    let is_cached = !by_spans && plan.view.b * plan.view.c * plan.view.d <= CACHED;
-    // Spans sum up what parameters need.
-    job.wants_parameters &= !by_spans;
-    let output = gradients.input.as_mut().and_then(T::slice_mut);
-    let mut of_shares = [[0.0; 3]; 2];
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
+    if is_alone && wanted.parameters() && parameters_are_columns(plan, gradients) && job.suits_spans() {
+        job.by_spans(gradients);
+        return Ok(());
+    }
+    let is_cached = plan.view.b * plan.view.c * plan.view.d <= CACHED;
+    let output = gradients.input.as_mut().and_then(T::slice_mut);
+    let mut of_shares = [[0.0; 3]; 2];
     let found = match output {
         output if is_alone && is_cached => job.by_slabs(output, None),
         Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
@@ -170,10 +171,6 @@ fn run<T: Element>(
                 groups = all.into_pairs();
             }
             let through: Vec<Through> = (0..).zip(&groups).map(|(s, sums)| job.through_of(s, *sums)).collect();
-            if by_spans {
-                job.write_spans(&through, gradients);
-                return Ok(());
-            }
             if let Some(output) = output {
                 if is_cached {
                     drop(job.by_slabs(Some(output), Some(&through)));
@@ -330,10 +327,16 @@ impl<T: Element> Job<'_, T> {
         (self.view.b * self.row() / 16).clamp(TASK, 4 * TASK)
     }
 
-    /// The sums of everything, block of rows by block, and some tiles at a time.
-    fn sum_all(&self) -> Vec<Found> {
+    /// Rows of a step of `a`, and columns, that are summed together where no cache holds a step.
+    pub(super) fn block(&self) -> (usize, usize) {
         let rows = (self.task() / self.row()).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
         let columns = (self.task() / rows.min(self.view.b)).next_multiple_of(TILE).max(TILE);
+        (rows, columns)
+    }
+
+    /// The sums of everything, block of rows by block, and some tiles at a time.
+    fn sum_all(&self) -> Vec<Found> {
+        let (rows, columns) = self.block();
         let (blocks, spans) = (self.view.b.div_ceil(rows), self.row().div_ceil(columns));
         // Where columns have parameters of their own, fewer tasks make fewer sums of all of them.
         let steps = (self.view.a * blocks * spans).div_ceil(self.most_tasks()).min(self.view.a);

@@ -1,8 +1,10 @@
 //! Gradients of few long rows whose columns have parameters of their own: what these need is summed while the gradient of
-//! the input is written, span of columns by span, so memory is read twice and no sums of all columns are kept.
+//! the input is written, span of columns by span, so no sums of all columns are kept; some rows at a time, which a cache
+//! holds meanwhile.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, Found, Job, Through};
+use super::gradient::{BLOCK_ROWS, CACHED, Found, Job, Through};
+use super::gradient_parameters::Pair;
 use super::gradient_places::Places;
 use super::pieces::{Pieces, bands};
 use crate::plan::{Gradients, Plan};
@@ -12,6 +14,11 @@ use std::ops::Range;
 
 /// Elements of a span of all rows: with its gradients they stay in a processor's second cache.
 const SPAN: usize = 1 << 15;
+
+/// Elements of a block of rows: with their gradients the cache that processors share holds them.
+const CACHED_ROWS: usize = 1 << 20;
+/// Rows of a block at least that is worth while; else all rows are one.
+const LEAST_CACHED: usize = 8;
 
 /// What a span's gradients go into.
 struct Span<'a, T> {
@@ -37,18 +44,54 @@ impl<T: Element> Job<'_, T> {
         self.by_runs() && rows <= BLOCK_ROWS && self.row() >= SPAN
     }
 
-    /// Writes the gradients that are there, of the input from what goes `through` each row's statistics.
-    pub(super) fn write_spans(&self, through: &[Through], gradients: &mut Gradients) {
-        let rows = self.view.a * self.view.b;
+    /// Writes the gradients that are there: of some groups that a cache holds what goes through their statistics, then
+    /// span by span what they give.
+    pub(super) fn by_spans(&self, gradients: &mut Gradients) {
+        let a = self.view.a;
+        let cached = CACHED_ROWS / (self.view.b * self.row());
+        // Adding a block's sums to the gradients of parameters moves as many bytes as reading two of its rows again.
+        let steps = if cached * self.view.b < LEAST_CACHED { a } else { cached };
+        for first in (0..a).step_by(steps) {
+            let some = first..(first + steps).min(a);
+            self.write_spans(some.clone(), &self.through_of_steps(some), gradients);
+        }
+    }
+
+    /// What goes through the statistics of each of some groups. A group's sums are cut by the length of its rows alone.
+    fn through_of_steps(&self, steps: Range<usize>) -> Vec<Through> {
+        if !self.through {
+            return vec![[0.0; 2]; steps.len()];
+        }
+        let (b, row) = (self.view.b, self.row());
+        // As elsewhere: as a whole where a cache holds it.
+        let width = if b * row <= CACHED { row } else { self.block().1 };
+        let spans = row.div_ceil(width);
+        let total = |pairs: &mut dyn Iterator<Item = Pair>| {
+            pairs.fold([0.0; 2], |sums, more| [sums[0] + more[0], sums[1] + more[1]])
+        };
+        let of_span = |i: usize| {
+            let (a, start) = (steps.start + i / spans, i % spans * width);
+            total(&mut (0..b).map(|b| self.sums_of_own(a, b, start..(start + width).min(row))))
+        };
+        let pairs: Vec<Pair> = (0..steps.len() * spans).into_par_iter().map(of_span).collect();
+        let of_groups = pairs.chunks(spans).map(|pairs| total(&mut pairs.iter().copied()));
+        steps.clone().zip(of_groups).map(|(a, sums)| self.through_of(a, sums)).collect()
+    }
+
+    /// Writes the gradients of some groups' input from what goes `through` their statistics, and adds those of the
+    /// parameters up.
+    fn write_spans(&self, steps: Range<usize>, through: &[Through], gradients: &mut Gradients) {
+        let (rows, row) = (steps.len() * self.view.b, self.row());
         let width = SPAN / rows;
+        let own = steps.start * self.view.b * row..steps.end * self.view.b * row;
         let mut inputs =
-            gradients.input.as_mut().and_then(T::slice_mut).map(|to| bands(to, rows, self.row(), width).into_iter());
+            gradients.input.as_mut().and_then(T::slice_mut).map(|to| bands(&mut to[own], rows, row, width).into_iter());
         let [mut weights, mut biases] = [&mut gradients.weight, &mut gradients.bias]
             .map(|gradient| gradient.as_mut().and_then(f32::slice_mut).map(|values| values.chunks_mut(width)));
-        let spans: Vec<Span<'_, T>> = (0..self.row())
+        let spans: Vec<Span<'_, T>> = (0..row)
             .step_by(width)
             .map(|start| Span {
-                columns: start..(start + width).min(self.row()),
+                columns: start..(start + width).min(row),
                 input: inputs.as_mut().and_then(Iterator::next),
                 weight: weights.as_mut().and_then(Iterator::next),
                 bias: biases.as_mut().and_then(Iterator::next),
@@ -57,24 +100,25 @@ impl<T: Element> Job<'_, T> {
         spans
             .into_par_iter()
             .rev()
-            .for_each_init(Places::default, |places, span| self.write_span(through, span, places));
+            .for_each_init(Places::default, |places, span| self.write_span(steps.clone(), through, span, places));
     }
 
-    fn write_span(&self, through: &[Through], span: Span<'_, T>, places: &mut Places) {
+    fn write_span(&self, steps: Range<usize>, through: &[Through], span: Span<'_, T>, places: &mut Places) {
         let Span { columns, input, weight, bias } = span;
-        let (steps, rows) = (0..self.view.a, 0..self.view.b);
+        let (first, b) = (steps.start, self.view.b);
         // Of so few rows nothing is handed on before it is taken.
-        self.sum_own_runs(steps, rows, &columns, (false, true), places, &mut Found::default());
-        let [of_weight, of_bias] = places.take();
-        for (gradient, sums) in [(weight, of_weight), (bias, of_bias)] {
-            if let Some(gradient) = gradient {
-                gradient.copy_from_slice(sums);
+        self.sum_own_runs(steps.clone(), 0..b, &columns, (false, true), places, &mut Found::default());
+        for (gradient, sums) in [weight, bias].into_iter().zip(places.take()) {
+            match gradient {
+                Some(gradient) if first == 0 => gradient.copy_from_slice(sums),
+                Some(gradient) => gradient.iter_mut().zip(sums).for_each(|(gradient, sum)| *gradient += sum),
+                None => {}
             }
         }
         let Some(mut input) = input else { return };
-        for row in 0..self.view.a * self.view.b {
+        for row in 0..steps.len() * b {
             let to = input.get_mut(row, 0..columns.len());
-            self.write_runs(row / self.view.b, row % self.view.b, &columns, to, &|s| through[s]);
+            self.write_runs(first + row / b, row % b, &columns, to, &|s| through[s - first]);
         }
     }
 }
