@@ -128,7 +128,7 @@ impl Capabilities {
     pub fn workgroup(&self, team: u32) -> u32 {
         let least = match (self.emulated, team) {
             (_, 1) => 64,
-            (true, _) => 8,
+            (true, _) => 32,
             (false, _) => 64,
         };
         let whole_subgroups = self.subgroups.map_or(1, |(_, most)| most);
@@ -190,7 +190,15 @@ impl Capabilities {
         self.held(Registers::R16, 1 << 12)
     }
 
-    /// The same of its backward pass.
+    /// Packs of the longest group that is resident where streaming serves it as well. Where a processor stands in nothing
+    /// is held, so the resident kernel reads a group three times and streaming twice; the moments that streaming merges
+    /// outweigh that only where groups are short.
+    #[must_use]
+    pub fn packs_worth_holding(&self) -> u64 {
+        if self.emulated { 1 << 6 } else { self.resident_packs() }
+    }
+
+    /// Packs of the longest group whose backward pass the resident kernel takes.
     #[must_use]
     pub fn resident_gradient_packs(&self) -> u64 {
         self.held(Registers::R8, 1 << 11)

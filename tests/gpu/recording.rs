@@ -159,7 +159,7 @@ fn two_recordings_in_one_submit_are_two_steps() {
 #[test]
 fn what_was_prepared_can_be_asked() {
     for rig in rigs() {
-        let plan = layer_norm(64, 384);
+        let plan = layer_norm(64, 192);
         let bytes = plan.tensor_bytes();
         let resident = rig.gpu.prepare(&plan, &Options::default()).expect("prepares");
         assert_eq!(resident.strategy(), Strategy::Resident, "{}", rig.name);
