@@ -35,6 +35,11 @@ fn rows(n: usize, d: usize) -> Plan {
     plan_of(&LayerNorm::new([d]), &[n, d], Dtype::F32)
 }
 
+fn added(n: usize, d: usize) -> Plan {
+    let spec = || Spec::new([n, d], Dtype::F32);
+    LayerNorm::new([d]).lower(&Operands::new(spec()).residual(spec())).expect("fits")
+}
+
 #[test]
 fn each_boundary_lies_where_the_table_says() {
     // lavapipe: from 257 elements on two reads cost less than three; a cache holds 65,536; 8 groups are enough to stream.
@@ -42,6 +47,7 @@ fn each_boundary_lies_where_the_table_says() {
         ("the longest resident row", rows(1, 256), EMULATED, Strategy::Resident),
         ("one element more", rows(1, 257), EMULATED, Strategy::Streaming),
         ("the longest row that a cache holds", rows(1, 65_536), EMULATED, Strategy::Streaming),
+        ("a long row with a residual", added(1, 65_536), EMULATED, Strategy::Resident),
         ("one element more", rows(1, 65_537), EMULATED, Strategy::Split),
         ("too few groups to stream", rows(7, 65_537), EMULATED, Strategy::Split),
         ("enough groups to stream", rows(8, 65_537), EMULATED, Strategy::Streaming),

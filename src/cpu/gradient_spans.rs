@@ -37,6 +37,10 @@ pub(super) fn parameters_are_columns(plan: &Plan, gradients: &Gradients) -> bool
     one_each && rows_share && are_f32 && plan.derivation.is_none() && !plan.extra.any()
 }
 
+fn added(pairs: impl Iterator<Item = Pair>) -> Pair {
+    pairs.fold([0.0; 2], |sums, more| [sums[0] + more[0], sums[1] + more[1]])
+}
+
 impl<T: Element> Job<'_, T> {
     /// Whether rows are few enough for f32 to add them up, and long enough for spans of them to be tasks.
     pub(super) fn suits_spans(&self) -> bool {
@@ -66,15 +70,12 @@ impl<T: Element> Job<'_, T> {
         // As elsewhere: as a whole where a cache holds it.
         let width = if b * row <= CACHED { row } else { self.block().1 };
         let spans = row.div_ceil(width);
-        let total = |pairs: &mut dyn Iterator<Item = Pair>| {
-            pairs.fold([0.0; 2], |sums, more| [sums[0] + more[0], sums[1] + more[1]])
-        };
         let of_span = |i: usize| {
             let (a, start) = (steps.start + i / spans, i % spans * width);
-            total(&mut (0..b).map(|b| self.sums_of_own(a, b, start..(start + width).min(row))))
+            added((0..b).map(|b| self.sums_of_own(a, b, start..(start + width).min(row))))
         };
         let pairs: Vec<Pair> = (0..steps.len() * spans).into_par_iter().map(of_span).collect();
-        let of_groups = pairs.chunks(spans).map(|pairs| total(&mut pairs.iter().copied()));
+        let of_groups = pairs.chunks(spans).map(|pairs| added(pairs.iter().copied()));
         steps.clone().zip(of_groups).map(|(a, sums)| self.through_of(a, sums)).collect()
     }
 

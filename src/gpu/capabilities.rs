@@ -198,6 +198,12 @@ impl Capabilities {
         if self.emulated { 1 << 6 } else { self.resident_packs() }
     }
 
+    /// Whether a processor stands in whose cache holds a group of so many packs from one read to the next.
+    #[must_use]
+    pub fn caches(&self, packs: u64) -> bool {
+        self.emulated && packs <= self.resident_packs()
+    }
+
     /// Packs of the longest group whose backward pass the resident kernel takes.
     #[must_use]
     pub fn resident_gradient_packs(&self) -> u64 {

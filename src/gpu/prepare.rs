@@ -5,7 +5,7 @@ use super::pipelines::Gpu;
 use super::planner::{Schedule, Step};
 use super::schedule::schedule;
 use super::slots::{Inflow, Kernel, Residual};
-use super::strategy::{Strategy, choose, choose_backward};
+use super::strategy::{Strategy, choose, choose_backward, packs};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Source, Wanted, obstacle_to_inflow};
 
@@ -181,11 +181,9 @@ impl Prepared {
     #[must_use]
     pub fn bytes_moved(&self) -> u64 {
         let size = self.plan.dtype.size() as u64;
-        self.schedule
-            .steps
-            .iter()
-            .map(|step| step.passes(self.plan.epilogue.activation.is_some()) * step.elements * size)
-            .sum()
+        let active = self.plan.epilogue.activation.is_some();
+        let is_cached = self.gpu.capabilities.caches(packs(self.plan.view));
+        self.schedule.steps.iter().map(|step| step.passes(active, is_cached) * step.elements * size).sum()
     }
 
     /// Bytes of scratch that [`bind`](Self::bind) allocates and [`Bound`](super::Bound) owns.
@@ -196,15 +194,16 @@ impl Prepared {
 }
 
 impl Step {
-    /// How often the dispatch reads or writes each element that it touches. Where the statistics are given,
-    /// backward needs what was normalized for an activation's slope alone.
-    fn passes(&self, active: bool) -> u64 {
+    /// How often the dispatch reads or writes each element that it touches, not counting what it reads again from a
+    /// cache. Where the statistics are given, backward needs what was normalized for an activation's slope alone.
+    fn passes(&self, active: bool, is_cached: bool) -> u64 {
         let residual = if self.variant.residual.is_some_and(|r| r != Residual::None) { 2 } else { 0 };
         let inflow = u64::from(self.variant.inflow == Some(Inflow::Added));
         let x = u64::from(active || self.constants.given.is_none());
         match self.variant.kernel {
             Kernel::Resident | Kernel::Affine | Kernel::AffineColumns | Kernel::AffineFlat => 2 + residual,
-            Kernel::Streaming | Kernel::Add => 3,
+            Kernel::Streaming => 3 - u64::from(is_cached),
+            Kernel::Add => 3,
             Kernel::Split | Kernel::Column => 1,
             Kernel::ResidentGradient | Kernel::CachedGradient => 3 + inflow,
             Kernel::Sums | Kernel::ColumnSums => 2,

@@ -154,7 +154,8 @@ pub fn choose(plan: &Plan, device: &Capabilities) -> Strategy {
     } else if view.d < SHORT_ROW && view.c > 1 && serves(Strategy::Column) {
         Strategy::Column
     } else if serves(Strategy::Resident) {
-        let is_held = packs(view) <= device.packs_worth_holding();
+        // With a residual the resident kernel saves a pass over both.
+        let is_held = plan.residual || packs(view) <= device.packs_worth_holding();
         if is_held || !serves(Strategy::Streaming) { Strategy::Resident } else { Strategy::Streaming }
     } else if view.statistics() >= device.enough_groups() && serves(Strategy::Streaming) {
         Strategy::Streaming

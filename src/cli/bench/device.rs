@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wgpu_norm::gpu::{Options, optional_features, required_features};
-use wgpu_norm::{Error, Result, wgpu};
+use wgpu_norm::{Choice, Error, Result, wgpu};
 
 pub(super) struct Device {
     pub(super) device: wgpu::Device,
@@ -39,7 +39,8 @@ impl Device {
             ..Default::default()
         };
         let opened = pollster::block_on(adapter.request_device(&descriptor));
-        let (device, queue) = opened.map_err(|error| Error::Device(error.to_string()))?;
+        let name = || Choice::Adapter(adapter.clone()).name();
+        let (device, queue) = opened.map_err(|error| Error::Device(format!("{} gives none: {error}", name())))?;
         let fault = Arc::new(Mutex::new(None));
         let heard = Arc::clone(&fault);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
