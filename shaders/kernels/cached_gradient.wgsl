@@ -19,7 +19,7 @@ const KEPT = 16u;
 
 // What the second pass needs of a group.
 struct Kept {
-    four: vec3<f32>, // head, tail, rstd
+    statistic: vec4<f32>,
     through: vec2<f32>,
 }
 
@@ -81,7 +81,7 @@ fn run(here: Place) {
             walk = walk_on(walk, step, row_packs);
         }
         let total = gather_four(vec4<f32>(sums(product), sums(sum), sums(weight_sum), sums(bias_sum)));
-        keep(&kept, group, Kept(statistic.xyz, of_statistics(total.x, total.y)));
+        keep(&kept, group, Kept(statistic, of_statistics(total.x, total.y)));
         present += u32(is_group);
         if PARAMETER_SUMS == 2u && is_group && here.lane == 0u {
             partials[entry_index(at.x, at.y)] = total.zw;
@@ -104,7 +104,7 @@ fn run(here: Place) {
         at = first_group;
         for (var group = 0u; group < present; group++) {
             let own = kept_of(&kept, group);
-            let four = all_of(vec4<f32>(own.four, 0.0));
+            let four = all_of(own.statistic);
             let index = row_index(at.x, 0u, at.y) + walk.row * row_step + place;
             let terms = terms_at(index, four, parameters);
             let gradient = weighted(terms.of_affine, parameters);

@@ -50,7 +50,8 @@ fn counting(moments: LaneMoments, rows: u32) -> LaneMoments {
     return LaneMoments(moments.mean, moments.squares, vec4<f32>(f32(rows)));
 }
 
-// What the lanes of a column have of their rows becomes one. Those without rows or columns have moments of nothing.
+// What the lanes of a column have of their rows becomes one. Those without rows have moments of nothing; those beyond the
+// last column are not asked.
 fn merge_lanes(here: Place, columns: ColumnItem, first: u32, own: LaneMoments) {
     var head = vec4<f32>();
     if columns.rows > 0u && columns.place < columns.end {

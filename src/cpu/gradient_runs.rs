@@ -86,32 +86,27 @@ impl<T: Element> Job<'_, T> {
         places: &mut Places,
         found: &mut Found,
     ) {
-        if groups {
-            for (a, b) in rows {
-                found.add_to_group(a, self.sums_of_own(a, b, columns.clone()), self.statistics.rstd[a]);
-            }
-        }
-        if !parameters {
-            return;
-        }
         let bases = rows.map(|(a, b)| self.base(a, b) + columns.start);
         let parts = rows.map(|(a, b)| Row {
             x: self.elements(self.x, a, b, columns),
             upstream: self.elements(self.upstream, a, b, columns),
             scale: self.scales[a],
         });
+        if groups {
+            for ((row, base), (a, _)) in parts.into_iter().zip(bases).zip(rows) {
+                let weight = &self.parameters.weight[base..][..columns.len()];
+                let pair = self.simd.dispatch(SumOwn { row, weight });
+                found.add_to_group(a, pair, self.statistics.rstd[a]);
+            }
+        }
+        if !parameters {
+            return;
+        }
         if bases.iter().all(|base| *base == bases[0]) {
             places.add(bases[0], parts, self.simd, found);
         } else {
             bases.into_iter().zip(parts).for_each(|(base, row)| places.add(base, [row], self.simd, found));
         }
-    }
-
-    /// The sums of some columns of a row, each of which has a parameter of its own.
-    pub(super) fn sums_of_own(&self, a: usize, b: usize, columns: Range<usize>) -> Pair {
-        let weight = &self.parameters.weight[self.base(a, b) + columns.start..][..columns.len()];
-        let [x, upstream] = [self.x, self.upstream].map(|tensor| self.elements(tensor, a, b, &columns));
-        self.simd.dispatch(SumOwn { row: Row { x, upstream, scale: self.scales[a] }, weight })
     }
 
     /// Adds some columns of a row up, of which runs share their parameter.

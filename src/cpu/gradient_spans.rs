@@ -4,15 +4,15 @@
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, CACHED, Found, Job, Through};
-use super::gradient_parameters::Pair;
 use super::gradient_places::Places;
+use super::gradient_sums::merged;
 use super::pieces::{Pieces, bands};
 use crate::plan::{Gradients, Plan};
 use crate::tensor::Data;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Elements of a span of all rows: with its gradients they stay in a processor's second cache.
+/// Elements of a span of a block's rows: with its gradients they stay in a processor's second cache.
 const SPAN: usize = 1 << 15;
 
 /// Elements of a block of rows: with their gradients the cache that processors share holds them.
@@ -37,10 +37,6 @@ pub(super) fn parameters_are_columns(plan: &Plan, gradients: &Gradients) -> bool
     one_each && rows_share && are_f32 && plan.derivation.is_none() && !plan.extra.any()
 }
 
-fn added(pairs: impl Iterator<Item = Pair>) -> Pair {
-    pairs.fold([0.0; 2], |sums, more| [sums[0] + more[0], sums[1] + more[1]])
-}
-
 impl<T: Element> Job<'_, T> {
     /// Whether rows are few enough for f32 to add them up, and long enough for spans of them to be tasks.
     pub(super) fn suits_spans(&self) -> bool {
@@ -61,22 +57,21 @@ impl<T: Element> Job<'_, T> {
         }
     }
 
-    /// What goes through the statistics of each of some groups. A group's sums are cut by the length of its rows alone.
+    /// What goes through the statistics of each of some groups. A group's sums are cut by the length of its rows alone: as
+    /// elsewhere, not at all where a cache holds it.
     fn through_of_steps(&self, steps: Range<usize>) -> Vec<Through> {
-        if !self.through {
-            return vec![[0.0; 2]; steps.len()];
-        }
         let (b, row) = (self.view.b, self.row());
-        // As elsewhere: as a whole where a cache holds it.
         let width = if b * row <= CACHED { row } else { self.block().1 };
         let spans = row.div_ceil(width);
-        let of_span = |i: usize| {
+        let sum = |i: usize| {
             let (a, start) = (steps.start + i / spans, i % spans * width);
-            added((0..b).map(|b| self.sums_of_own(a, b, start..(start + width).min(row))))
+            let (columns, mut found) = (start..(start + width).min(row), Found::default());
+            self.sum_own_runs(a..a + 1, 0..b, &columns, (self.through, false), &mut Places::default(), &mut found);
+            found
         };
-        let pairs: Vec<Pair> = (0..steps.len() * spans).into_par_iter().map(of_span).collect();
-        let of_groups = pairs.chunks(spans).map(|pairs| added(pairs.iter().copied()));
-        steps.clone().zip(of_groups).map(|(a, sums)| self.through_of(a, sums)).collect()
+        let found: Vec<Found> = (0..steps.len() * spans).into_par_iter().map(sum).collect();
+        let groups = merged(found.iter().map(|found| &found.groups), self.view.a);
+        steps.clone().map(|a| self.through_of(a, groups[a])).collect()
     }
 
     /// Writes the gradients of some groups' input from what goes `through` their statistics, and adds those of the

@@ -126,11 +126,7 @@ impl Capabilities {
     /// Lanes of a workgroup with teams of this many.
     #[must_use]
     pub fn workgroup(&self, team: u32) -> u32 {
-        let least = match (self.emulated, team) {
-            (_, 1) => 64,
-            (true, _) => 32,
-            (false, _) => 64,
-        };
+        let least = if self.emulated && team > 1 { 32 } else { 64 };
         let whole_subgroups = self.subgroups.map_or(1, |(_, most)| most);
         self.granted(team.max(least).max(whole_subgroups))
     }

@@ -38,9 +38,8 @@ impl Device {
             required_limits: adapter.limits(),
             ..Default::default()
         };
-        let opened = pollster::block_on(adapter.request_device(&descriptor));
-        let name = || Choice::Adapter(adapter.clone()).name();
-        let (device, queue) = opened.map_err(|error| Error::Device(format!("{} gives none: {error}", name())))?;
+        let failed = |error| Error::Device(format!("{} gives none: {error}", Choice::Adapter(adapter.clone()).name()));
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(failed)?;
         let fault = Arc::new(Mutex::new(None));
         let heard = Arc::clone(&fault);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
