@@ -6,7 +6,7 @@ use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages};
 use wgpu_norm::gpu::{Bound, Buffers, Capabilities, Gpu, Options};
 use wgpu_norm::plan::{Extra, Gradients, Plan};
-use wgpu_norm::{Choice, Data, Dtype, Error, RunningStatistics, Wanted};
+use wgpu_norm::{Choice, Data, Error, RunningStatistics, Wanted};
 
 /// A byte that no kernel writes by accident: as f32, f16 and bf16 a NaN.
 const SENTINEL: u8 = 0xff;
@@ -158,12 +158,10 @@ impl Rig {
         Self { turn: self.turn, ..Self::new(self.name.clone(), &self.adapter) }
     }
 
-    /// Whether a way to run a sample is this adapter's. Interfaces of one device take turns, which nearly halves the time
-    /// of these tests: it is that of the compiler, which they share.
-    pub(crate) fn takes(&self, way: usize, dtype: Dtype) -> bool {
+    /// Whether a way is this adapter's turn.
+    pub(crate) fn takes(&self, way: usize) -> bool {
         let (own, all) = self.turn;
-        let turn = way + Dtype::ALL.iter().position(|&other| other == dtype).expect("one of all");
-        turn % all == own
+        way % all == own
     }
 
     /// What the device can do under these options.

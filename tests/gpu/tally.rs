@@ -1,7 +1,9 @@
 //! What came of the ways to run samples on one adapter.
 
 use crate::rig::Rig;
+use std::collections::HashSet;
 use wgpu_norm::Dtype;
+use wgpu_norm::gpu::{Options, Strategy};
 
 pub(crate) struct Tally<'a> {
     pub(crate) rig: &'a Rig,
@@ -10,11 +12,24 @@ pub(crate) struct Tally<'a> {
     /// half a unit.
     worst: f64,
     faults: Vec<String>,
+    /// What ran so far: strategies and types, each with and without subgroups and the adapter's own f16.
+    ran: HashSet<(Option<Strategy>, Dtype, bool, bool)>,
 }
 
 impl<'a> Tally<'a> {
     pub(crate) fn new(rig: &'a Rig) -> Self {
-        Self { rig, ways: 0, worst: 0.0, faults: Vec::new() }
+        Self { rig, ways: 0, worst: 0.0, faults: Vec::new(), ran: HashSet::new() }
+    }
+
+    /// Whether a way to run a sample is this adapter's. Interfaces of one device take turns, since the time of these tests
+    /// is that of the compiler, which they share; not at what one may have that another lacks, nor at what has not run
+    /// here yet.
+    pub(crate) fn is_due(&mut self, way: usize, dtype: Dtype, options: &Options) -> bool {
+        let has = self.rig.gpu.capabilities();
+        let subgroups = options.subgroups && has.subgroups.is_some();
+        let native_f16 = options.native_f16 && has.native_f16 && dtype == Dtype::F16;
+        let is_new = self.ran.insert((options.strategy, dtype, subgroups, native_f16));
+        is_new || subgroups || native_f16 || self.rig.takes(way)
     }
 
     /// One way more, of which this or that came.
@@ -29,7 +44,7 @@ impl<'a> Tally<'a> {
 
     /// Says how far off the worst was, of so many units that it may be; panics at faults.
     pub(crate) fn finish(self, units: f64) {
-        let Self { rig, ways, worst, faults } = self;
+        let Self { rig, ways, worst, faults, .. } = self;
         println!("{}: {ways} ways, worst f32 error {:.2} units, {units} allowed", rig.name, worst * units);
         assert!(faults.is_empty(), "{} of {ways} ways fail: {:#?}", faults.len(), &faults[..faults.len().min(8)]);
     }
