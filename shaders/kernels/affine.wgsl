@@ -3,7 +3,6 @@
 // grid     one team of LANES lanes a segment of a row of d elements
 // bytes    reads the tensor once, writes it once
 // limits   a 16-bit row is of even length
-@group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
 
 fn run(here: Place) {
     if here.item >= task.items {
@@ -12,7 +11,7 @@ fn run(here: Place) {
     let row = row_item(here.item);
     let first = row_index(row.i_a, row.i_b, row.i_c);
     let base = parameter_base(row.i_a, row.i_b, row.i_c);
-    let four = all_of(statistics[statistic_index(row.i_a, row.i_c)]);
+    let four = all_of(known(row.i_a, row.i_c));
     var parameters = parameters_at(base, row.begin);
 
     for (var place = row.begin + 4u * here.lane; place < row.end; place += 4u * LANES) {

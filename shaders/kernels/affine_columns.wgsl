@@ -4,7 +4,6 @@
 // grid     one team of LANES lanes a segment of columns of c * d and `rows` rows of b
 // bytes    reads the tensor once, writes it once; 16 bytes a column and `rows` rows
 // limits   a 16-bit row is of even length
-@group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
 
 fn run(here: Place) {
     if here.item >= task.items {
@@ -19,10 +18,10 @@ fn run(here: Place) {
     for (var place = columns.place; place < columns.end; place += column_step()) {
         let of_column = columns_of(columns, place);
         let four = each_of(
-            statistics[statistic_index(columns.i_a, of_column.x)],
-            statistics[statistic_index(columns.i_a, of_column.y)],
-            statistics[statistic_index(columns.i_a, of_column.z)],
-            statistics[statistic_index(columns.i_a, of_column.w)],
+            known(columns.i_a, of_column.x),
+            known(columns.i_a, of_column.y),
+            known(columns.i_a, of_column.z),
+            known(columns.i_a, of_column.w),
         );
         var parameters = parameters_at(base + row_parameter(columns.row), place);
         for (var i = 0u; i < columns.rows; i++) {

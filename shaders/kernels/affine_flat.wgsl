@@ -3,13 +3,12 @@
 //
 // grid     one lane a pack of four elements, counted from an even place of the window
 // bytes    reads the tensor once, writes it once
-@group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
 
 // The element at `place` of the run.
 fn element(place: u32) -> f32 {
     let at = element_at(place);
     let value = load_one(row_index(at.x, at.y, at.z) + at.w + task.input_shift);
-    let y = normalized_by(vec4<f32>(value), all_of(statistics[statistic_index(at.x, at.z)]));
+    let y = normalized_by(vec4<f32>(value), all_of(known(at.x, at.z)));
     return activate(affine(y, parameters_at(parameter_base(at.x, at.y, at.z), at.w))).x;
 }
 

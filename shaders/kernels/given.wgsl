@@ -1,4 +1,4 @@
-// given: running estimates take the place of statistics of the input.
+// given: running estimates take the place of statistics of the input, where somebody keeps those.
 //
 // grid     one lane a statistic
 // bytes    reads 8 bytes, writes 16 bytes a statistic
@@ -12,7 +12,7 @@ fn run(here: Place) {
     }
     let i_a = task.origin.x + here.item / task.extent.z;
     let i_c = task.origin.z + here.item % task.extent.z;
-    let channel = (i_a * task.levels.z + i_c) % task.channels;
+    let channel = channel_of(i_a, i_c);
     let variance = running_var[channel];
     statistics[statistic_index(i_a, i_c)] = vec4<f32>(running_mean[channel], 0.0, rstd_of(variance), variance);
 }

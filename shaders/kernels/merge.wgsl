@@ -1,7 +1,7 @@
 // merge: the partial moments of each statistic become one, in a fixed order.
 //
 // grid     one team of LANES lanes a statistic
-// bytes    reads 16 bytes a partial, writes 16 bytes a statistic
+// bytes    reads 16 bytes a partial, writes 16 bytes a statistic; with running estimates reads and writes 8 a channel
 @group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // [a, c] of (head, tail, rstd, variance)
 @group(0) @binding(6) var<storage, read> partials: array<vec4<f32>>;         // [a, c, partials] of (head, tail, squares, count)
 
@@ -14,6 +14,8 @@ fn run(here: Place) {
     }
     let moments = gather_moments(here.lane, kept);
     if is_item && here.lane == 0u {
-        statistics[statistic_of_item(here.item)] = statistics_of(moments);
+        let statistic = statistics_of(moments);
+        statistics[statistic_of_item(here.item)] = statistic;
+        track(here.item, statistic);
     }
 }

@@ -2,16 +2,7 @@
 //
 // grid     one team of LANES lanes a channel
 // bytes    reads 16 bytes a statistic, reads and writes 8 bytes a channel
-@group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>;       // [samples, channels] of (head, tail, rstd, variance)
-@group(0) @binding(7) var<storage, read_write> running_mean: array<f32>;     // [channels]
-@group(0) @binding(8) var<storage, read_write> running_var: array<f32>;      // [channels]
-
-// The estimate after this dispatch. Samples that do not fit one dispatch come in several, each with its
-// share of the average; the first takes the old estimate's share away.
-fn moved(estimate: f32, observed: f32) -> f32 {
-    let old = select(0.0, estimate, task.is_first_chunk == 1u);
-    return estimate + momentum() * (task.samples_share * observed - old);
-}
+@group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>; // [samples, channels] of (head, tail, rstd, variance)
 
 fn run(here: Place) {
     let is_item = here.item < task.items;
@@ -26,8 +17,6 @@ fn run(here: Place) {
     let mean = gather_sum(means) / f32(task.samples);
     let variance = gather_sum(variances) / f32(task.samples) * task.unbiased;
     if is_item && here.lane == 0u {
-        let channel = task.channel_origin + here.item;
-        running_mean[channel] = moved(running_mean[channel], mean);
-        running_var[channel] = moved(running_var[channel], variance);
+        move_estimates(task.channel_origin + here.item, mean, variance);
     }
 }

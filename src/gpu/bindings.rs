@@ -3,7 +3,8 @@ use super::buffers::Buffers;
 use super::planner::{Pool, Role, Step};
 use super::prepare::Prepared;
 use super::slots::{
-    AffineSlot, Collected, Epsilon, Inflow, Kernel, MomentumSlot, Picking, Placement, Residual, Saved, Terms,
+    AffineSlot, Collected, Epsilon, Inflow, Kernel, Known, MomentumSlot, Picking, Placement, Residual, Saved, Terms,
+    Tracked,
 };
 use super::uniforms::Task;
 use super::variant::Variant;
@@ -137,11 +138,15 @@ impl Variant {
             || by_group;
         let partials = matches!(v.kernel, Split | Column | Merge | Sums | ColumnSums | Collect | Unmix) || by_group;
         let of_statistics = matches!(v.kernel, Average | Mix | Nothing | Publish | Unmix | UnmixSums | MomentsInflow);
-        let statistics = matches!(v.kernel, Merge | Affine | AffineColumns | AffineFlat | Given | Running)
+        let statistics = matches!(v.kernel, Merge | Given | Running)
             || of_statistics
+            || v.known == Some(Known::Statistics)
             || v.saved == Some(Saved::Statistics)
             || reads_x;
-        let running = matches!(v.kernel, Given | Running);
+        let running = matches!(v.kernel, Given | Running)
+            || v.known == Some(Known::Estimates)
+            || v.tracked == Some(Tracked::Estimates);
+        let counter = matches!(v.momentum, Some(MomentumSlot::Counted | MomentumSlot::Cumulative));
         let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
         let sums = matches!(v.kernel, Gradient | GradientColumns | GradientFlat | Unmix | UnmixSums | MomentsInflow)
             || v.collected == Some(Collected::Sums);
@@ -162,7 +167,7 @@ impl Variant {
             (PARTIALS, partials),
             (RUNNING_MEAN, running),
             (RUNNING_VAR, running),
-            (COUNTER, v.kernel == Counter || v.momentum == Some(MomentumSlot::Cumulative)),
+            (COUNTER, v.kernel == Counter || counter),
             (X, reads_x),
             (ADDED, adds),
             (SUM, matches!(v.residual, Some(Residual::Apart | Residual::InPlace))),

@@ -287,6 +287,8 @@ fn share_a_dispatch(written: Role, read: Role) -> bool {
         // Gradients of parameters are collected from scratch, by labels.
         GradWeight | GradBias | GradClassWeight | GradClassBias | GradTau | GradEpsL | GradMeanWeight
         | GradVarWeight => read == Labels,
+        // In evaluation the apply step reads running estimates itself.
+        Role::Output => read != NumBatchesTracked,
         _ => !is_state(read),
     }
 }

@@ -50,8 +50,8 @@ pub use partials::{Columns, Partials};
 pub use pipelines::Gpu;
 pub use prepare::Prepared;
 pub use slots::{
-    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, Parameter, Picking,
-    Placement, Published, Registers, Residual, Saved, Terms,
+    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, Parameter,
+    Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
 pub use strategy::{MOST_ITERATIONS, Strategy, choose, choose_backward, packs};
 pub use uniforms::Task;

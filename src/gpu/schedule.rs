@@ -7,7 +7,7 @@ use super::partials::{Columns, Partials};
 use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
-use super::slots::{Epsilon, Kernel, MomentumSlot, Placement, Residual, Saved};
+use super::slots::{Epsilon, Kernel, Known, MomentumSlot, Placement, Residual, Saved, Tracked};
 use super::strategy::{Strategy, packs};
 use super::variant::Variant;
 use super::writing::Writers;
@@ -20,7 +20,9 @@ pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Re
     if plan.view.elements() == 0 {
         return Ok(planner.out);
     }
-    if wishes.part == Part::Whole && plan.running_update().is_some_and(|u| u.counter) {
+    // Where the share of a batch follows from the number, every workgroup has to read the new one.
+    let counts_first = |u: RunningUpdate| u.counter && u.momentum == Momentum::Cumulative;
+    if wishes.part == Part::Whole && plan.running_update().is_some_and(counts_first) {
         planner.counter();
     }
     if planner.normalized() == Role::Sum {
@@ -92,7 +94,9 @@ impl Planner<'_> {
         for chunk in self.chunks()? {
             self.statistics(&chunk)?;
             self.apply(&chunk)?;
-            self.running(&chunk);
+            if self.tracked().is_none() {
+                self.running(&chunk);
+            }
         }
         Ok(())
     }
@@ -110,6 +114,9 @@ impl Planner<'_> {
     }
 
     fn chunks(&mut self) -> Result<Vec<Chunk>> {
+        if self.known() == Known::Estimates {
+            return Ok(vec![Box4::whole(self.plan.view)]);
+        }
         let [_, b, c, d] = levels(self.plan.view);
         let partials = match self.wishes.strategy {
             Strategy::Column => Some(Partials::of_columns(self.plan, self.device).count),
@@ -145,10 +152,10 @@ impl Planner<'_> {
     pub(super) fn statistics(&mut self, chunk: &Chunk) -> Result<()> {
         match self.wishes.strategy {
             Strategy::Affine => {
-                if self.plan.source == Source::Nothing {
-                    self.nothing(chunk);
-                } else {
-                    self.given(chunk);
+                match (&self.plan.source, self.known()) {
+                    (Source::Nothing, _) => self.nothing(chunk),
+                    (_, Known::Statistics) => self.given(chunk),
+                    (_, Known::Estimates) => {}
                 }
                 Ok(())
             }
@@ -214,6 +221,13 @@ impl Planner<'_> {
         let mut variant = Variant::new(Kernel::Merge);
         variant.lanes = Some(self.lanes(partials.team));
         variant.epsilon = Some(self.epsilon());
+        variant.tracked = Some(Tracked::None);
+        if let Some(update) = self.tracked() {
+            variant.tracked = Some(Tracked::Estimates);
+            variant.momentum = Some(momentum_of(update));
+            task.channel_origin = low(self.first_statistic(chunk));
+            task.samples_share = 1.0;
+        }
         self.push(self.ground(), variant, partials.team, task, chunk, chunk, None);
     }
 
@@ -239,7 +253,7 @@ impl Planner<'_> {
         // Either the chunk is some of the channels of one sample, or some whole samples.
         let (channels, samples) =
             if all_samples == 1 { (here, 1) } else { (update.channels as u64, here / update.channels as u64) };
-        let first_channel = chunk.from[0] * self.plan.view.c as u64 + chunk.from[2];
+        let first_channel = self.first_statistic(chunk);
         let task = &mut self.running_step(chunk, update, channels, samples).task;
         task.channel_origin = low(if all_samples == 1 { first_channel } else { 0 });
         task.is_first_chunk = u32::from(all_samples == 1 || first_channel == 0);
@@ -260,16 +274,40 @@ impl Planner<'_> {
         let team = self.device.team_to_average(samples);
         let mut variant = Variant::new(Kernel::Running);
         variant.lanes = Some(self.lanes(team));
-        variant.momentum = Some(match update.momentum {
-            Momentum::Fixed(_) => MomentumSlot::Fixed,
-            Momentum::Cumulative => MomentumSlot::Cumulative,
-        });
+        variant.momentum = Some(momentum_of(update));
         self.push(self.ground(), variant, team, task, chunk, chunk, None)
     }
 
     pub(super) fn apply(&mut self, chunk: &Chunk) -> Result<()> {
         let writers = Writers { rows: Kernel::Affine, columns: Kernel::AffineColumns, flat: Kernel::AffineFlat };
-        self.write(chunk, writers, &|planner, variant, row| planner.applying(variant, row), &|_| ())
+        let slots = |planner: &Planner<'_>, variant, row| {
+            let mut variant = planner.applying(variant, row);
+            variant.knows(planner.known());
+            variant
+        };
+        self.write(chunk, writers, &slots, &|_| ())
+    }
+
+    /// Where the apply step finds what it normalizes by: running estimates themselves, if nobody keeps the statistics.
+    fn known(&self) -> Known {
+        let is_kept = self.wishes.saves || self.wishes.part != Part::Whole;
+        match self.plan.source {
+            Source::Running { .. } if !is_kept => Known::Estimates,
+            _ => Known::Statistics,
+        }
+    }
+
+    /// The running estimates that the merge kernel moves: of channels with one statistic each.
+    fn tracked(&self) -> Option<RunningUpdate> {
+        let of_one = |u: &RunningUpdate| u.channels == self.plan.view.statistics();
+        let merges = matches!(self.wishes.strategy, Strategy::Split | Strategy::Column);
+        let is_whole = self.wishes.part == Part::Whole && self.plan.source.mixing().is_none();
+        self.plan.running_update().filter(|u| of_one(u) && merges && is_whole)
+    }
+
+    /// Number of a chunk's first statistic.
+    fn first_statistic(&self, chunk: &Chunk) -> u64 {
+        chunk.from[0] * self.plan.view.c as u64 + chunk.from[2]
     }
 
     /// Input and residual become their sum, in dispatches of their own.
@@ -299,5 +337,13 @@ impl Planner<'_> {
             (true, false) => Residual::Apart,
             (true, true) => Residual::InPlace,
         }
+    }
+}
+
+fn momentum_of(update: RunningUpdate) -> MomentumSlot {
+    match update.momentum {
+        Momentum::Fixed(_) if update.counter => MomentumSlot::Counted,
+        Momentum::Fixed(_) => MomentumSlot::Fixed,
+        Momentum::Cumulative => MomentumSlot::Cumulative,
     }
 }

@@ -49,15 +49,15 @@ slot! {
     /// What a dispatch does.
     Kernel in "kernels" {
         /// Holds a whole group in registers.
-        Resident = "resident" ["task", "place", "walk", "moments", "gather", "statistics", "epilogue"],
+        Resident = "resident" ["task", "place", "walk", "moments", "gather", "statistics", "rstd", "epilogue"],
         /// Goes through a long group twice.
-        Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "partial", "four", "epilogue"],
+        Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
         Column = "column" ["column_item", "tile", "kept", "task", "place", "moments"],
         /// Merges partial moments.
-        Merge = "merge" ["task", "place", "moments", "gather", "statistics"],
+        Merge = "merge" ["task", "place", "moments", "gather", "statistics", "rstd"],
         /// Applies statistics, row by row.
         Affine = "affine" ["row_item", "task", "place", "four", "epilogue"],
         /// Applies statistics to groups that lie side by side.
@@ -65,21 +65,21 @@ slot! {
         /// Applies statistics to packed rows of odd length.
         AffineFlat = "affine_flat" ["task", "place", "four", "epilogue", "flat", "store_within"],
         /// Takes running estimates as statistics.
-        Given = "given" ["task", "place", "moments", "statistics"],
+        Given = "given" ["task", "place", "channel", "rstd"],
         /// Takes values for normalized ones as they are.
         Nothing = "nothing" ["task", "place"],
         /// Averages the statistics of instances.
-        Average = "average" ["task", "place", "moments", "gather", "statistics"],
+        Average = "average" ["task", "place", "moments", "gather", "statistics", "rstd"],
         /// Mixes the statistics of instances, layers and the batch.
-        Mix = "mix" ["task", "place", "moments", "statistics", "shares"],
+        Mix = "mix" ["task", "place", "moments", "statistics", "rstd", "shares"],
         /// Makes the parameters of the affine map from the caller's.
         Prepare = "prepare" ["task", "place"],
         /// Writes mean and deviation of each group.
         Publish = "publish" ["task", "place"],
         /// Updates running estimates.
-        Running = "running" ["task", "place", "moments", "gather"],
+        Running = "running" ["task", "place", "moments", "gather", "move_estimates"],
         /// Counts a batch.
-        Counter = "counter" [],
+        Counter = "counter" ["counter"],
         /// Adds the residual.
         Add = "add" ["task", "place"],
         /// Holds what backward needs of a whole group in registers.
@@ -320,8 +320,30 @@ slot! {
     MomentumSlot in "slots/momentum" {
         /// The same every time.
         Fixed = "fixed" [],
-        /// One over the batches so far.
+        /// The same every time, and batches are counted.
+        Counted = "counted" ["counter"],
+        /// One over the batches so far, which another kernel counts.
         Cumulative = "cumulative" [],
+    }
+}
+
+slot! {
+    /// Whether running estimates follow the statistics at once.
+    Tracked in "slots/tracked" {
+        /// They do not.
+        None = "none" [],
+        /// Each those of its channel.
+        Estimates = "estimates" ["move_estimates"],
+    }
+}
+
+slot! {
+    /// Where statistics that are applied come from.
+    Known in "slots/known" {
+        /// From another kernel.
+        Statistics = "statistics" [],
+        /// They are running estimates.
+        Estimates = "estimates" ["channel", "rstd"],
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which choices go together: every shader that the engine can ask for.
 
 use super::slots::{
-    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED,
-    Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms,
+    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED,
+    Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
 
 /// A kernel and the choice in each of its slots: the only input of the linker, and the pipeline's key.
@@ -42,6 +42,10 @@ pub struct Variant {
     pub picking: Option<Picking>,
     /// How mean and deviation are written.
     pub published: Option<Published>,
+    /// Whether running estimates follow the statistics at once.
+    pub tracked: Option<Tracked>,
+    /// Where statistics that are applied come from.
+    pub known: Option<Known>,
 }
 
 impl Variant {
@@ -66,12 +70,14 @@ impl Variant {
             epsilon: None,
             picking: None,
             published: None,
+            tracked: None,
+            known: None,
         }
     }
 
     /// The files that make up the shader, the kernel's own first; shared ones may recur.
     pub fn files(&self) -> impl Iterator<Item = &'static File> + '_ {
-        let slots: [&'static [File]; 18] = [
+        let slots: [&'static [File]; 20] = [
             self.kernel.files(),
             self.element.map_or(&[], Element::files),
             self.placement.map_or(&[], Placement::files),
@@ -89,6 +95,8 @@ impl Variant {
             self.epsilon.map_or(&[], Epsilon::files),
             self.picking.map_or(&[], Picking::files),
             self.published.map_or(&[], Published::files),
+            self.tracked.map_or(&[], Tracked::files),
+            self.known.map_or(&[], Known::files),
             // Sums meet the weight without the epilogue, which rounds to a tensor's storage type.
             if self.kernel == Kernel::Collect { &[NOTHING_ROUNDED] } else { &[] },
         ];
@@ -135,6 +143,8 @@ impl Variant {
             self.epsilon.filter(|e| *e != Epsilon::Fixed).map(Epsilon::name),
             self.picking.map(Picking::name),
             self.published.map(Published::name),
+            self.tracked.filter(|t| *t != Tracked::None).map(Tracked::name),
+            self.known.filter(|k| *k != Known::Statistics).map(Known::name),
         ];
         choices
             .into_iter()
@@ -150,6 +160,12 @@ impl Variant {
             all.extend(Self::of_kernel(kernel));
         }
         all
+    }
+
+    /// Applies these statistics; of running estimates a kernel takes the root itself.
+    pub(super) fn knows(&mut self, known: Known) {
+        self.known = Some(known);
+        self.epsilon = (known == Known::Estimates).then_some(Epsilon::Fixed);
     }
 
     fn of_kernel(kernel: Kernel) -> Vec<Self> {
@@ -185,6 +201,9 @@ impl Variant {
             let fits = |v: &Self| v.affine == Some(AffineSlot::Prepared) && v.moment == Some(Moment::Uncentred);
             all.into_iter().filter(|v| v.epsilon == Some(Epsilon::Fixed) || fits(v)).collect()
         };
+        let with_momentum = |v| fill(v, MomentumSlot::ALL, |v: &mut Self, momentum| v.momentum = Some(momentum));
+        let tracking = |v, tracked| fill(v, &[tracked], |v: &mut Self, tracked| v.tracked = Some(tracked));
+        let knowing = |v| fill(v, Known::ALL, Self::knows);
         let short = [Parameter::F32x1, Parameter::F16x1, Parameter::Bf16x1];
         let with_words = |v| fill(v, &short, |v: &mut Self, parameter| v.parameter = Some(parameter));
         match kernel {
@@ -195,7 +214,11 @@ impl Variant {
             Kernel::Streaming => saving(with_epsilon(applying(measuring(with_lanes(writing(with_elements(bare))))))),
             Kernel::Split => measuring(with_lanes(reading(with_elements(bare)))),
             Kernel::Column => of_columns(measuring(on_one_lane(reading(with_elements(bare))))),
-            Kernel::Merge => fill(with_lanes(bare), Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon)),
+            Kernel::Merge => {
+                let tracked = with_momentum(tracking(fixed(with_lanes(bare.clone())), Tracked::Estimates));
+                let all = fill(with_lanes(bare), Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon));
+                tracking(all, Tracked::None).into_iter().chain(tracked).collect()
+            }
             Kernel::Average => fixed(with_lanes(bare)),
             Kernel::Mix => with_words(fixed(on_one_lane(bare))),
             Kernel::Unmix => with_words(on_one_lane(bare)),
@@ -205,10 +228,10 @@ impl Variant {
             Kernel::Publish => fill(on_one_lane(bare), Published::ALL, |v, published| v.published = Some(published)),
             Kernel::MomentsInflow => with_words(on_one_lane(bare)),
             Kernel::Nothing | Kernel::UnmixSums => on_one_lane(bare),
-            Kernel::Affine | Kernel::AffineColumns => applying(on_one_lane(writing(with_elements(bare)))),
-            Kernel::AffineFlat => one_by_one(applying(on_one_lane(writing(odd(bare))))),
+            Kernel::Affine | Kernel::AffineColumns => knowing(applying(on_one_lane(writing(with_elements(bare))))),
+            Kernel::AffineFlat => knowing(one_by_one(applying(on_one_lane(writing(odd(bare)))))),
             Kernel::Given => fixed(on_one_lane(bare)),
-            Kernel::Running => fill(with_lanes(bare), MomentumSlot::ALL, |v, momentum| v.momentum = Some(momentum)),
+            Kernel::Running => with_momentum(with_lanes(bare)),
             Kernel::Counter => bare,
             Kernel::Add => fill(on_one_lane(reading(with_elements(bare))), &Residual::ALL[1..], |v, residual| {
                 v.residual = Some(residual);

@@ -171,6 +171,33 @@ fn what_was_prepared_can_be_asked() {
     }
 }
 
+/// The kernel that merges moments moves estimates and counts, but where the share of a batch follows from the counter;
+/// the one that applies estimates reads them itself, but where they are kept as statistics.
+#[test]
+fn running_estimates_take_few_dispatches_of_their_own() {
+    let lowered = |norm: BatchNorm| {
+        let operands = Operands::new(Spec::new([64, 8, 56, 56], Dtype::F32)).running(8, true);
+        norm.lower(&operands).expect("fits")
+    };
+    for rig in rigs() {
+        let kept = Options::default().save_statistics(true);
+        let split = Options::default().strategy(Strategy::Split);
+        let streaming = Options::default().strategy(Strategy::Streaming);
+        for (norm, options, kernels) in [
+            (BatchNorm::new(), split, &["split", "merge", "affine"][..]),
+            (BatchNorm::new(), split.save_statistics(true), &["split", "merge", "affine"]),
+            (BatchNorm::new().momentum(Momentum::Cumulative), split, &["counter", "split", "merge", "affine"]),
+            (BatchNorm::new(), streaming, &["streaming", "running"]),
+            (BatchNorm::new().training(false), Options::default(), &["affine"]),
+            (BatchNorm::new().training(false), kept, &["given", "affine"]),
+        ] {
+            let labels = rig.gpu.prepare(&lowered(norm), &options).expect("prepares").labels();
+            let names: Vec<_> = labels.iter().map(|label| label.split('.').nth(1).unwrap_or_default()).collect();
+            assert_eq!(names, kernels, "{}: {options:?}", rig.name);
+        }
+    }
+}
+
 /// Bytes of the tensors that each pass moves, in reads and writes of one of them: the floors of the design.
 #[test]
 fn passes_move_what_the_design_allows() {

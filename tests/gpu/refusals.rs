@@ -158,6 +158,12 @@ fn what_shares_a_buffer_without_colliding_is_served() {
         let overlapping = buffers.running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES..BYTES + 256));
         let error = refusal(&rig, &plan, &Options::default(), &overlapping);
         assert_says(&rig, &error, &["running_mean", "running_var", "share a buffer"]);
+        // In evaluation the kernel that writes reads them.
+        let evaluation = BatchNorm::new().training(false).lower(&operands).expect("fits");
+        let beside = Buffers::new(output.slice(..), arena.slice(..BYTES))
+            .running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES + 256..BYTES + 512));
+        let error = refusal(&rig, &evaluation, &Options::default(), &beside);
+        assert_says(&rig, &error, &["output", "running_mean", "share a buffer"]);
     }
 }
 

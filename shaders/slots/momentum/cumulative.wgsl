@@ -4,3 +4,6 @@
 fn momentum() -> f32 {
     return 1.0 / (f32(num_batches_tracked.y) * 4294967296.0 + f32(num_batches_tracked.x));
 }
+
+// Done before.
+fn count_batch() {}

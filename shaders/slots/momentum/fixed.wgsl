@@ -1,4 +1,6 @@
-// The same share of every batch.
+// The same share of every batch, and nobody counts them.
 fn momentum() -> f32 {
     return task.momentum;
 }
+
+fn count_batch() {}
