@@ -1,43 +1,51 @@
-// streaming: one workgroup goes through a long group twice.
+// streaming: a team goes through long groups twice, or through TOGETHER of them.
 //
-// grid     one workgroup of LANES lanes a statistic
-// bytes    reads the tensor twice, writes it once
+// grid     one team of LANES lanes a block of TOGETHER groups along a
+// bytes    reads the tensor twice, writes it once; parameters once a block
 // steps    moments partial by partial, merged as the merge kernel merges those of split; apply
 // limits   a lane's iterations, over both passes, stay within the bound that strategy.rs holds it to
-fn run(here: Place) {
-    let is_item = here.item < task.items;
-    let i_a = task.origin.x + here.item / task.extent.z;
-    let i_c = task.origin.z + here.item % task.extent.z;
 
+// The statistic of a group. Lanes of no item go with the others, to no partial's end.
+fn statistic_of(i_a: u32, i_c: u32, lane: u32, is_group: bool) -> vec4<f32> {
     var kept = no_moments();
     for (var partial = 0u; partial < task.partials; partial++) {
         let block = partial / task.segments;
-        let lane_moments = partial_moments(i_a, i_c, block, partial % task.segments, here.lane, is_item);
-        let moments = gather_moments(here.lane, lane_moments);
-        if partial % LANES == here.lane {
+        let lane_moments = partial_moments(i_a, i_c, block, partial % task.segments, lane, is_group);
+        let moments = gather_moments(lane, lane_moments);
+        if partial % LANES == lane {
             kept = merge(kept, moments);
         }
     }
-    let statistics = statistics_of(gather_moments(here.lane, kept));
-    let four = all_of(statistics);
+    return statistics_of(gather_moments(lane, kept));
+}
+
+fn run(here: Place) {
+    let is_item = here.item < task.items;
+    let first_a = first_of_block(here.item / task.extent.z);
+    let i_c = task.origin.z + here.item % task.extent.z;
+    let groups = select(0u, groups_from(first_a), is_item);
+    var kept: KeptOfAll;
+    for (var k = 0u; k < TOGETHER; k++) {
+        let statistic = statistic_of(first_a + k, i_c, here.lane, k < groups);
+        keep(&kept, k, statistic);
+        if k < groups && here.lane == 0u {
+            save(first_a + k, i_c, statistic);
+        }
+    }
 
     let d = task.levels.w;
     let row_packs = packs_of(d);
     let packs = select(0u, task.levels.y * row_packs, is_item);
     let row_step = task.levels.z * d;
-    let first = row_index(i_a, 0u, i_c);
-    let group_base = group_parameter(i_a, i_c);
+    let first = row_index(first_a, 0u, i_c);
+    let group_base = group_parameter(first_a, i_c);
     let step = walk_step(row_packs);
     var walk = walk_from(here.lane, row_packs);
     for (var pack = here.lane; pack < packs; pack += LANES) {
         let place = 4u * walk.pack;
-        let index = first + walk.row * row_step + place;
-        let value = normalized_by(load(index + task.input_shift), four);
         let parameters = parameters_at(group_base + row_parameter(walk.row), place);
-        store(index + task.output_shift, activate(affine(value, parameters)), min(4u, d - place));
+        let index = first + walk.row * row_step + place;
+        apply_to_all(&kept, groups, index, parameters, min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
-    }
-    if is_item && here.lane == 0u {
-        save(i_a, i_c, statistics);
     }
 }

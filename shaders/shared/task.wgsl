@@ -37,6 +37,7 @@ struct Task {
     samples: u32,                 // statistics a channel
     channel_origin: u32,          // first channel of this dispatch
     place_end: u32,               // where the box ends in its rows, for the affine kernel
+    a_end: u32,                   // and in a, for teams that take several groups
     is_first_chunk: u32,          // whether the running estimates are still those of before
     samples_share: f32,           // samples of this dispatch over all samples
     statistic_a_divisor: u32,     // backward: s = i_a / a_divisor % a_modulus * a_scale + i_b * b_scale
@@ -67,7 +68,7 @@ struct Task {
     divisor: f32,                 // what a sum of squares is divided by: the count, or one less
     unbiased: f32,                // count / (count - 1), or 1 where the running variance is biased
     momentum: f32,                // share of the new value; 0 where it is 1 / num_batches_tracked
-    unused: vec2<u32>,            // the block is as long as a multiple of its alignment
+    unused: u32,                  // the block is as long as a multiple of its alignment
 }
 
 @group(0) @binding(2) var<uniform> task: Task;

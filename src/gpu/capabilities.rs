@@ -8,6 +8,12 @@ pub(super) const MOST_INVOCATIONS: u32 = 512;
 /// Bytes of workgroup memory that a lane takes where lanes meet.
 pub(super) const EXCHANGED_BYTES: u32 = 32;
 
+/// `KEPT` of `shaders/shared/together.wgsl`.
+const MOST_TOGETHER: u64 = 4;
+
+/// Teams, and workgroups of them, that leave every core of a processor that stands in some.
+const ENOUGH_TEAMS: u64 = 16;
+
 /// Lanes at work that keep a GPU's memory busy.
 const ENOUGH_LANES: u64 = 1 << 16;
 
@@ -97,6 +103,13 @@ impl Capabilities {
         if team > 1 { self.copy_lanes() } else { self.single_lanes() }
     }
 
+    /// Groups with the same parameters that a team takes together, where one each would be so many teams. Where a processor
+    /// stands in, parameters are two loads of five.
+    #[must_use]
+    pub fn groups_together(&self, teams: u64) -> u64 {
+        if self.emulated && teams >= ENOUGH_TEAMS * MOST_TOGETHER { MOST_TOGETHER } else { 1 }
+    }
+
     /// Groups that are enough to fill the device with one team each.
     #[must_use]
     pub fn enough_groups(&self) -> usize {
@@ -123,10 +136,14 @@ impl Capabilities {
         u64::from(team) * 4 * packs
     }
 
-    /// Lanes of a workgroup with teams of this many.
+    /// Lanes of a workgroup with teams of this many, one an item.
     #[must_use]
-    pub fn workgroup(&self, team: u32) -> u32 {
-        let least = if self.emulated && team > 1 { 32 } else { 64 };
+    pub fn workgroup(&self, team: u32, items: u64) -> u32 {
+        let least = match self.emulated && team > 1 {
+            true if items.saturating_mul(team.into()) >= 32 * ENOUGH_TEAMS => 32,
+            true => team,
+            false => 64,
+        };
         let whole_subgroups = self.subgroups.map_or(1, |(_, most)| most);
         self.granted(team.max(least).max(whole_subgroups))
     }

@@ -53,6 +53,12 @@ impl Planner<'_> {
         variant
     }
 
+    /// Groups along a that a team takes together, of `groups` and so many teams if it took one.
+    pub(super) fn together(&self, variant: &Variant, groups: u64, teams: u64) -> u64 {
+        let share_parameters = variant.affine != Some(AffineSlot::None) && self.plan.affine.map.a_scale == 0;
+        if share_parameters && groups > 1 { self.device.groups_together(teams) } else { 1 }
+    }
+
     /// What is added to the variance.
     pub(super) fn epsilon(&self) -> Epsilon {
         if self.plan.extra.eps_l.is_some() { Epsilon::Learned } else { Epsilon::Fixed }

@@ -53,6 +53,6 @@ pub use slots::{
     AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, Parameter,
     Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
-pub use strategy::{MOST_ITERATIONS, Strategy, choose, choose_backward, packs};
+pub use strategy::{MOST_ITERATIONS, Strategy, choose, choose_backward, packs, streamed_together};
 pub use uniforms::Task;
 pub use variant::Variant;

@@ -238,6 +238,7 @@ impl Constants {
             ("GIVEN", flag(self.given)),
             ("THRESHOLDED", flag(self.thresholded)),
             ("SECOND", flag(self.second)),
+            ("TOGETHER", self.together.map(f64::from)),
         ];
         named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

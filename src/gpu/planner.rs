@@ -35,6 +35,7 @@ pub(crate) struct Constants {
     pub(crate) given: Option<bool>,
     pub(crate) thresholded: Option<bool>,
     pub(crate) second: Option<bool>,
+    pub(crate) together: Option<u32>,
 }
 
 /// A tensor of a call, by what it is to the plan.
@@ -252,6 +253,7 @@ impl<'a> Planner<'a> {
             levels: levels(ground.view).map(low),
             origin: piece.from.map(low),
             extent: std::array::from_fn(|level| low(piece.extent(level))),
+            a_end: low(piece.to[0]),
             statistics_origin: [low(chunk.from[0]), low(chunk.from[2])],
             statistics_row: low(ground.view.c as u64),
             a_modulus: low(map.a_modulus as u64),
@@ -293,7 +295,7 @@ impl<'a> Planner<'a> {
     ) -> &mut Step {
         let workgroup_size = match variant.kernel {
             Kernel::Counter => 1,
-            _ if variant.kernel.exchanges() => self.device.workgroup(team),
+            _ if variant.kernel.exchanges() => self.device.workgroup(team, task.items.into()),
             Kernel::Column | Kernel::ColumnSums => self.device.column_workgroup(team),
             _ => self.device.copy_workgroup(team),
         };
@@ -355,6 +357,13 @@ impl<'a> Planner<'a> {
     pub(super) fn placement(&self) -> Placement {
         let replaces = self.wishes.in_place && self.normalized() == Role::Input;
         if replaces { Placement::InPlace } else { Placement::Apart }
+    }
+}
+
+impl Step {
+    /// Has each team take so many groups.
+    pub(super) fn takes_together(&mut self, groups: u64) {
+        self.constants.together = (groups > 1).then_some(low(groups));
     }
 }
 

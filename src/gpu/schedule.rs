@@ -8,7 +8,7 @@ use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
 use super::slots::{Epsilon, Kernel, Known, MomentumSlot, Placement, Residual, Saved, Tracked};
-use super::strategy::{Strategy, packs};
+use super::strategy::{Strategy, packs, streamed_together};
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};
@@ -79,14 +79,21 @@ impl Planner<'_> {
             let fits = |piece: &Box4| self.window_fits(plan.view, piece) && self.parameters_fit(piece);
             for piece in self.cut(chunk, [1, b, 1, d], &fits)? {
                 let mut task = self.task(self.ground(), &piece, &chunk);
-                task.items = low(piece.extent(0) * piece.extent(2));
+                let together = if kernel == Kernel::Streaming { self.streamed_together(&variant, &piece) } else { 1 };
+                task.items = low(piece.extent(0).div_ceil(together) * piece.extent(2));
                 set_partials(&mut task, &partials);
                 let step = self.parameter_step(row, false);
-                self.push(self.ground(), variant, team, task, &piece, &chunk, step);
+                self.push(self.ground(), variant, team, task, &piece, &chunk, step).takes_together(together);
             }
             self.running(&chunk);
         }
         Ok(())
+    }
+
+    /// Groups that a team streams together.
+    fn streamed_together(&self, variant: &Variant, piece: &Box4) -> u64 {
+        let wanted = self.together(variant, piece.extent(0), piece.extent(0) * piece.extent(2));
+        streamed_together(self.plan, self.device, wanted)
     }
 
     /// Split, column and affine: statistics first, chunk by chunk so that the scratch stays small.

@@ -51,7 +51,7 @@ slot! {
         /// Holds a whole group in registers.
         Resident = "resident" ["task", "place", "walk", "moments", "gather", "statistics", "rstd", "epilogue"],
         /// Goes through a long group twice.
-        Streaming = "streaming" ["task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
+        Streaming = "streaming" ["together", "kept", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
@@ -59,7 +59,7 @@ slot! {
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics", "rstd"],
         /// Applies statistics, row by row.
-        Affine = "affine" ["row_item", "task", "place", "four", "epilogue"],
+        Affine = "affine" ["row_item", "together", "kept", "task", "place", "four", "epilogue"],
         /// Applies statistics to groups that lie side by side.
         AffineColumns = "affine_columns" ["column_item", "task", "place", "four", "epilogue"],
         /// Applies statistics to packed rows of odd length.

@@ -98,7 +98,7 @@ impl Strategy {
                 .or_else(|| group_beyond_binding(plan, device))
                 .or_else(|| group_beyond(device.resident_packs(), plan)),
             Self::Streaming => shares_rows(plan, device).or_else(|| group_beyond_binding(plan, device)).or_else(|| {
-                let iterations = streaming_iterations(plan, device);
+                let iterations = streaming_iterations(plan, device, 1);
                 (iterations > MOST_ITERATIONS).then(|| {
                     format!("a lane would take {iterations} iterations, {MOST_ITERATIONS} are safe on every driver")
                 })
@@ -211,10 +211,19 @@ fn group_beyond_binding(plan: &Plan, device: &Capabilities) -> Option<String> {
     (span > room).then(|| format!("a group spans {span} bytes, a binding {}", device.max_binding))
 }
 
-fn streaming_iterations(plan: &Plan, device: &Capabilities) -> u64 {
+/// Groups that a team streams together: as many as wanted, if a lane's iterations allow, or one.
+#[must_use]
+pub fn streamed_together(plan: &Plan, device: &Capabilities, wanted: u64) -> u64 {
+    if streaming_iterations(plan, device, wanted) <= MOST_ITERATIONS { wanted } else { 1 }
+}
+
+/// Iterations of a lane of a team that takes so many groups.
+fn streaming_iterations(plan: &Plan, device: &Capabilities, groups: u64) -> u64 {
     let partials = Partials::of_groups(plan, device);
     let team = u64::from(partials.team);
     let a_pass = packs(plan.view).div_ceil(team) + partials.count;
     let a_gathering = u64::from(partials.team.ilog2());
-    2 * a_pass + (partials.count + 1) * (1 + a_gathering)
+    let of_one = 2 * a_pass + (partials.count + 1) * (1 + a_gathering);
+    // Each pack is one more, beside those of its groups.
+    groups * of_one + if groups > 1 { a_pass } else { 0 }
 }

@@ -50,10 +50,17 @@ impl Planner<'_> {
             task.segment = low(segment);
             task.place_end = low(piece.to[3]);
             task.extent[3] = low(piece.extent(3).div_ceil(segment));
-            let rows = piece.extent(0) * piece.extent(1) * piece.extent(2);
-            task.items = low(rows * u64::from(task.extent[3]));
+            let a_group = piece.extent(1) * piece.extent(2) * u64::from(task.extent[3]);
+            let together = match kernel {
+                Kernel::Affine => self.together(&variant, piece.extent(0), piece.extent(0) * a_group),
+                _ => 1,
+            };
+            task.extent[0] = low(piece.extent(0).div_ceil(together));
+            task.items = low(u64::from(task.extent[0]) * a_group);
             let step = self.parameter_step(d, false);
-            fill(self.push(self.ground(), variant, team, task, &piece, chunk, step));
+            let step = self.push(self.ground(), variant, team, task, &piece, chunk, step);
+            step.takes_together(together);
+            fill(step);
         }
         Ok(())
     }

@@ -15,7 +15,9 @@ fn executors(example: &Plan) -> Vec<(String, Executor)> {
     let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("the CPU is there");
     let on_cpu: Executor = Box::new(move |plan, input| {
         let mut output = Data::zeros(plan.dtype(), input.len());
-        let mut arguments = Arguments::default();
+        let parameters = parameters(plan);
+        let mut arguments =
+            Arguments { weight: parameters.as_ref(), bias: parameters.as_ref(), ..Arguments::default() };
         pollster::block_on(cpu.execute(plan, Some(input), &mut arguments, &mut output)).expect("the plan runs");
         output
     });
@@ -30,13 +32,22 @@ fn executors(example: &Plan) -> Vec<(String, Executor)> {
             let name = format!("{} {strategy}", rig.name);
             let run: Executor = Box::new(move |plan, input| {
                 let options = Options::default().strategy(strategy);
-                let call = Call::new(plan, options, input.clone());
+                let call = Call {
+                    weight: parameters(plan),
+                    bias: parameters(plan),
+                    ..Call::new(plan, options, input.clone())
+                };
                 rig.run(&call).expect("the plan runs").output
             });
             all.push((name, run));
         }
     }
     all
+}
+
+/// What is weight and bias both, where the plan has them.
+fn parameters(plan: &Plan) -> Option<Data> {
+    plan.has_weight().then(|| Data::from_f64(plan.dtype(), &noise(11, plan.affine().map.len)))
 }
 
 /// The norms with per-sample statistics, with the shape of one sample.
@@ -55,9 +66,25 @@ fn norms(short: bool) -> Vec<(Box<dyn Norm>, Vec<usize>)> {
 
 /// Every third sample of the batch is `sample`; the others are noise.
 fn assert_batch_changes_nothing(norm: &dyn Norm, sample_shape: &[usize], dtype: Dtype, batches: &[usize]) {
+    assert_other_samples_change_nothing(norm, sample_shape, None, dtype, batches);
+}
+
+/// The same, with parameters of this shape.
+fn assert_other_samples_change_nothing(
+    norm: &dyn Norm,
+    sample_shape: &[usize],
+    parameters: Option<&[usize]>,
+    dtype: Dtype,
+    batches: &[usize],
+) {
     let plan = |batch: usize| {
         let shape: Vec<usize> = std::iter::once(batch).chain(sample_shape.iter().copied()).collect();
-        norm.lower(&Operands::new(Spec::new(shape, dtype))).expect("the shape fits")
+        let operands = Operands::new(Spec::new(shape, dtype));
+        let operands = match parameters {
+            Some(shape) => operands.weight(Spec::new(shape, dtype)).bias(Spec::new(shape, dtype)),
+            None => operands,
+        };
+        norm.lower(&operands).expect("the shape fits")
     };
     let elements: usize = sample_shape.iter().product();
     let sample = noise(7, elements);
@@ -88,6 +115,17 @@ fn a_row_has_the_same_bits_in_any_batch() {
     for dtype in [Dtype::F16, Dtype::Bf16] {
         assert_batch_changes_nothing(&LayerNorm::new([40]), &[40], dtype, &[3, 257]);
         assert_batch_changes_nothing(&RmsNorm::new([37]), &[37], dtype, &[3, 257]);
+    }
+}
+
+/// Of samples with the same parameters software adapters take several together.
+#[test]
+fn a_row_has_the_same_bits_among_those_that_share_its_parameters() {
+    for dtype in Dtype::ALL {
+        for d in [38, 1030] {
+            assert_other_samples_change_nothing(&LayerNorm::new([d]), &[d], Some(&[d]), dtype, &[3, 34, 67]);
+        }
+        assert_other_samples_change_nothing(&GroupNorm::new(2), &[4, 130], Some(&[4]), dtype, &[3, 34]);
     }
 }
 

@@ -26,6 +26,9 @@ fn samples(offset: f64) -> Vec<Sample> {
     for d in [1, 2, 3, 4, 7, 8, 13, 31, 32, 33, 64, 257, 384, 1024, 1025, 4097, 20_000] {
         add(&LayerNorm::new([d]), &[5, d], &[d], false);
     }
+    // So many that software adapters take several together, of which some are left over.
+    add(&LayerNorm::new([36]), &[67, 36], &[36], false);
+    add(&RmsNorm::new([3, 14]), &[131, 3, 14], &[3, 14], false);
     add(&RmsNorm::new([384]), &[9, 384], &[384], false);
     add(&RmsNorm::new([5, 13]), &[9, 5, 13], &[5, 13], false);
     add(&LayerNorm::over_axes([1]), &[2, 37, 5, 8], &[37], false);

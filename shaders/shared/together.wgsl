@@ -1,0 +1,42 @@
+// Groups along a that a team takes together, since elements at the same place share their parameters: a pack of these is
+// loaded once for all.
+
+// How many, KEPT at most.
+override TOGETHER: u32 = 1u;
+
+// The statistic of each is kept.
+const KEPT = 4u;
+alias Kept = vec4<f32>;
+
+// The first of a block of them.
+fn first_of_block(block: u32) -> u32 {
+    return task.origin.x + block * TOGETHER;
+}
+
+// How many there are from the first on.
+fn groups_from(i_a: u32) -> u32 {
+    return min(TOGETHER, task.a_end - i_a);
+}
+
+// From an element of one to that of the next.
+fn group_step() -> u32 {
+    return task.levels.y * task.levels.z * task.levels.w;
+}
+
+// Applies a group's statistic to the pack at `index`, of which `valid` elements are there.
+fn apply(index: u32, statistic: vec4<f32>, parameters: Parameters, valid: u32) {
+    let value = normalized_by(load(index + task.input_shift), all_of(statistic));
+    store(index + task.output_shift, activate(affine(value, parameters)), valid);
+}
+
+// The same to the pack at the same place of each group. The loop is not one over TOGETHER, which a compiler can count: it
+// would write all of it out.
+fn apply_to_all(kept: ptr<function, KeptOfAll>, groups: u32, index: u32, parameters: Parameters, valid: u32) {
+    if TOGETHER == 1u {
+        apply(index, (*kept)[0], parameters, valid);
+        return;
+    }
+    for (var k = 0u; k < groups; k++) {
+        apply(index + k * group_step(), kept_of(kept, k), parameters, valid);
+    }
+}
