@@ -12,8 +12,9 @@ pub(crate) struct Tally<'a> {
     /// half a unit.
     worst: f64,
     faults: Vec<String>,
-    /// What ran so far: strategies and types, each with and without subgroups and the adapter's own f16.
-    ran: HashSet<(Option<Strategy>, Dtype, bool, bool)>,
+    /// What ran so far: strategies and types, each in and out of place, whole packs and one by one, with and without
+    /// subgroups and the adapter's own f16.
+    ran: HashSet<(Option<Strategy>, Dtype, [bool; 4])>,
 }
 
 impl<'a> Tally<'a> {
@@ -21,15 +22,16 @@ impl<'a> Tally<'a> {
         Self { rig, ways: 0, worst: 0.0, faults: Vec::new(), ran: HashSet::new() }
     }
 
-    /// Whether a way to run a sample is this adapter's. Interfaces of one device take turns, since the time of these tests
-    /// is that of the compiler, which they share; not at what one may have that another lacks, nor at what has not run
-    /// here yet.
+    /// Whether a way to run a sample is due on this adapter: every other one, and for the next sample those between, since
+    /// the time of these tests is that of a compiler. Interfaces of one device, which share it, take turns at them as well;
+    /// not at what one may have that another lacks. What has not run here yet is due in any case.
     pub(crate) fn is_due(&mut self, way: usize, dtype: Dtype, options: &Options) -> bool {
         let has = self.rig.gpu.capabilities();
         let subgroups = options.subgroups && has.subgroups.is_some();
         let native_f16 = options.native_f16 && has.native_f16 && dtype == Dtype::F16;
-        let is_new = self.ran.insert((options.strategy, dtype, subgroups, native_f16));
-        is_new || subgroups || native_f16 || self.rig.takes(way)
+        let by_element = options.offset_alignment == 4;
+        let is_new = self.ran.insert((options.strategy, dtype, [options.in_place, by_element, subgroups, native_f16]));
+        is_new || (way.is_multiple_of(2) && (subgroups || native_f16 || self.rig.takes(way / 2)))
     }
 
     /// One way more, of which this or that came.
