@@ -32,7 +32,7 @@ impl Planner<'_> {
     /// Whole packs need rows and offsets that are multiples of four elements.
     pub(super) fn element(&self, row: u64) -> Element {
         let whole = row.is_multiple_of(4) && self.wishes.alignment.is_multiple_of(4 * self.plan.dtype.size() as u64);
-        match (self.plan.dtype, self.device.native_f16, whole) {
+        match (self.plan.dtype, self.device.prefers_native_f16(row), whole) {
             (Dtype::F32, _, true) => Element::F32x4,
             (Dtype::F32, _, false) => Element::F32x1,
             (Dtype::F16, true, true) => Element::NativeF16x4,
