@@ -1,6 +1,7 @@
 // A segment of a row of d elements for a team that writes it.
 
 struct RowItem {
+    // Counted from origin.x on in the kernel's own steps, which may be several groups.
     i_a: u32,
     i_b: u32,
     i_c: u32,

@@ -143,9 +143,7 @@ impl Variant {
             || v.known == Some(Known::Statistics)
             || v.saved == Some(Saved::Statistics)
             || reads_x;
-        let running = matches!(v.kernel, Given | Running)
-            || v.known == Some(Known::Estimates)
-            || v.tracked == Some(Tracked::Estimates);
+        let running = v.kernel == Running || v.known == Some(Known::Estimates) || v.tracked == Some(Tracked::Estimates);
         let counter = matches!(v.momentum, Some(MomentumSlot::Counted | MomentumSlot::Cumulative));
         let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
         let sums = matches!(v.kernel, Gradient | GradientColumns | GradientFlat | Unmix | UnmixSums | MomentsInflow)

@@ -257,7 +257,8 @@ pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) 
         for other in arguments.iter().filter(|a| a.role != written.role) {
             let shares = written.slice.buffer() == other.slice.buffer();
             let meant = same.contains(&(written.role, other.role)) || same.contains(&(other.role, written.role));
-            let collide = written.overlaps(other) || (!other.written && share_a_dispatch(written.role, other.role));
+            let is_read = !other.written || is_read_again(other.role);
+            let collide = written.overlaps(other) || (is_read && share_a_dispatch(written.role, other.role));
             if shares && collide && !meant {
                 return Err(Error::Aliasing {
                     written: written.role.name(),
@@ -271,6 +272,12 @@ pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) 
     Ok(())
 }
 
+/// Whether what a pass writes is also read by a later dispatch of it, be it by some strategies only: which one is taken
+/// depends on the device, and what a buffer may be shared with must not.
+fn is_read_again(written: Role) -> bool {
+    matches!(written, Role::Statistics | Role::Sum)
+}
+
 /// Whether some dispatch binds both, one of them to be written: then they have to be different buffers, since
 /// wgpu binds no buffer for reading and writing at once.
 fn share_a_dispatch(written: Role, read: Role) -> bool {
@@ -280,8 +287,8 @@ fn share_a_dispatch(written: Role, read: Role) -> bool {
     };
     let is_state = |role| matches!(role, RunningMean | RunningVar | NumBatchesTracked);
     match written {
-        RunningMean | RunningVar => read == NumBatchesTracked,
-        NumBatchesTracked => is_state(read),
+        RunningMean | RunningVar => matches!(read, NumBatchesTracked | Role::Statistics),
+        NumBatchesTracked => is_state(read) || read == Role::Statistics,
         // Statistics are written from running estimates in evaluation, and beside the tensors in training.
         Role::Statistics => true,
         // Gradients of parameters are collected from scratch, by labels.

@@ -104,7 +104,7 @@ impl Capabilities {
     }
 
     /// Groups with the same parameters that a team takes together, where one each would be so many teams. Where a processor
-    /// stands in, parameters are two loads of five.
+    /// stands in, parameters are every other load.
     #[must_use]
     pub fn groups_together(&self, teams: u64) -> u64 {
         if self.emulated && teams >= ENOUGH_TEAMS * MOST_TOGETHER { MOST_TOGETHER } else { 1 }

@@ -31,8 +31,13 @@ impl Planner<'_> {
 
     /// Whole packs need rows and offsets that are multiples of four elements.
     pub(super) fn element(&self, row: u64) -> Element {
+        self.element_in(self.device.prefers_native_f16(row), row)
+    }
+
+    /// The same, where it is known whether f16 is the adapter's own.
+    pub(super) fn element_in(&self, is_native: bool, row: u64) -> Element {
         let whole = row.is_multiple_of(4) && self.wishes.alignment.is_multiple_of(4 * self.plan.dtype.size() as u64);
-        match (self.plan.dtype, self.device.prefers_native_f16(row), whole) {
+        match (self.plan.dtype, is_native, whole) {
             (Dtype::F32, _, true) => Element::F32x4,
             (Dtype::F32, _, false) => Element::F32x1,
             (Dtype::F16, true, true) => Element::NativeF16x4,

@@ -11,7 +11,7 @@ pub struct Options {
     pub strategy: Option<Strategy>,
     /// Whether subgroup operations are used where the device has them.
     pub subgroups: bool,
-    /// Whether f16 tensors use the device's own f16 where it has it.
+    /// Whether f16 tensors use the device's own f16 where it has it and is the faster by it.
     pub native_f16: bool,
     /// Whether output and input will be the same buffer; in backward, their gradients.
     pub in_place: bool,

@@ -7,7 +7,7 @@ use super::partials::{Columns, Partials};
 use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
-use super::slots::{Epsilon, Kernel, Known, MomentumSlot, Placement, Residual, Saved, Tracked};
+use super::slots::{Kernel, Known, MomentumSlot, Placement, Residual, Saved, Tracked};
 use super::strategy::{Strategy, packs, streamed_together};
 use super::variant::Variant;
 use super::writing::Writers;
@@ -79,7 +79,14 @@ impl Planner<'_> {
             let fits = |piece: &Box4| self.window_fits(plan.view, piece) && self.parameters_fit(piece);
             for piece in self.cut(chunk, [1, b, 1, d], &fits)? {
                 let mut task = self.task(self.ground(), &piece, &chunk);
-                let together = if kernel == Kernel::Streaming { self.streamed_together(&variant, &piece) } else { 1 };
+                let groups = piece.extent(0) * piece.extent(2);
+                let together = match kernel {
+                    Kernel::Streaming => {
+                        let wanted = self.together(&variant, piece.extent(0), groups);
+                        streamed_together(plan, self.device, wanted)
+                    }
+                    _ => 1,
+                };
                 task.items = low(piece.extent(0).div_ceil(together) * piece.extent(2));
                 set_partials(&mut task, &partials);
                 let step = self.parameter_step(row, false);
@@ -88,12 +95,6 @@ impl Planner<'_> {
             self.running(&chunk);
         }
         Ok(())
-    }
-
-    /// Groups that a team streams together.
-    fn streamed_together(&self, variant: &Variant, piece: &Box4) -> u64 {
-        let wanted = self.together(variant, piece.extent(0), piece.extent(0) * piece.extent(2));
-        streamed_together(self.plan, self.device, wanted)
     }
 
     /// Split, column and affine: statistics first, chunk by chunk so that the scratch stays small.
@@ -242,7 +243,7 @@ impl Planner<'_> {
         let mut task = self.task(self.ground(), chunk, chunk);
         task.items = low(chunk.extent(0) * chunk.extent(2));
         let mut variant = Variant::new(Kernel::Given);
-        variant.epsilon = Some(Epsilon::Fixed);
+        variant.knows(Known::Estimates);
         self.push(self.ground(), variant, 1, task, chunk, chunk, None);
     }
 
@@ -297,9 +298,8 @@ impl Planner<'_> {
 
     /// Where the apply step finds what it normalizes by: running estimates themselves, if nobody keeps the statistics.
     fn known(&self) -> Known {
-        let is_kept = self.wishes.saves || self.wishes.part != Part::Whole;
         match self.plan.source {
-            Source::Running { .. } if !is_kept => Known::Estimates,
+            Source::Running { .. } if !self.wishes.saves => Known::Estimates,
             _ => Known::Statistics,
         }
     }
@@ -325,7 +325,9 @@ impl Planner<'_> {
         let ground = super::planner::Ground { view: flat, map: crate::plan::ParameterMap::constant(1) };
         let run = Box4::whole(flat);
         let mut variant = Variant::new(Kernel::Add);
-        variant.element = Some(self.element(view.elements() as u64));
+        // How long rows are decides, not how many: the sum of a row has the same bits in any batch.
+        let is_native = self.device.prefers_native_f16(view.d as u64);
+        variant.element = Some(self.element_in(is_native, view.elements() as u64));
         variant.placement = Some(Placement::Apart);
         variant.residual = Some(self.residual());
         for piece in self.cut(run, [1, 1, 1, 4], &|piece| self.window_fits(flat, piece))? {

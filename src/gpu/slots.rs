@@ -65,7 +65,7 @@ slot! {
         /// Applies statistics to packed rows of odd length.
         AffineFlat = "affine_flat" ["task", "place", "four", "epilogue", "flat", "store_within"],
         /// Takes running estimates as statistics.
-        Given = "given" ["task", "place", "channel", "rstd"],
+        Given = "given" ["task", "place"],
         /// Takes values for normalized ones as they are.
         Nothing = "nothing" ["task", "place"],
         /// Averages the statistics of instances.
@@ -340,7 +340,7 @@ slot! {
 slot! {
     /// Where statistics that are applied come from.
     Known in "slots/known" {
-        /// From another kernel.
+        /// They are at hand.
         Statistics = "statistics" [],
         /// They are running estimates.
         Estimates = "estimates" ["channel", "rstd"],

@@ -5,7 +5,7 @@ use super::backward::{PAIR, Strided};
 use super::boxes::Box4;
 use super::partials::Partials;
 use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, low};
-use super::slots::{Collected, Kernel, Parameter, Picking, Published, Terms};
+use super::slots::{Collected, Kernel, Known, Parameter, Picking, Published, Terms};
 use super::strategy::Strategy;
 use super::variant::Variant;
 use crate::error::{Error, Result};
@@ -208,7 +208,7 @@ impl Planner<'_> {
         let mut task = self.task(ground, &whole, &whole);
         (task.items, task.statistics_shift) = (low(channels as u64), low(place));
         let mut variant = Variant::new(Kernel::Given);
-        variant.epsilon = Some(super::slots::Epsilon::Fixed);
+        variant.knows(Known::Estimates);
         self.push(ground, variant, 1, task, &whole, &whole, None);
     }
 

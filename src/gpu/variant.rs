@@ -230,7 +230,7 @@ impl Variant {
             Kernel::Nothing | Kernel::UnmixSums => on_one_lane(bare),
             Kernel::Affine | Kernel::AffineColumns => knowing(applying(on_one_lane(writing(with_elements(bare))))),
             Kernel::AffineFlat => knowing(one_by_one(applying(on_one_lane(writing(odd(bare)))))),
-            Kernel::Given => fixed(on_one_lane(bare)),
+            Kernel::Given => fill(on_one_lane(bare), &[Known::Estimates], Self::knows),
             Kernel::Running => with_momentum(with_lanes(bare)),
             Kernel::Counter => bare,
             Kernel::Add => fill(on_one_lane(reading(with_elements(bare))), &Residual::ALL[1..], |v, residual| {

@@ -105,7 +105,7 @@ fn in_every_way(tally: &mut Tally<'_>, number: usize, sample: &GradientSample) -
                 continue;
             }
             offered += 1;
-            if !tally.is_due(number + kind + way, sample.plan.dtype(), &options) {
+            if !tally.is_due([number, kind, way], sample.plan.dtype(), &options) {
                 continue;
             }
             let call = sample.call(options, wanted, offset);

@@ -158,6 +158,18 @@ fn what_shares_a_buffer_without_colliding_is_served() {
         let overlapping = buffers.running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES..BYTES + 256));
         let error = refusal(&rig, &plan, &Options::default(), &overlapping);
         assert_says(&rig, &error, &["running_mean", "running_var", "share a buffer"]);
+        // Statistics that are kept are read again: by the apply step, and by the kernel of the running estimates.
+        let (state, results) = (rig.guarded(0, &[0; 2048]), rig.guarded(0, &vec![0; 8192]));
+        let estimates = [state.slice(..256), state.slice(256..512)];
+        for (output, kept, name) in [
+            (results.slice(..BYTES), results.slice(BYTES..BYTES + 1024), "output"),
+            (results.slice(..BYTES), state.slice(512..1536), "running_mean"),
+        ] {
+            let buffers =
+                Buffers::new(arena.slice(..BYTES), output).running(estimates[0], estimates[1]).statistics(kept);
+            let error = refusal(&rig, &plan, &Options::default().save_statistics(true), &buffers);
+            assert_says(&rig, &error, &["statistics", name, "share a buffer"]);
+        }
         // In evaluation the kernel that writes reads them.
         let evaluation = BatchNorm::new().training(false).lower(&operands).expect("fits");
         let beside = Buffers::new(output.slice(..), arena.slice(..BYTES))
