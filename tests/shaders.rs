@@ -132,7 +132,7 @@ fn an_error_is_traced_to_our_own_file_and_line() {
     let linked = link(&Variant::reachable()[0], Target::Naga);
     let line = 1 + linked.source.lines().position(|l| l.starts_with("fn rstd_of")).expect("the function is linked");
     let (path, own) = linked.origin(line).expect("it has an origin");
-    assert_eq!(path, "shared/statistics.wgsl");
-    let text = include_str!("../shaders/shared/statistics.wgsl");
+    assert_eq!(path, "shared/rstd.wgsl");
+    let text = include_str!("../shaders/shared/rstd.wgsl");
     assert!(text.lines().nth(own - 1).is_some_and(|l| l.starts_with("fn rstd_of")), "line {own} of {path}");
 }
