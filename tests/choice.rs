@@ -218,3 +218,11 @@ fn every_strategy_has_a_name_that_parses() {
     let error = "warp".parse::<Strategy>().expect_err("no such strategy").to_string();
     assert!(error.contains("warp") && error.contains("resident"), "{error}");
 }
+
+/// The kernels keep what belongs to each of them.
+#[test]
+fn no_more_groups_are_taken_together_than_the_shaders_keep() {
+    let text = include_str!("../shaders/shared/together.wgsl");
+    assert!(text.contains(&format!("const KEPT = {}u;", EMULATED.groups_together(u64::MAX))), "{text}");
+    assert_eq!((EMULATED.groups_together(63), DISCRETE.groups_together(u64::MAX)), (1, 1), "few, and a GPU's");
+}

@@ -4,7 +4,6 @@
 // grid     one team of LANES lanes a segment of columns of c * d and `rows` rows of b
 // bytes    reads the tensor once, writes it once; 16 bytes a column and `rows` rows
 // limits   a 16-bit row is of even length
-
 fn run(here: Place) {
     if here.item >= task.items {
         return;

@@ -5,7 +5,7 @@
 // steps    moments partial by partial, merged as the merge kernel merges those of split; apply
 // limits   a lane's iterations, over both passes, stay within the bound that strategy.rs holds it to
 
-// The statistic of a group. Lanes of no item go with the others, to no partial's end.
+// The statistic of a group. Lanes without one have nothing to read, and meet the others all the same.
 fn statistic_of(i_a: u32, i_c: u32, lane: u32, is_group: bool) -> vec4<f32> {
     var kept = no_moments();
     for (var partial = 0u; partial < task.partials; partial++) {

@@ -144,7 +144,8 @@ impl Variant {
             || v.saved == Some(Saved::Statistics)
             || reads_x;
         let running = v.kernel == Running || v.known == Some(Known::Estimates) || v.tracked == Some(Tracked::Estimates);
-        let counter = matches!(v.momentum, Some(MomentumSlot::Counted | MomentumSlot::Cumulative));
+        let counter =
+            v.kernel == Counter || matches!(v.momentum, Some(MomentumSlot::Counted | MomentumSlot::Cumulative));
         let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
         let sums = matches!(v.kernel, Gradient | GradientColumns | GradientFlat | Unmix | UnmixSums | MomentsInflow)
             || v.collected == Some(Collected::Sums);
@@ -165,7 +166,7 @@ impl Variant {
             (PARTIALS, partials),
             (RUNNING_MEAN, running),
             (RUNNING_VAR, running),
-            (COUNTER, v.kernel == Counter || counter),
+            (COUNTER, counter),
             (X, reads_x),
             (ADDED, adds),
             (SUM, matches!(v.residual, Some(Residual::Apart | Residual::InPlace))),

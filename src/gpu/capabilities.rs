@@ -146,10 +146,11 @@ impl Capabilities {
     /// Lanes of a workgroup with teams of this many, one an item.
     #[must_use]
     pub fn workgroup(&self, team: u32, items: u64) -> u32 {
-        let least = match self.emulated && team > 1 {
-            true if items.saturating_mul(team.into()) >= 32 * ENOUGH_TEAMS => 32,
-            true => team,
-            false => 64,
+        let are_enough = items.saturating_mul(team.into()) >= 32 * ENOUGH_TEAMS;
+        let least = match (self.emulated && team > 1, are_enough) {
+            (true, true) => 32,
+            (true, false) => team,
+            (false, _) => 64,
         };
         let whole_subgroups = self.subgroups.map_or(1, |(_, most)| most);
         self.granted(team.max(least).max(whole_subgroups))

@@ -1,7 +1,7 @@
 //! What fills the slots of the kernels that a plan needs.
 
 use super::planner::Planner;
-use super::slots::{AffineSlot, Element, Epsilon, Inflow, Lanes, Moment, Parameter, Placement};
+use super::slots::{AffineSlot, Element, Epsilon, Inflow, Kernel, Lanes, Moment, Parameter, Placement};
 use super::strategy::{SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::plan::Statistic;
@@ -60,8 +60,9 @@ impl Planner<'_> {
 
     /// Groups along a that a team takes together, of `groups` and so many teams if it took one.
     pub(super) fn together(&self, variant: &Variant, groups: u64, teams: u64) -> u64 {
+        let takes_several = matches!(variant.kernel, Kernel::Streaming | Kernel::Affine) && groups > 1;
         let share_parameters = variant.affine != Some(AffineSlot::None) && self.plan.affine.map.a_scale == 0;
-        if share_parameters && groups > 1 { self.device.groups_together(teams) } else { 1 }
+        if takes_several && share_parameters { self.device.groups_together(teams) } else { 1 }
     }
 
     /// What is added to the variance.

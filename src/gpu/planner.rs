@@ -266,6 +266,7 @@ impl<'a> Planner<'a> {
             sums_inner: 1,
             sums_len: 1,
             is_first_chunk: 1,
+            samples_share: 1.0,
             prepared_len: low(plan.affine.map.len as u64),
             prepared_width: low(plan.derivation.map_or(1, |d| d.width.max(1)) as u64),
             repeat: low(plan.derivation.map_or(1, |d| d.repeat) as u64),

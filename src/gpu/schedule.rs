@@ -80,13 +80,8 @@ impl Planner<'_> {
             for piece in self.cut(chunk, [1, b, 1, d], &fits)? {
                 let mut task = self.task(self.ground(), &piece, &chunk);
                 let groups = piece.extent(0) * piece.extent(2);
-                let together = match kernel {
-                    Kernel::Streaming => {
-                        let wanted = self.together(&variant, piece.extent(0), groups);
-                        streamed_together(plan, self.device, wanted)
-                    }
-                    _ => 1,
-                };
+                let together = self.together(&variant, piece.extent(0), groups);
+                let together = streamed_together(plan, self.device, together);
                 task.items = low(piece.extent(0).div_ceil(together) * piece.extent(2));
                 set_partials(&mut task, &partials);
                 let step = self.parameter_step(row, false);
@@ -234,7 +229,6 @@ impl Planner<'_> {
             variant.tracked = Some(Tracked::Estimates);
             variant.momentum = Some(momentum_of(update));
             task.channel_origin = low(self.first_statistic(chunk));
-            task.samples_share = 1.0;
         }
         self.push(self.ground(), variant, partials.team, task, chunk, chunk, None);
     }

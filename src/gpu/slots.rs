@@ -343,7 +343,7 @@ slot! {
         /// They are at hand.
         Statistics = "statistics" [],
         /// They are running estimates.
-        Estimates = "estimates" ["channel", "rstd"],
+        Estimates = "estimates" ["rstd"],
     }
 }
 

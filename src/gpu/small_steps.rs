@@ -216,7 +216,6 @@ impl Planner<'_> {
         let (_, point) = point();
         let step = self.running_step(&point, update, update.channels as u64, 1);
         step.task.statistics_shift = low(place);
-        (step.task.samples_share, step.task.is_first_chunk) = (1.0, 1);
     }
 
     /// Values in place of normalized ones.

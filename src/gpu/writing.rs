@@ -51,10 +51,7 @@ impl Planner<'_> {
             task.place_end = low(piece.to[3]);
             task.extent[3] = low(piece.extent(3).div_ceil(segment));
             let a_group = piece.extent(1) * piece.extent(2) * u64::from(task.extent[3]);
-            let together = match kernel {
-                Kernel::Affine => self.together(&variant, piece.extent(0), piece.extent(0) * a_group),
-                _ => 1,
-            };
+            let together = self.together(&variant, piece.extent(0), piece.extent(0) * a_group);
             task.extent[0] = low(piece.extent(0).div_ceil(together));
             task.items = low(u64::from(task.extent[0]) * a_group);
             let step = self.parameter_step(d, false);

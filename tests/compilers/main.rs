@@ -4,6 +4,8 @@
 //! installed (`tests/compilers/install.sh` does so) and named where they are not; with `WGPU_NORM_COMPILERS=all` one
 //! that is missing fails the test.
 
+#[path = "../common/draw.rs"]
+mod draw;
 mod naga_writers;
 mod specialisations;
 mod tint;

@@ -1,5 +1,6 @@
 //! What is compiled: every variant with values of its overrides, and the sample for compilers that take long.
 
+use crate::draw::drawn;
 use std::collections::{HashMap, HashSet};
 use wgpu_norm::gpu::{Linked, Registers, Target, Variant, link};
 
@@ -62,11 +63,6 @@ fn alike(variants: &[Variant]) -> Vec<Vec<Variant>> {
         groups[place].push(variant);
     }
     groups
-}
-
-/// The same for a number every time, and without the rhythm in which choices alternate.
-fn drawn(number: usize) -> usize {
-    (number.wrapping_mul(0x9E37_79B1) >> 16) % 4096
 }
 
 /// One of each group of variants that are alike: each number of packs gets its turn, and so do the overrides.

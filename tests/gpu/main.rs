@@ -1,5 +1,7 @@
 //! The GPU backend on every adapter of this machine.
 
+#[path = "../common/draw.rs"]
+mod draw;
 mod drawn;
 mod family;
 mod gradient_bits;

@@ -158,24 +158,41 @@ fn what_shares_a_buffer_without_colliding_is_served() {
         let overlapping = buffers.running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES..BYTES + 256));
         let error = refusal(&rig, &plan, &Options::default(), &overlapping);
         assert_says(&rig, &error, &["running_mean", "running_var", "share a buffer"]);
-        // Statistics that are kept are read again: by the apply step, and by the kernel of the running estimates.
-        let (state, results) = (rig.guarded(0, &[0; 2048]), rig.guarded(0, &vec![0; 8192]));
+    }
+}
+
+/// What one dispatch writes and another reads shares no buffer with what the other writes, whichever strategy is taken.
+#[test]
+fn what_a_dispatch_reads_again_has_a_buffer_of_its_own() {
+    for rig in rigs() {
+        let operands = Operands::new(Spec::new([8, 64], Dtype::F32)).running(64, false);
+        let plan = BatchNorm::new().lower(&operands).expect("fits");
+        let (input, state) = (rig.guarded(0, &vec![0; 8192]), rig.guarded(0, &[0; 2048]));
+        let (output, arena) = (rig.guarded(0, &vec![0; 8192]), rig.guarded(0, &vec![0; 8192]));
         let estimates = [state.slice(..256), state.slice(256..512)];
+        // By the apply step, and by the kernel of the running estimates.
         for (output, kept, name) in [
-            (results.slice(..BYTES), results.slice(BYTES..BYTES + 1024), "output"),
-            (results.slice(..BYTES), state.slice(512..1536), "running_mean"),
+            (output.slice(..BYTES), output.slice(BYTES..BYTES + 1024), "output"),
+            (output.slice(..BYTES), state.slice(512..1536), "running_mean"),
         ] {
             let buffers =
-                Buffers::new(arena.slice(..BYTES), output).running(estimates[0], estimates[1]).statistics(kept);
+                Buffers::new(input.slice(..BYTES), output).running(estimates[0], estimates[1]).statistics(kept);
             let error = refusal(&rig, &plan, &Options::default().save_statistics(true), &buffers);
             assert_says(&rig, &error, &["statistics", name, "share a buffer"]);
         }
-        // In evaluation the kernel that writes reads them.
+        // In evaluation the kernel that writes reads running estimates.
         let evaluation = BatchNorm::new().training(false).lower(&operands).expect("fits");
-        let beside = Buffers::new(output.slice(..), arena.slice(..BYTES))
+        let beside = Buffers::new(input.slice(..BYTES), arena.slice(..BYTES))
             .running(arena.slice(BYTES..BYTES + 256), arena.slice(BYTES + 256..BYTES + 512));
         let error = refusal(&rig, &evaluation, &Options::default(), &beside);
         assert_says(&rig, &error, &["output", "running_mean", "share a buffer"]);
+        // The sum of input and residual is what is normalized.
+        let spec = Spec::new([8, 64], Dtype::F32);
+        let added = LayerNorm::new([64]).lower(&Operands::new(spec.clone()).residual(spec)).expect("fits");
+        let buffers = Buffers::new(input.slice(..BYTES), arena.slice(..BYTES))
+            .residual(output.slice(..BYTES), arena.slice(BYTES..2 * BYTES));
+        let error = refusal(&rig, &added, &Options::default(), &buffers);
+        assert_says(&rig, &error, &["output", "sum", "share a buffer"]);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What came of the ways to run samples on one adapter.
 
+use crate::draw::drawn;
 use crate::rig::Rig;
 use std::collections::HashSet;
 use wgpu_norm::Dtype;
@@ -23,15 +24,16 @@ impl<'a> Tally<'a> {
     }
 
     /// Whether a way to run a sample is due on this adapter: every other one, from the first or from the second on as it
-    /// is drawn for the sample and the strategy, since the time of these tests is that of a compiler. Interfaces of one device, which share it, take turns at them as well;
-    /// not at what one may have that another lacks. What has not run here yet is due in any case.
+    /// is drawn for the sample and the strategy, since the time of these tests is that of a compiler. Interfaces of one
+    /// device, which share it, take turns at them as well; not at what one may have that another lacks. What has not run
+    /// here yet is due in any case.
     pub(crate) fn is_due(&mut self, [sample, kind, way]: [usize; 3], dtype: Dtype, options: &Options) -> bool {
         let has = self.rig.gpu.capabilities();
         let subgroups = options.subgroups && has.subgroups.is_some();
         let native_f16 = options.native_f16 && has.native_f16 && dtype == Dtype::F16;
         let by_element = options.offset_alignment == 4;
         let is_new = self.ran.insert((options.strategy, dtype, [options.in_place, by_element, subgroups, native_f16]));
-        let way = drawn(sample, kind) + way;
+        let way = drawn(Strategy::ALL.len() * sample + kind) + way;
         is_new || (way.is_multiple_of(2) && (subgroups || native_f16 || self.rig.takes(way / 2)))
     }
 
@@ -51,9 +53,4 @@ impl<'a> Tally<'a> {
         println!("{}: {ways} ways, worst f32 error {:.2} units, {units} allowed", rig.name, worst * units);
         assert!(faults.is_empty(), "{} of {ways} ways fail: {:#?}", faults.len(), &faults[..faults.len().min(8)]);
     }
-}
-
-/// The same for a sample and a strategy every time, and without the rhythm in which types and layouts alternate.
-fn drawn(sample: usize, kind: usize) -> usize {
-    ((sample * 8 + kind).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 4
 }
