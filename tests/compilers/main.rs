@@ -1,6 +1,7 @@
 //! Every shader that the engine can ask for, through every compiler that a backend of wgpu hands it to. Needs no GPU.
 //!
-//! naga writes each in the languages of Vulkan, Metal, Direct3D and GL. Compilers beside naga are taken where they are
+//! naga writes each in the language of Vulkan and, by lot, in that of Metal, Direct3D or GL; every pair of choices in all
+//! four. Compilers beside naga are taken where they are
 //! installed (`tests/compilers/install.sh` does so) and named where they are not; with `WGPU_NORM_COMPILERS=all` one
 //! that is missing fails the test.
 
@@ -14,7 +15,7 @@ mod tools;
 mod wgsl;
 
 use naga_writers::{Hlsl, Ready, ready};
-use specialisations::{Specialisation, pairwise, specialisations};
+use specialisations::{Language, Specialisation, pairwise, specialisations};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,8 +55,16 @@ fn binds_what_the_host_fills(one: &Specialisation, ready: &Ready) -> Result<(), 
     if used == filled { Ok(()) } else { Err(format!("uses the bindings {used:?}, and the host fills {filled:?}")) }
 }
 
+fn writes(ready: &Ready, language: Language) -> Result<(), String> {
+    match language {
+        Language::Msl => ready.metal().map(drop),
+        Language::Hlsl => ready.hlsl().map(drop),
+        Language::Glsl => ready.glsl().map(drop),
+    }
+}
+
 #[test]
-fn naga_writes_every_specialisation_for_every_backend_and_spirv_val_takes_it() {
+fn naga_writes_every_specialisation_and_every_pair_of_choices_for_every_backend() {
     let since = Instant::now();
     let reachable = Variant::reachable();
     let all = specialisations(&reachable);
@@ -66,14 +75,19 @@ fn naga_writes_every_specialisation_for_every_backend_and_spirv_val_takes_it() {
         let ready = ready(one)?;
         binds_what_the_host_fills(one, &ready)?;
         let words = ready.spirv(one.newer)?;
-        ready.metal()?;
-        ready.hlsl()?;
-        ready.glsl()?;
+        writes(&ready, one.beside)?;
         validator.as_ref().map_or(Ok(()), |validator| check_spirv(validator, &words, one.newer))
     };
     let version = validator.as_ref().map_or("no spirv-val".into(), |found| format!("spirv-val {}", found.version));
-    let compilers = format!("naga 30 to SPIR-V, MSL, HLSL and GLSL ES, and {version}");
+    let compilers = format!("naga 30 to SPIR-V and one of MSL, HLSL and GLSL ES, and {version}");
     assert_taken(&compilers, all.len(), &faults(&all, written), since);
+    let since = Instant::now();
+    let sample = pairwise(&all);
+    let in_all = |one: &Specialisation| {
+        let ready = ready(one)?;
+        Language::ALL.iter().try_for_each(|&language| writes(&ready, language))
+    };
+    assert_taken("naga 30 to all of them, every pair of choices", sample.len(), &faults(&sample, in_all), since);
 }
 
 #[test]
