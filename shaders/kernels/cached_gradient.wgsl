@@ -6,7 +6,6 @@
 // bytes    reads x and the output's gradient once, and again from the cache; writes the input's once; 8 bytes a
 //          parameter and block, or a group
 // limits   16 groups a block; a 16-bit row is of even length
-@group(0) @binding(6) var<storage, read_write> partials: array<vec2<f32>>; // (of weight, of bias)
 
 // What is left for the parameters' gradients. 0: nothing; 1: a sum for each place of a group, which has the same
 // parameter in every group; 2: a sum for each group, which has one parameter.
@@ -84,10 +83,10 @@ fn run(here: Place) {
         keep(&kept, group, Kept(statistic, of_statistics(total.x, total.y)));
         present += u32(is_group);
         if PARAMETER_SUMS == 2u && is_group && here.lane == 0u {
-            partials[entry_index(at.x, at.y)] = total.zw;
+            keep_pair(entry_index(at.x, at.y), total.zw);
             if SECOND {
                 let of_eps = (-0.5 * sign_of_eps()) * four.rstd.x * four.rstd.x * total.x;
-                partials[entry_index(at.x, at.y) + task.second_origin] = vec2<f32>(total.y, of_eps);
+                keep_pair(entry_index(at.x, at.y) + task.second_origin, vec2<f32>(total.y, of_eps));
             }
         }
         at = group_after(at, first_group);
@@ -118,9 +117,7 @@ fn run(here: Place) {
         }
         if PARAMETER_SUMS == 1u {
             let entry = here.item * task.levels.y * d + walk.row * d + place;
-            for (var i = 0u; i < valid; i++) {
-                partials[entry + i] = vec2<f32>(of_weight[i], of_bias[i]);
-            }
+            keep_pack(entry, of_weight, of_bias, valid);
         }
         walk = walk_on(walk, step, row_packs);
     }

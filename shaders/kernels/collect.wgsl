@@ -1,9 +1,15 @@
 // collect: sums of terms that lie a stride apart, in a fixed order: partials to a group or cell, cells to a group,
 // cells or blocks to a parameter.
 //
-// grid     one team of LANES lanes a word of results
+// grid     LANES lanes a word of results; a workgroup's words are neighbours
 // bytes    reads 8 bytes a term, writes 8 bytes a sum, or the gradient of a parameter
+// steps    each lane every LANES-th term of a word; those of a word meet in workgroup memory
 @group(0) @binding(6) var<storage, read> partials: array<vec2<f32>>; // (products, gradients)
+
+// Words side by side, whose terms are neighbours too: lanes are dealt to words first.
+fn words() -> u32 {
+    return WORKGROUP_SIZE / LANES;
+}
 
 fn total_of(j: u32, lane: u32, is_item: bool) -> vec2<f32> {
     let begin = j / task.sums_inner * task.sums_outer + j % task.sums_inner + task.terms_origin;
@@ -12,16 +18,33 @@ fn total_of(j: u32, lane: u32, is_item: bool) -> vec2<f32> {
     for (var k = lane; k < count; k += LANES) {
         total += term_at(begin + k * task.sums_stride, j, k);
     }
-    return finished(gather_sums(total), j);
+    return total;
+}
+
+fn with_half(totals: vec4<f32>, lanes: u32) -> vec4<f32> {
+    if lanes >= LANES {
+        return totals;
+    }
+    return totals + partner(totals, lanes * words());
 }
 
 fn run(here: Place) {
-    let first = here.item * SUMS_A_WORD;
-    var totals: array<vec2<f32>, 2>;
-    for (var i = 0u; i < SUMS_A_WORD; i++) {
-        totals[i] = total_of(first + i, here.lane, first + i < task.items);
+    let word = here.item - own_lane / LANES + own_lane % words();
+    let lane = own_lane / words();
+    let first = word * SUMS_A_WORD;
+    var totals = vec4<f32>(total_of(first, lane, first < task.items), 0.0, 0.0);
+    if SUMS_A_WORD == 2u {
+        totals = vec4<f32>(totals.xy, total_of(first + 1u, lane, first + 1u < task.items));
     }
-    if here.lane == 0u && first < task.items {
-        keep(here.item, totals[0], totals[1], task.items - first);
+    totals = with_half(totals, 1u);
+    totals = with_half(totals, 2u);
+    totals = with_half(totals, 4u);
+    totals = with_half(totals, 8u);
+    totals = with_half(totals, 16u);
+    totals = with_half(totals, 32u);
+    totals = with_half(totals, 64u);
+    totals = with_half(totals, 128u);
+    if lane == 0u && first < task.items {
+        keep(word, finished(totals.xy, first), finished(totals.zw, first + 1u), task.items - first);
     }
 }

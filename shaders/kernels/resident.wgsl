@@ -1,35 +1,82 @@
 // resident: LANES lanes hold a whole group, in registers or in a cache.
 //
-// grid     one team of LANES lanes a statistic, WORKGROUP_SIZE / LANES teams a workgroup
+// grid     one team of LANES lanes a statistic, or a block of block_a along a; WORKGROUP_SIZE / LANES teams a workgroup
 // bytes    reads the tensor once, writes it once; with a residual also reads that once and writes the sum once.
 //          What is not held in registers is read three times, from a cache after the first
-// steps    load and sum to the mean's head; sum what is left to its tail and the squares; apply and store
+// steps    load and sum to the mean's head; load the next; sum what is left to the first's tail and the squares; apply
+//          and store
 // limits   b * d elements fit LANES * REGISTERS packs; a 16-bit row is of even length
-fn run(here: Place) {
-    let is_item = here.item < task.items;
-    let i_a = task.origin.x + here.item / task.extent.z;
-    let i_c = task.origin.z + here.item % task.extent.z;
+
+// Whether a team takes a block of groups, and loads each while the one before is reduced and written.
+override AHEAD: bool = false;
+
+fn groups() -> u32 {
+    return select(1u, task.block_a, AHEAD);
+}
+
+// Loads what a lane has of a group; gives a value near the mean.
+fn load_group(ahead: ptr<function, Ahead>, group: Group, lane: u32) -> f32 {
     let d = task.levels.w;
     let row_packs = packs_of(d);
-    let packs = select(0u, task.levels.y * row_packs, is_item);
+    let packs = packs_in(group);
+    let step = walk_step(row_packs);
+    var walk = walk_from(lane, row_packs);
+    for (var k = 0u; k < rounds(packs); k++) {
+        if lane + k * LANES >= packs {
+            continue;
+        }
+        let index = group.first + walk.row * task.levels.z * d + 4u * walk.pack;
+        put_ahead(ahead, k, take_stored(index, min(4u, d - 4u * walk.pack)));
+        walk = walk_on(walk, step, row_packs);
+    }
+    return near(group.first);
+}
+
+fn run(here: Place) {
+    var ahead: Ahead;
+    var guess = 0.0;
+    if AHEAD {
+        guess = load_group(&ahead, group_of(here.item, 0u), here.lane);
+    }
+    for (var number = 0u; number < groups(); number++) {
+        let group = group_of(here.item, number);
+        if !AHEAD {
+            guess = near(group.first);
+        }
+        guess = normalize(&ahead, head_of(guess), group, group_of(here.item, number + 1u), here.lane);
+    }
+}
+
+// Gives a value near the next group's mean.
+fn normalize(ahead: ptr<function, Ahead>, guess: f32, group: Group, next: Group, lane: u32) -> f32 {
+    let d = task.levels.w;
+    let row_packs = packs_of(d);
+    let packs = packs_in(group);
     let row_step = task.levels.z * d;
-    let first = row_index(i_a, 0u, i_c);
-    let start = walk_from(here.lane, row_packs);
+    let start = walk_from(lane, row_packs);
     let step = walk_step(row_packs);
 
-    let guess = head_of(near(first));
     var held: Held;
     var sum = vec4<f32>();
     var walk = start;
     for (var k = 0u; k < rounds(packs); k++) {
-        if here.lane + k * LANES >= packs {
+        if lane + k * LANES >= packs {
             continue;
         }
         let valid = min(4u, d - 4u * walk.pack);
-        let value = take(first + walk.row * row_step + 4u * walk.pack, valid);
+        var value: vec4<f32>;
+        if AHEAD {
+            value = from_ahead(ahead, k);
+        } else {
+            value = take(group.first + walk.row * row_step + 4u * walk.pack, valid);
+        }
         hold(&held, k, value);
         sum += masked(value - vec4<f32>(guess), valid);
         walk = walk_on(walk, step, row_packs);
+    }
+    var next_guess = 0.0;
+    if AHEAD {
+        next_guess = load_group(ahead, next, lane);
     }
     var head = guess;
     if CENTRED {
@@ -40,10 +87,10 @@ fn run(here: Place) {
     var squares = vec4<f32>();
     walk = start;
     for (var k = 0u; k < rounds(packs); k++) {
-        if here.lane + k * LANES >= packs {
+        if lane + k * LANES >= packs {
             continue;
         }
-        let value = again(&held, k, first + walk.row * row_step + 4u * walk.pack) - vec4<f32>(head);
+        let value = again(&held, k, group.first + walk.row * row_step + 4u * walk.pack) - vec4<f32>(head);
         let centred = masked(value, min(4u, d - 4u * walk.pack));
         sum += centred;
         squares += centred * centred;
@@ -58,20 +105,21 @@ fn run(here: Place) {
     let variance = (left.y - tail * left.x) / task.divisor;
     let rstd = rstd_of(variance);
 
-    let group_base = group_parameter(i_a, i_c);
+    let group_base = group_parameter(group.i_a, group.i_c);
     walk = start;
     for (var k = 0u; k < rounds(packs); k++) {
-        if here.lane + k * LANES >= packs {
+        if lane + k * LANES >= packs {
             continue;
         }
         let place = 4u * walk.pack;
         let parameters = parameters_at(group_base + row_parameter(walk.row), place);
-        let index = first + walk.row * row_step + place;
+        let index = group.first + walk.row * row_step + place;
         let value = (again(&held, k, index) - vec4<f32>(head)) - vec4<f32>(tail);
         store(index + task.output_shift, activate(affine(value * rstd, parameters)), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
-    if is_item && here.lane == 0u {
-        save(i_a, i_c, vec4<f32>(head, tail, rstd, variance));
+    if group.is_there && lane == 0u {
+        save(group.i_a, group.i_c, vec4<f32>(head, tail, rstd, variance));
     }
+    return next_guess;
 }

@@ -15,3 +15,14 @@ fn hold(held: ptr<function, Held>, k: u32, value: vec4<f32>) {
 fn again(held: ptr<function, Held>, k: u32, index: u32) -> vec4<f32> {
     return (*held)[k];
 }
+
+// What was loaded of another group.
+alias Ahead = array<Stored, REGISTERS>;
+
+fn put_ahead(ahead: ptr<function, Ahead>, k: u32, value: Stored) {
+    (*ahead)[k] = value;
+}
+
+fn from_ahead(ahead: ptr<function, Ahead>, k: u32) -> vec4<f32> {
+    return pack_from((*ahead)[k]);
+}

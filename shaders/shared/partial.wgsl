@@ -12,7 +12,7 @@ fn partial_moments(i_a: u32, i_c: u32, block: u32, segment: u32, lane: u32, is_i
 
     let first = row_index(i_a, row, i_c) + begin + task.input_shift;
     let row_step = task.levels.z * d;
-    let head = head_of(load_one(first));
+    let head = head_of(load(first).x);
     var moments = no_lane_moments();
     let step = walk_step(row_packs);
     var walk = walk_from(lane, row_packs);

@@ -12,3 +12,14 @@ fn present(valid: u32) -> vec4<f32> {
 fn share_of_one(one: vec4<f32>, count: vec4<f32>) -> vec4<f32> {
     return one / max(count, vec4<f32>(1.0));
 }
+
+// What a lane keeps of a pack for later: its elements, which may lie in several words.
+alias Stored = vec4<f32>;
+
+fn stored(word: Word, pack: vec4<f32>) -> Stored {
+    return pack;
+}
+
+fn pack_from(stored: Stored) -> vec4<f32> {
+    return stored;
+}

@@ -12,7 +12,7 @@ use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::options::Part;
 use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low};
-use super::slots::{AffineSlot, Collected, Kernel, Parameter, Registers, Terms};
+use super::slots::{AffineSlot, Collected, Kernel, OfParameters, Parameter, Registers, Terms};
 use super::strategy::{Strategy, packs};
 use super::variant::Variant;
 use super::writing::Writers;
@@ -119,6 +119,8 @@ impl Planner<'_> {
         let kernel = if in_cache { Kernel::CachedGradient } else { Kernel::ResidentGradient };
         let mut variant = self.writing_gradients(Variant::new(kernel), d);
         variant.registers = registers.filter(|_| !in_cache);
+        let by_packs = sums == ParameterSums::EachPlace && variant.has_whole_packs();
+        variant.of_parameters = Some(if by_packs { OfParameters::Packs } else { OfParameters::Pairs });
 
         let granule_a = if sums == ParameterSums::EachGroup { self.period() } else { block_a };
         let partials = |piece: &Box4| match sums {
@@ -364,7 +366,7 @@ impl Planner<'_> {
         variant.collected = Some(collected);
         variant.terms = Some(Terms::All);
         variant.affine = Some(AffineSlot::None);
-        let team = self.device.team_to_average(strided.count);
+        let team = self.device.team_to_collect(strided.count, strided.items);
         self.push(ground, variant, team, task, &point, &point, None)
     }
 

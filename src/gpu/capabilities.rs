@@ -1,6 +1,7 @@
 //! What a device can do, and what it likes: the one table of thresholds.
 
 use super::slots::Registers;
+use crate::tensor::Dtype;
 
 /// Invocations of the largest workgroup that any kernel makes use of.
 pub(super) const MOST_INVOCATIONS: u32 = 512;
@@ -160,7 +161,7 @@ impl Capabilities {
     #[must_use]
     pub fn team(&self, packs: u64) -> u32 {
         // A lane more than 32 pays only when each has several packs to load at once.
-        lanes(if packs <= 32 { packs } else { packs.div_ceil(4).max(32) }, self.most_lanes())
+        lanes(if packs <= 32 { packs } else { packs.div_ceil(6).max(32) }, self.most_lanes())
     }
 
     /// Lanes of a team that copies a row of this many elements.
@@ -174,6 +175,23 @@ impl Capabilities {
     #[must_use]
     pub fn team_to_average(&self, samples: u64) -> u32 {
         lanes(samples.div_ceil(64), self.granted(256))
+    }
+
+    /// Lanes that add up so many terms of each of `sums`. A GPU has each take few, since it waits for one after the other;
+    /// where sums are few, as many lanes as a workgroup has.
+    #[must_use]
+    pub fn team_to_collect(&self, terms: u64, sums: u64) -> u32 {
+        if self.emulated {
+            return self.team_to_average(terms);
+        }
+        lanes(terms.div_ceil(8), self.granted(if sums < 256 { 256 } else { 32 }))
+    }
+
+    /// Lanes of a workgroup with teams of this many that add up terms. Neighbouring sums have neighbouring terms, so eight
+    /// of them read whole stretches of memory.
+    #[must_use]
+    pub fn collecting_workgroup(&self, team: u32) -> u32 {
+        self.granted((8 * team).clamp(64, 256))
     }
 
     /// Lanes of a team that holds a group of this many packs.
@@ -191,6 +209,16 @@ impl Capabilities {
     /// A team as wide as others, unless a lane would hold more than so many packs, and may be one of more.
     fn team_of_holders(&self, packs: u64, most: u64) -> u32 {
         self.team(packs).max(lanes(packs.div_ceil(most), self.most_resident_lanes()))
+    }
+
+    /// Groups that a team of so many lanes normalizes one after the other, loading each while it is at work on the one
+    /// before. Those of 16 bits are so short that memory would wait.
+    #[must_use]
+    pub fn resident_block(&self, groups: u64, team: u32, dtype: Dtype) -> u64 {
+        if self.emulated || dtype == Dtype::F32 {
+            return 1;
+        }
+        turns(groups.saturating_mul(u64::from(team)) / 2).clamp(1, 8)
     }
 
     /// Groups that a team of so many lanes takes one after the other where it adds up the gradients of parameters:

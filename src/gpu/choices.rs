@@ -1,7 +1,7 @@
 //! What fills the slots of the kernels that a plan needs.
 
 use super::planner::Planner;
-use super::slots::{AffineSlot, Element, Epsilon, Inflow, Kernel, Lanes, Moment, Parameter, Placement};
+use super::slots::{AffineSlot, Element, Epsilon, Inflow, Kernel, Lanes, Moment, Parameter, Placement, Registers};
 use super::strategy::{SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::plan::Statistic;
@@ -63,6 +63,12 @@ impl Planner<'_> {
         let takes_several = matches!(variant.kernel, Kernel::Streaming | Kernel::Affine) && groups > 1;
         let share_parameters = variant.affine != Some(AffineSlot::None) && self.plan.affine.map.a_scale == 0;
         if takes_several && share_parameters { self.device.groups_together(teams) } else { 1 }
+    }
+
+    /// Groups of so many that a resident team takes one after the other.
+    pub(super) fn block(&self, variant: &Variant, groups: u64, team: u32) -> u64 {
+        let holds = variant.registers.is_some_and(|registers| registers != Registers::None);
+        if holds { self.device.resident_block(groups, team, self.plan.dtype) } else { 1 }
     }
 
     /// What is added to the variance.

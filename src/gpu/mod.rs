@@ -32,6 +32,7 @@ mod schedule;
 mod scope;
 mod slots;
 mod small_steps;
+mod stored;
 mod strategy;
 mod sums;
 pub(crate) mod synchronized;

@@ -36,6 +36,7 @@ pub(crate) struct Constants {
     pub(crate) thresholded: Option<bool>,
     pub(crate) second: Option<bool>,
     pub(crate) together: Option<u32>,
+    pub(crate) ahead: Option<bool>,
 }
 
 /// A tensor of a call, by what it is to the plan.
@@ -254,6 +255,8 @@ impl<'a> Planner<'a> {
             origin: piece.from.map(low),
             extent: std::array::from_fn(|level| low(piece.extent(level))),
             a_end: low(piece.to[0]),
+            block_a: 1,
+            block_c: 1,
             statistics_origin: [low(chunk.from[0]), low(chunk.from[2])],
             statistics_row: low(ground.view.c as u64),
             a_modulus: low(map.a_modulus as u64),
@@ -297,6 +300,7 @@ impl<'a> Planner<'a> {
         let workgroup_size = match variant.kernel {
             Kernel::Counter => 1,
             _ if variant.kernel.exchanges() => self.device.workgroup(team, task.items.into()),
+            Kernel::Collect => self.device.collecting_workgroup(team),
             Kernel::Column | Kernel::ColumnSums => self.device.column_workgroup(team),
             _ => self.device.copy_workgroup(team),
         };

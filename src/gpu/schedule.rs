@@ -82,10 +82,17 @@ impl Planner<'_> {
                 let groups = piece.extent(0) * piece.extent(2);
                 let together = self.together(&variant, piece.extent(0), groups);
                 let together = streamed_together(plan, self.device, together);
-                task.items = low(piece.extent(0).div_ceil(together) * piece.extent(2));
+                let block = self.block(&variant, groups, team);
+                task.items = low(piece.extent(0).div_ceil(together * block) * piece.extent(2));
                 set_partials(&mut task, &partials);
+                if kernel == Kernel::Resident {
+                    task.block_a = low(block);
+                    (task.rows, task.segment) = (low(piece.to[0]), low(piece.to[2]));
+                }
                 let step = self.parameter_step(row, false);
-                self.push(self.ground(), variant, team, task, &piece, &chunk, step).takes_together(together);
+                let step = self.push(self.ground(), variant, team, task, &piece, &chunk, step);
+                step.takes_together(together);
+                step.constants.ahead = (block > 1).then_some(true);
             }
             self.running(&chunk);
         }

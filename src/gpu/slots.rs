@@ -1,7 +1,5 @@
 //! The table of slots: every choice that a kernel is specialised by, and the file behind it.
 
-use crate::tensor::Dtype;
-
 /// A file of shader source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
@@ -49,7 +47,7 @@ slot! {
     /// What a dispatch does.
     Kernel in "kernels" {
         /// Holds a whole group in registers.
-        Resident = "resident" ["task", "place", "walk", "moments", "gather", "statistics", "rstd", "epilogue"],
+        Resident = "resident" ["block", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "epilogue"],
         /// Goes through a long group twice.
         Streaming = "streaming" ["together", "kept", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
         /// Writes the moments of parts of a group.
@@ -83,7 +81,7 @@ slot! {
         /// Adds the residual.
         Add = "add" ["task", "place"],
         /// Holds what backward needs of a whole group in registers.
-        ResidentGradient = "resident_gradient" ["task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
+        ResidentGradient = "resident_gradient" ["block", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Takes the gradients of groups that a processor's cache holds.
         CachedGradient = "cached_gradient" ["kept", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Sums gradients over parts of groups or cells.
@@ -91,7 +89,7 @@ slot! {
         /// Sums gradients over groups or cells that lie side by side.
         ColumnSums = "column_sums" ["column_item", "tile", "kept", "task", "place", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Adds sums up.
-        Collect = "collect" ["task", "place", "moments", "gather"],
+        Collect = "collect" ["task", "place"],
         /// The input's gradient, row by row.
         Gradient = "gradient" ["row_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
         /// The input's gradient, for groups that lie side by side.
@@ -316,6 +314,16 @@ slot! {
 }
 
 slot! {
+    /// How sums for the parameters' gradients are written.
+    OfParameters in "slots/of_parameters" {
+        /// Pair by pair.
+        Pairs = "pairs" [],
+        /// Whole packs of places, two pairs a word.
+        Packs = "packs" [],
+    }
+}
+
+slot! {
     /// Where the share of the new value comes from.
     MomentumSlot in "slots/momentum" {
         /// The same every time.
@@ -376,7 +384,6 @@ impl Kernel {
                 | Self::ResidentGradient
                 | Self::CachedGradient
                 | Self::Sums
-                | Self::Collect
                 | Self::Average
         )
     }
@@ -396,102 +403,6 @@ impl Registers {
     #[must_use]
     pub fn holding(packs: u64) -> Option<Self> {
         Self::ALL.iter().copied().find(|r| r.packs() >= packs)
-    }
-}
-
-impl Collected {
-    /// The choice for gradients of these parameters, stored in this type.
-    #[must_use]
-    pub const fn of(weight: bool, bias: bool, dtype: Dtype) -> Self {
-        match (weight, bias, dtype) {
-            (true, true, Dtype::F32) => Self::BothF32,
-            (true, true, Dtype::F16) => Self::BothF16,
-            (true, true, Dtype::Bf16) => Self::BothBf16,
-            (true, false, Dtype::F32) => Self::WeightF32,
-            (true, false, Dtype::F16) => Self::WeightF16,
-            (true, false, Dtype::Bf16) => Self::WeightBf16,
-            (false, true, Dtype::F32) => Self::BiasF32,
-            (false, true, Dtype::F16) => Self::BiasF16,
-            (false, true, Dtype::Bf16) => Self::BiasBf16,
-            (false, false, _) => Self::Sums,
-        }
-    }
-
-    /// Whether the gradient of the weight is among them, and whether that of the bias is.
-    #[must_use]
-    pub const fn parameters(self) -> (bool, bool) {
-        match self {
-            Self::Sums => (false, false),
-            Self::WeightF32 | Self::WeightF16 | Self::WeightBf16 => (true, false),
-            Self::BiasF32 | Self::BiasF16 | Self::BiasBf16 => (false, true),
-            Self::BothF32 | Self::BothF16 | Self::BothBf16 => (true, true),
-        }
-    }
-
-    /// Sums that one word of results holds.
-    #[must_use]
-    pub const fn a_word(self) -> u64 {
-        match self {
-            Self::Sums | Self::WeightF32 | Self::BiasF32 | Self::BothF32 => 1,
-            _ => 2,
-        }
-    }
-}
-
-impl Published {
-    /// The choice for a storage type.
-    #[must_use]
-    pub const fn of(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::F16 => Self::F16,
-            Dtype::Bf16 => Self::Bf16,
-        }
-    }
-
-    /// Values that one word holds.
-    #[must_use]
-    pub const fn a_word(self) -> u64 {
-        match self {
-            Self::F32 => 1,
-            Self::F16 | Self::Bf16 => 2,
-        }
-    }
-}
-
-impl Parameter {
-    /// The choice that reads parameters one by one.
-    #[must_use]
-    pub const fn one_by_one(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32x1,
-            Dtype::F16 => Self::F16x1,
-            Dtype::Bf16 => Self::Bf16x1,
-        }
-    }
-}
-
-impl Element {
-    /// The storage type.
-    #[must_use]
-    pub const fn dtype(self) -> Dtype {
-        match self {
-            Self::F32x4 | Self::F32x1 => Dtype::F32,
-            Self::F16x4 | Self::F16x1 | Self::NativeF16x4 | Self::NativeF16x1 => Dtype::F16,
-            Self::Bf16x4 | Self::Bf16x1 => Dtype::Bf16,
-        }
-    }
-
-    /// Whether two neighbouring elements share a word, so that one cannot be written without the other.
-    #[must_use]
-    pub const fn shares_words(self) -> bool {
-        matches!(self, Self::F16x1 | Self::Bf16x1)
-    }
-
-    /// Whether the device needs `SHADER_F16`.
-    #[must_use]
-    pub const fn is_native_f16(self) -> bool {
-        matches!(self, Self::NativeF16x4 | Self::NativeF16x1)
     }
 }
 

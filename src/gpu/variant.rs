@@ -2,7 +2,7 @@
 
 use super::slots::{
     AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED,
-    Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
+    OfParameters, Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
 
 /// A kernel and the choice in each of its slots: the only input of the linker, and the pipeline's key.
@@ -32,6 +32,8 @@ pub struct Variant {
     pub residual: Option<Residual>,
     /// Whether a gradient reaches the sum of input and residual by other ways.
     pub inflow: Option<Inflow>,
+    /// How sums for the parameters' gradients are written.
+    pub of_parameters: Option<OfParameters>,
     /// Where collected sums go.
     pub collected: Option<Collected>,
     /// Which terms are collected.
@@ -65,6 +67,7 @@ impl Variant {
             momentum: None,
             residual: None,
             inflow: None,
+            of_parameters: None,
             collected: None,
             terms: None,
             epsilon: None,
@@ -77,7 +80,7 @@ impl Variant {
 
     /// The files that make up the shader, the kernel's own first; shared ones may recur.
     pub fn files(&self) -> impl Iterator<Item = &'static File> + '_ {
-        let slots: [&'static [File]; 20] = [
+        let slots: [&'static [File]; 21] = [
             self.kernel.files(),
             self.element.map_or(&[], Element::files),
             self.placement.map_or(&[], Placement::files),
@@ -90,6 +93,7 @@ impl Variant {
             self.momentum.map_or(&[], MomentumSlot::files),
             self.residual.map_or(&[], Residual::files),
             self.inflow.map_or(&[], Inflow::files),
+            self.of_parameters.map_or(&[], OfParameters::files),
             self.collected.map_or(&[], Collected::files),
             self.terms.map_or(&[], Terms::files),
             self.epsilon.map_or(&[], Epsilon::files),
@@ -107,6 +111,12 @@ impl Variant {
     #[must_use]
     pub fn needs_f16(&self) -> bool {
         self.element.is_some_and(Element::is_native_f16)
+    }
+
+    /// Whether four elements make a word, so that rows are whole packs.
+    #[must_use]
+    pub fn has_whole_packs(&self) -> bool {
+        self.element.is_some_and(Element::has_whole_packs)
     }
 
     /// Whether the device needs `SUBGROUP`.
@@ -138,6 +148,7 @@ impl Variant {
                 .filter(|r| *r != Residual::None)
                 .map(|r| if r == Residual::Apart { "residual" } else { "residual_in_place" }),
             self.inflow.filter(|i| *i != Inflow::None).map(|_| "inflow"),
+            self.of_parameters.map(OfParameters::name),
             self.collected.map(Collected::name),
             self.terms.filter(|t| *t != Terms::All).map(Terms::name),
             self.epsilon.filter(|e| *e != Epsilon::Fixed).map(Epsilon::name),
@@ -182,6 +193,12 @@ impl Variant {
             with_registers(v).into_iter().filter(|v| v.registers != Some(Registers::None)).collect()
         };
         let of_columns = |v| fill(v, &[Registers::R1, Registers::R8], |v, registers| v.registers = Some(registers));
+        // Rows of whole packs have parameters in whole packs.
+        let with_sums = |v: Vec<Self>| -> Vec<Self> {
+            let all = fill(v, OfParameters::ALL, |v, sums| v.of_parameters = Some(sums));
+            let fits = |v: &Self| v.of_parameters == Some(OfParameters::Pairs) || v.has_whole_packs();
+            all.into_iter().filter(fits).collect()
+        };
         let with_inflow = |v| fill(v, Inflow::ALL, |v, inflow| v.inflow = Some(inflow));
         let odd = |v| fill(v, &[Element::F16x1, Element::Bf16x1], |v, element| v.element = Some(element));
         let one_by_one =
@@ -237,18 +254,20 @@ impl Variant {
                 v.residual = Some(residual);
             }),
             Kernel::ResidentGradient => {
-                in_registers(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))))
+                in_registers(with_sums(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare))))))))
             }
-            Kernel::CachedGradient => with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))),
+            Kernel::CachedGradient => {
+                with_sums(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))))
+            }
             Kernel::Sums => applying(with_lanes(reading(with_elements(bare)))),
             Kernel::ColumnSums => of_columns(applying(on_one_lane(reading(with_elements(bare))))),
             Kernel::Collect => {
                 let kept = |v, choices| fill(v, choices, |v: &mut Self, collected| v.collected = Some(collected));
                 let of_terms = |v, terms: &[Terms]| fill(v, terms, |v: &mut Self, terms| v.terms = Some(terms));
-                let plain = fill(with_lanes(bare), &[AffineSlot::None], |v, affine| v.affine = Some(affine));
+                let plain = fill(on_one_lane(bare), &[AffineSlot::None], |v, affine| v.affine = Some(affine));
                 let scaled = fill(plain.clone(), &[AffineSlot::Scale], |v, affine| v.affine = Some(affine));
                 let scaled = fill(scaled, Parameter::ALL, |v, parameter| v.parameter = Some(parameter));
-                let prepared = fill(with_lanes(vec![Self::new(kernel)]), &[AffineSlot::Prepared], |v, affine| {
+                let prepared = fill(on_one_lane(vec![Self::new(kernel)]), &[AffineSlot::Prepared], |v, affine| {
                     v.affine = Some(affine);
                 });
                 let weighted = kept(one_by_one(scaled).into_iter().chain(prepared).collect(), &[Collected::Sums]);

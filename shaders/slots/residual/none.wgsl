@@ -1,6 +1,6 @@
 // The input is normalized as it is.
 fn near(index: u32) -> f32 {
-    return load_one(index + task.input_shift);
+    return load(index + task.input_shift).x;
 }
 
 fn retake(index: u32) -> vec4<f32> {
@@ -9,4 +9,9 @@ fn retake(index: u32) -> vec4<f32> {
 
 fn take(index: u32, valid: u32) -> vec4<f32> {
     return load(index + task.input_shift);
+}
+
+fn take_stored(index: u32, valid: u32) -> Stored {
+    let at = index + task.input_shift;
+    return stored(read_word(at / ELEMENTS_A_WORD), load(at));
 }
