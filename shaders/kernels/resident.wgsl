@@ -14,7 +14,7 @@ fn groups() -> u32 {
     return select(1u, task.block_a, AHEAD);
 }
 
-// Loads what a lane has of a group; gives a value near the mean.
+// Loads what a lane has of a group, if there is one; gives a value near its mean.
 fn load_group(ahead: ptr<function, Ahead>, group: Group, lane: u32) -> f32 {
     let d = task.levels.w;
     let row_packs = packs_of(d);
@@ -28,6 +28,9 @@ fn load_group(ahead: ptr<function, Ahead>, group: Group, lane: u32) -> f32 {
         let index = group.first + walk.row * task.levels.z * d + 4u * walk.pack;
         put_ahead(ahead, k, take_stored(index, min(4u, d - 4u * walk.pack)));
         walk = walk_on(walk, step, row_packs);
+    }
+    if !group.is_there {
+        return 0.0;
     }
     return near(group.first);
 }

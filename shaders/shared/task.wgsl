@@ -24,7 +24,7 @@ struct Task {
     statistics_shift: u32,        // likewise for an index of a statistic
     extra_shift: vec2<u32>,       // and for two more tensors
     rows: u32,                    // rows of b a partial
-    segment: u32,                 // elements of a row that go to one partial, or to one affine item
+    segment: u32,                 // elements of a row that go to a partial or affine item; where blocks end in c
     segments: u32,                // partials a row
     partials: u32,                // partials a statistic
     a_modulus: u32,               // p = (i_a % a_modulus) * a_scale + i_b / b_divisor * b_scale
@@ -47,7 +47,7 @@ struct Task {
     statistic_c_divisor: u32,
     statistic_c_scale: u32,
     statistic_d_scale: u32,
-    block_a: u32,                 // backward: groups along a and along c that one team takes
+    block_a: u32,                 // groups along a and along c that one team takes one after the other
     block_c: u32,
     sums_inner: u32,              // collect: sum j begins at term j / inner * outer + j % inner,
     sums_outer: u32,              // and goes on in steps of stride

@@ -141,7 +141,7 @@ impl Planner<'_> {
             let mut task = self.task(self.ground(), piece, piece);
             (task.block_a, task.block_c) = (low(block_a), low(block_c));
             let blocks = [piece.extent(0).div_ceil(block_a), piece.extent(2).div_ceil(block_c)];
-            (task.rows, task.segment) = (low(piece.to[0]), low(piece.to[2]));
+            task.segment = low(piece.to[2]);
             task.extent[2] = low(blocks[1]);
             task.items = low(blocks[0] * blocks[1]);
             let step = self.parameter_step(d, false);
@@ -366,7 +366,7 @@ impl Planner<'_> {
         variant.collected = Some(collected);
         variant.terms = Some(Terms::All);
         variant.affine = Some(AffineSlot::None);
-        let team = self.device.team_to_collect(strided.count, strided.items);
+        let team = self.device.team_to_collect(strided.count, strided.stride == 1);
         self.push(ground, variant, team, task, &point, &point, None)
     }
 

@@ -40,7 +40,7 @@ pub struct Capabilities {
 }
 
 /// The one table of what adapters like. lavapipe: 8 lanes best or tied for every shape, 64 for plain copies. GPUs: as
-/// measured on an NVIDIA H100. docs/performance.md has what was measured of both.
+/// measured on an NVIDIA H100 and an H200. docs/performance.md has what was measured of both.
 impl Capabilities {
     /// Lanes of the largest team that goes through memory.
     #[must_use]
@@ -177,18 +177,17 @@ impl Capabilities {
         lanes(samples.div_ceil(64), self.granted(256))
     }
 
-    /// Lanes that add up so many terms of each of `sums`. A GPU has each take few, since it waits for one after the other;
-    /// where sums are few, as many lanes as a workgroup has.
+    /// Lanes that add up the terms of a sum, be they neighbours in memory or those of neighbouring sums. A GPU has each
+    /// take few, since it waits for one after the other. How many sums there are plays no part.
     #[must_use]
-    pub fn team_to_collect(&self, terms: u64, sums: u64) -> u32 {
-        if self.emulated {
-            return self.team_to_average(terms);
-        }
-        lanes(terms.div_ceil(8), self.granted(if sums < 256 { 256 } else { 32 }))
+    pub fn team_to_collect(&self, terms: u64, are_neighbours: bool) -> u32 {
+        let few_each = lanes(terms.div_ceil(8), self.granted(if are_neighbours { 256 } else { 32 }));
+        let team = self.team_to_average(terms);
+        if self.emulated { team } else { team.max(few_each) }
     }
 
-    /// Lanes of a workgroup with teams of this many that add up terms. Neighbouring sums have neighbouring terms, so eight
-    /// of them read whole stretches of memory.
+    /// Lanes of a workgroup with teams of this many that add up terms: of eight sums, so that it reads whole stretches of
+    /// memory where terms are neighbours of other sums' terms.
     #[must_use]
     pub fn collecting_workgroup(&self, team: u32) -> u32 {
         self.granted((8 * team).clamp(64, 256))
@@ -200,7 +199,7 @@ impl Capabilities {
         self.team_of_holders(packs, Registers::R8.packs())
     }
 
-    /// The same, where it holds what backward needs: of each pack four times as much.
+    /// The same, where it holds what backward needs: of each pack four times as much, six times where it loads ahead.
     #[must_use]
     pub fn gradient_team(&self, packs: u64) -> u32 {
         self.team_of_holders(packs, Registers::R4.packs())

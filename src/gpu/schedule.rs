@@ -82,12 +82,12 @@ impl Planner<'_> {
                 let groups = piece.extent(0) * piece.extent(2);
                 let together = self.together(&variant, piece.extent(0), groups);
                 let together = streamed_together(plan, self.device, together);
-                let block = self.block(&variant, groups, team);
+                let block = self.block(&variant, groups, team).min(piece.extent(0));
                 task.items = low(piece.extent(0).div_ceil(together * block) * piece.extent(2));
                 set_partials(&mut task, &partials);
                 if kernel == Kernel::Resident {
                     task.block_a = low(block);
-                    (task.rows, task.segment) = (low(piece.to[0]), low(piece.to[2]));
+                    task.segment = low(piece.to[2]);
                 }
                 let step = self.parameter_step(row, false);
                 let step = self.push(self.ground(), variant, team, task, &piece, &chunk, step);

@@ -371,7 +371,7 @@ impl Kernel {
         )
     }
 
-    /// Whether the lanes of a team exchange values.
+    /// Whether the lanes of a team, which are neighbours, exchange values.
     #[must_use]
     pub const fn exchanges(self) -> bool {
         matches!(

@@ -76,7 +76,7 @@ pub(crate) fn specialisations(variants: &[Variant]) -> Vec<Specialisation> {
             variant: group[lot / 4 % group.len()],
             overrides: if lot.is_multiple_of(2) { Overrides::Defaults } else { Overrides::Others },
             newer: lot / 2 % 2 == 1,
-            validated: lot / 16 % 4 == 0,
+            validated: (lot / 16).is_multiple_of(4),
         }
     };
     groups.iter().enumerate().map(of_group).collect()

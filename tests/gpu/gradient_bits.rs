@@ -56,6 +56,19 @@ fn head_of(
     head
 }
 
+/// Sums of more groups than 256, of more terms than one lane adds.
+#[test]
+fn a_samples_gradient_has_the_same_bits_among_hundreds_on_a_gpu() {
+    let (norm, shape) = (GroupNorm::new(1), [260, 520, 2]);
+    let whole = sample(&norm, &shape, &[520], Dtype::F32);
+    let part = head_of(&whole, &norm, &shape, 520, 3);
+    for rig in rigs().iter().map(Rig::as_discrete) {
+        let all = run(&rig, &whole, Some(Strategy::Split)).input.expect("wanted");
+        let some = run(&rig, &part, Some(Strategy::Split)).input.expect("wanted");
+        assert!(all.bytes()[..some.bytes().len()] == *some.bytes(), "{}", rig.name);
+    }
+}
+
 #[test]
 fn a_rows_gradient_has_the_same_bits_in_any_batch() {
     let last = |norm: GroupNorm| norm.layout(Layout::ChannelsLast);

@@ -11,7 +11,8 @@ fn pack_of(word: Word) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(word.x), unpack2x16float(word.y));
 }
 
-// Of what f16 holds, pack2x16float has nothing left to round.
+// Of what f16 holds, pack2x16float has nothing left to round; infinities and NaN, which WGSL leaves open there, every
+// backend's own conversion keeps.
 fn word_of(value: vec4<f32>, i: u32) -> Word {
     let fitting = rounded(value);
     return vec2<u32>(pack2x16float(fitting.xy), pack2x16float(fitting.zw));
