@@ -48,7 +48,7 @@ fn run(here: Place) {
     var present = 0u;
     var at = first_group;
     for (var group = 0u; group < task.block_a * task.block_c; group++) {
-        let is_group = is_item && at.x < task.a_end && at.y < task.segment;
+        let is_group = is_item && at.x < task.a_end && at.y < task.c_end;
         let packs = select(0u, task.levels.y * row_packs, is_group);
         let first = row_index(at.x, 0u, at.y);
         let statistic = statistics[select(0u, statistic_index(at.x, at.y), is_group)];

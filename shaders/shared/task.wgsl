@@ -24,7 +24,7 @@ struct Task {
     statistics_shift: u32,        // likewise for an index of a statistic
     extra_shift: vec2<u32>,       // and for two more tensors
     rows: u32,                    // rows of b a partial
-    segment: u32,                 // elements of a row that go to a partial or affine item; where blocks end in c
+    segment: u32,                 // elements of a row that go to one partial, or to one affine item
     segments: u32,                // partials a row
     partials: u32,                // partials a statistic
     a_modulus: u32,               // p = (i_a % a_modulus) * a_scale + i_b / b_divisor * b_scale
@@ -37,7 +37,8 @@ struct Task {
     samples: u32,                 // statistics a channel
     channel_origin: u32,          // first channel of this dispatch
     place_end: u32,               // where the box ends in its rows, for the affine kernel
-    a_end: u32,                   // and in a, for teams that take several groups
+    a_end: u32,                   // and in a and c, for teams that take several groups
+    c_end: u32,
     is_first_chunk: u32,          // whether the running estimates are still those of before
     samples_share: f32,           // samples of this dispatch over all samples
     statistic_a_divisor: u32,     // backward: s = i_a / a_divisor % a_modulus * a_scale + i_b * b_scale
@@ -68,7 +69,6 @@ struct Task {
     divisor: f32,                 // what a sum of squares is divided by: the count, or one less
     unbiased: f32,                // count / (count - 1), or 1 where the running variance is biased
     momentum: f32,                // share of the new value; 0 where it is 1 / num_batches_tracked
-    unused: u32,                  // the block is as long as a multiple of its alignment
 }
 
 @group(0) @binding(2) var<uniform> task: Task;

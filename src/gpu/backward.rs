@@ -141,7 +141,6 @@ impl Planner<'_> {
             let mut task = self.task(self.ground(), piece, piece);
             (task.block_a, task.block_c) = (low(block_a), low(block_c));
             let blocks = [piece.extent(0).div_ceil(block_a), piece.extent(2).div_ceil(block_c)];
-            task.segment = low(piece.to[2]);
             task.extent[2] = low(blocks[1]);
             task.items = low(blocks[0] * blocks[1]);
             let step = self.parameter_step(d, false);

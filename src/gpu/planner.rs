@@ -255,6 +255,7 @@ impl<'a> Planner<'a> {
             origin: piece.from.map(low),
             extent: std::array::from_fn(|level| low(piece.extent(level))),
             a_end: low(piece.to[0]),
+            c_end: low(piece.to[2]),
             block_a: 1,
             block_c: 1,
             statistics_origin: [low(chunk.from[0]), low(chunk.from[2])],

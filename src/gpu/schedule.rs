@@ -85,10 +85,7 @@ impl Planner<'_> {
                 let block = self.block(&variant, groups, team).min(piece.extent(0));
                 task.items = low(piece.extent(0).div_ceil(together * block) * piece.extent(2));
                 set_partials(&mut task, &partials);
-                if kernel == Kernel::Resident {
-                    task.block_a = low(block);
-                    task.segment = low(piece.to[2]);
-                }
+                task.block_a = low(block);
                 let step = self.parameter_step(row, false);
                 let step = self.push(self.ground(), variant, team, task, &piece, &chunk, step);
                 step.takes_together(together);

@@ -89,7 +89,7 @@ slot! {
         /// Sums gradients over groups or cells that lie side by side.
         ColumnSums = "column_sums" ["column_item", "tile", "kept", "task", "place", "epilogue", "four", "gradient", "x", "statistic_map", "summed"],
         /// Adds sums up.
-        Collect = "collect" ["task", "place"],
+        Collect = "collect" ["task", "place", "moments", "gather"],
         /// The input's gradient, row by row.
         Gradient = "gradient" ["row_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
         /// The input's gradient, for groups that lie side by side.

@@ -35,6 +35,7 @@ pub struct Task {
     pub channel_origin: u32,
     pub place_end: u32,
     pub a_end: u32,
+    pub c_end: u32,
     pub is_first_chunk: u32,
     pub samples_share: f32,
     pub statistic_a_divisor: u32,
@@ -65,7 +66,6 @@ pub struct Task {
     pub divisor: f32,
     pub unbiased: f32,
     pub momentum: f32,
-    pub unused: u32,
 }
 
 impl Task {
@@ -76,7 +76,7 @@ impl Task {
             ($($field:ident)*) => { vec![$((stringify!($field), std::mem::offset_of!(Self, $field))),*] };
         }
         offsets!(
-            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift x_shift added_shift sum_shift statistics_shift extra_shift rows segment segments partials a_modulus a_scale b_divisor b_scale c_scale d_divisor channels samples channel_origin place_end a_end is_first_chunk samples_share statistic_a_divisor statistic_a_modulus statistic_a_scale statistic_b_scale statistic_c_divisor statistic_c_scale statistic_d_scale block_a block_c sums_inner sums_outer sums_stride sums_count sums_origin sums_len terms_origin second_origin prepared_len prepared_width repeat classes present zero eps count divisor unbiased momentum unused
+            levels origin extent statistics_origin statistics_row items input_shift output_shift weight_shift bias_shift x_shift added_shift sum_shift statistics_shift extra_shift rows segment segments partials a_modulus a_scale b_divisor b_scale c_scale d_divisor channels samples channel_origin place_end a_end c_end is_first_chunk samples_share statistic_a_divisor statistic_a_modulus statistic_a_scale statistic_b_scale statistic_c_divisor statistic_c_scale statistic_d_scale block_a block_c sums_inner sums_outer sums_stride sums_count sums_origin sums_len terms_origin second_origin prepared_len prepared_width repeat classes present zero eps count divisor unbiased momentum
         )
     }
 }
