@@ -35,6 +35,10 @@ fn rows(n: usize, d: usize) -> Plan {
     plan_of(&LayerNorm::new([d]), &[n, d], Dtype::F32)
 }
 
+fn columns(n: usize, c: usize, dtype: Dtype) -> Plan {
+    plan_of(&BatchNorm::new(), &[n, c], dtype)
+}
+
 fn added(n: usize, d: usize) -> Plan {
     let spec = || Spec::new([n, d], Dtype::F32);
     LayerNorm::new([d]).lower(&Operands::new(spec()).residual(spec())).expect("fits")
@@ -52,12 +56,13 @@ fn each_boundary_lies_where_the_table_says() {
         ("too few groups to stream", rows(7, 65_537), EMULATED, Strategy::Split),
         ("enough groups to stream", rows(8, 65_537), EMULATED, Strategy::Streaming),
         ("rows of one", rows(100, 1), EMULATED, Strategy::Resident),
-        // A GPU: 256 lanes of 16 packs, or 512 of 8, hold 16,384 elements; 512 groups are enough.
-        ("the longest resident row", rows(1, 16_384), DISCRETE, Strategy::Resident),
-        ("one element more", rows(1, 16_385), DISCRETE, Strategy::Split),
-        ("too few groups to stream", rows(511, 16_385), DISCRETE, Strategy::Split),
-        ("enough groups to stream", rows(512, 16_385), DISCRETE, Strategy::Streaming),
-        ("half the lanes hold half", rows(1, 8193), LEAST, Strategy::Split),
+        // A GPU: 256 lanes of 26 packs hold 26,624 elements, 512 twice that; 512 groups are enough.
+        ("the longest resident row", rows(1, 26_624), DISCRETE, Strategy::Resident),
+        ("one element more", rows(1, 26_625), DISCRETE, Strategy::Split),
+        ("too few groups to stream", rows(511, 26_625), DISCRETE, Strategy::Split),
+        ("enough groups to stream", rows(512, 26_625), DISCRETE, Strategy::Streaming),
+        ("twice the lanes hold twice that", rows(1, 53_248), WIDE, Strategy::Resident),
+        ("half the lanes hold half", rows(1, 13_313), LEAST, Strategy::Split),
         ("a row too long to stream", rows(512, 1 << 25), DISCRETE, Strategy::Split),
         (
             "positions side by side",
@@ -65,7 +70,14 @@ fn each_boundary_lies_where_the_table_says() {
             EMULATED,
             Strategy::Column,
         ),
-        ("channels side by side", plan_of(&BatchNorm::new(), &[64, 9], Dtype::F32), DISCRETE, Strategy::Column),
+        // 32 lanes, or 64, with 16 rows each; half as many of 16 bits, so that they read as many bytes of a row.
+        ("the longest resident column", columns(512, 9, Dtype::F32), DISCRETE, Strategy::Resident),
+        ("one row more", columns(513, 9, Dtype::F32), DISCRETE, Strategy::Column),
+        ("twice the lanes hold twice that", columns(1024, 9, Dtype::F32), WIDE, Strategy::Resident),
+        ("of 16 bits", columns(512, 10, Dtype::Bf16), WIDE, Strategy::Resident),
+        ("of 16 bits and one row more", columns(513, 10, Dtype::Bf16), WIDE, Strategy::Column),
+        ("of 16 bits that share words", columns(64, 9, Dtype::Bf16), WIDE, Strategy::Column),
+        ("a column where a processor stands in", columns(64, 9, Dtype::F32), EMULATED, Strategy::Column),
         ("planes of 15", plan_of(&BatchNorm::new(), &[64, 9, 15], Dtype::F32), DISCRETE, Strategy::Column),
         ("planes of 16", plan_of(&BatchNorm::new(), &[64, 9, 16], Dtype::F32), DISCRETE, Strategy::Resident),
         ("packed rows of odd length", plan_of(&LayerNorm::new([5]), &[9, 5], Dtype::Bf16), EMULATED, Strategy::Split),
@@ -167,6 +179,24 @@ fn lanes_that_share_columns_take_all_rows_of_a_block() {
             assert!(u64::from(columns.row_lanes) < 2 * blocks.rows, "{told}");
         }
     }
+}
+
+#[test]
+fn lanes_that_hold_columns_hold_all_rows() {
+    let lengths = [2, 3, 7, 8, 9, 64, 100, 511, 512, 513, 1024, 1025];
+    for device in [EMULATED, WIDE, DISCRETE, LEAST, Capabilities { max_invocations: 4, ..WIDE }] {
+        for (b, dtype) in lengths.into_iter().flat_map(|b| Dtype::ALL.map(|dtype| (b, dtype))) {
+            let held = |c: usize| Columns::to_hold(&columns(b, c, dtype), &device);
+            let Some((few, rows)) = held(2) else { continue };
+            let told = format!("[{b}, 2] {dtype}: {few:?} {rows:?} on {device:?}");
+            assert!(few.team <= device.most_resident_lanes(), "{told}");
+            assert!(u64::from(few.row_lanes) * rows.packs() >= b as u64, "{told}");
+            // How a column is reduced hangs on its own length alone.
+            let of_many = held(4096).map(|(columns, rows)| (columns.row_lanes, rows));
+            assert_eq!(of_many, Some((few.row_lanes, rows)), "{told}");
+        }
+    }
+    assert_eq!(Columns::to_hold(&columns(64, 8, Dtype::F32), &EMULATED), None);
 }
 
 /// The longest loops of each strategy, for groups up to the longest that it serves.

@@ -72,7 +72,3 @@ fn merge_lanes(here: Place, columns: ColumnItem, first: u32, own: LaneMoments) {
         }
     }
 }
-
-fn heads_of(start: vec4<f32>) -> vec4<f32> {
-    return vec4<f32>(head_of(start.x), head_of(start.y), head_of(start.z), head_of(start.w));
-}

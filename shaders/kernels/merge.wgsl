@@ -16,6 +16,6 @@ fn run(here: Place) {
     if is_item && here.lane == 0u {
         let statistic = statistics_of(moments);
         statistics[statistic_of_item(here.item)] = statistic;
-        track(here.item, statistic);
+        track(task.channel_origin + here.item, statistic);
     }
 }

@@ -1,8 +1,9 @@
 // resident: LANES lanes hold a whole group, in registers or in a cache.
 //
 // grid     one team of LANES lanes a statistic, or a block of block_a along a; WORKGROUP_SIZE / LANES teams a workgroup
-// bytes    reads the tensor once, writes it once; with a residual also reads that once and writes the sum once.
-//          What is not held in registers is read three times, from a cache after the first
+// bytes    reads the tensor once, writes it once; with a residual also reads that once and writes the sum once; with
+//          running estimates reads and writes 8 bytes a channel. What is not held in registers is read three times, from
+//          a cache after the first
 // steps    load and sum to the mean's head; load the next; sum what is left to the first's tail and the squares; apply
 //          and store
 // limits   b * d elements fit LANES * REGISTERS packs; a 16-bit row is of even length
@@ -25,8 +26,7 @@ fn load_group(ahead: ptr<function, Ahead>, group: Group, lane: u32) -> f32 {
         if lane + k * LANES >= packs {
             continue;
         }
-        let index = group.first + walk.row * task.levels.z * d + 4u * walk.pack;
-        put_ahead(ahead, k, take_stored(index, min(4u, d - 4u * walk.pack)));
+        put_ahead(ahead, k, take_stored(index_of(group, walk), min(4u, d - 4u * walk.pack)));
         walk = walk_on(walk, step, row_packs);
     }
     if !group.is_there {
@@ -55,7 +55,6 @@ fn normalize(ahead: ptr<function, Ahead>, guess: f32, group: Group, next: Group,
     let d = task.levels.w;
     let row_packs = packs_of(d);
     let packs = packs_in(group);
-    let row_step = task.levels.z * d;
     let start = walk_from(lane, row_packs);
     let step = walk_step(row_packs);
 
@@ -71,11 +70,25 @@ fn normalize(ahead: ptr<function, Ahead>, guess: f32, group: Group, next: Group,
         if AHEAD {
             value = from_ahead(ahead, k);
         } else {
-            value = take(group.first + walk.row * row_step + 4u * walk.pack, valid);
+            value = take(index_of(group, walk), valid);
         }
         hold(&held, k, value);
-        sum += masked(value - vec4<f32>(guess), valid);
+        if !HOLDS {
+            sum += masked(value - vec4<f32>(guess), valid);
+        }
         walk = walk_on(walk, step, row_packs);
+    }
+    // Nothing waits for a load before all are on their way.
+    if HOLDS {
+        walk = start;
+        for (var k = 0u; k < rounds(packs); k++) {
+            if lane + k * LANES >= packs {
+                continue;
+            }
+            let value = again(&held, k, index_of(group, walk)) - vec4<f32>(guess);
+            sum += masked(value, min(4u, d - 4u * walk.pack));
+            walk = walk_on(walk, step, row_packs);
+        }
     }
     var next_guess = 0.0;
     if AHEAD {
@@ -93,7 +106,7 @@ fn normalize(ahead: ptr<function, Ahead>, guess: f32, group: Group, next: Group,
         if lane + k * LANES >= packs {
             continue;
         }
-        let value = again(&held, k, group.first + walk.row * row_step + 4u * walk.pack) - vec4<f32>(head);
+        let value = again(&held, k, index_of(group, walk)) - vec4<f32>(head);
         let centred = masked(value, min(4u, d - 4u * walk.pack));
         sum += centred;
         squares += centred * centred;
@@ -106,7 +119,7 @@ fn normalize(ahead: ptr<function, Ahead>, guess: f32, group: Group, next: Group,
         tail = left.x / task.count;
     }
     let variance = (left.y - tail * left.x) / task.divisor;
-    let rstd = rstd_of(variance);
+    let statistic = vec4<f32>(head, tail, rstd_of(variance), variance);
 
     let group_base = group_parameter(group.i_a, group.i_c);
     walk = start;
@@ -116,13 +129,19 @@ fn normalize(ahead: ptr<function, Ahead>, guess: f32, group: Group, next: Group,
         }
         let place = 4u * walk.pack;
         let parameters = parameters_at(group_base + row_parameter(walk.row), place);
-        let index = group.first + walk.row * row_step + place;
-        let value = (again(&held, k, index) - vec4<f32>(head)) - vec4<f32>(tail);
-        store(index + task.output_shift, activate(affine(value * rstd, parameters)), min(4u, d - place));
+        let index = index_of(group, walk);
+        let value = normalized_by(again(&held, k, index), all_of(statistic));
+        store(index + task.output_shift, activate(affine(value, parameters)), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
     if group.is_there && lane == 0u {
-        save(group.i_a, group.i_c, vec4<f32>(head, tail, rstd, variance));
+        save(group.i_a, group.i_c, statistic);
+        track(group.i_a * task.levels.z + group.i_c, statistic);
     }
     return next_guess;
+}
+
+// The index of a group's pack.
+fn index_of(group: Group, walk: Walk) -> u32 {
+    return group.first + walk.row * task.levels.z * task.levels.w + 4u * walk.pack;
 }

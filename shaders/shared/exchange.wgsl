@@ -15,14 +15,15 @@ fn partner(value: vec4<f32>, mask: u32) -> vec4<f32> {
     return met(own_lane ^ mask);
 }
 
-// Neighbour i gets the value of the item's i-th neighbourhood, of which there are no more than are within reach. Every
-// lane of the workgroup has to call it.
-fn one_of_each(value: vec4<f32>, neighbourhoods: u32) -> vec4<f32> {
-    let own = own_lane / reach();
-    if own_lane % reach() == 0u {
-        exchanged[side + own] = value;
+// So many lanes of each neighbourhood hand on what they have, `all` of them in an item, which are no more than are within
+// reach: neighbour i gets the i-th. Every lane of the workgroup has to call it.
+fn some_of_each(value: vec4<f32>, some: u32, all: u32) -> vec4<f32> {
+    let neighbourhood = own_lane / reach();
+    let number = own_lane % reach();
+    if number < some {
+        exchanged[side + neighbourhood * some + number] = value;
     }
-    return met(own / neighbourhoods * neighbourhoods + own_lane % neighbourhoods);
+    return met(own_lane / LANES * all + number % all);
 }
 
 fn met(place: u32) -> vec4<f32> {

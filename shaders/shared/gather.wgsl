@@ -4,73 +4,78 @@
 // of them there are: where lanes meet by shuffles alone no barrier is left.
 
 fn gather_sum(value: f32) -> f32 {
-    return far_sums(vec4<f32>(near_sum(value, reach()), 0.0, 0.0, 0.0)).x;
+    return far_sums(vec4<f32>(near_sum(value, 1u, reach()), 0.0, 0.0, 0.0), 1u).x;
 }
 
 fn gather_sums(values: vec2<f32>) -> vec2<f32> {
-    return far_sums(vec4<f32>(near_sum(values.x, reach()), near_sum(values.y, reach()), 0.0, 0.0)).xy;
+    return far_sums(vec4<f32>(near_sum(values.x, 1u, reach()), near_sum(values.y, 1u, reach()), 0.0, 0.0), 1u).xy;
 }
 
 fn gather_four(values: vec4<f32>) -> vec4<f32> {
-    return far_sums(near_sums(values, reach()));
+    return gather_apart(values, 1u);
 }
 
-// Over so many neighbours, a power of two within reach.
-fn near_sum(value: f32, neighbours: u32) -> f32 {
+// Of every so many-th lane, a power of two; the lanes between them meet their own.
+fn gather_apart(values: vec4<f32>, apart: u32) -> vec4<f32> {
+    return far_sums(near_sums(values, apart, reach()), apart);
+}
+
+// Over every so many-th of so many neighbours, powers of two within reach.
+fn near_sum(value: f32, apart: u32, neighbours: u32) -> f32 {
     var all = value;
-    all = with_neighbour(all, 1u, neighbours);
-    all = with_neighbour(all, 2u, neighbours);
-    all = with_neighbour(all, 4u, neighbours);
-    all = with_neighbour(all, 8u, neighbours);
-    all = with_neighbour(all, 16u, neighbours);
-    all = with_neighbour(all, 32u, neighbours);
-    return with_neighbour(all, 64u, neighbours);
+    all = with_neighbour(all, 1u, apart, neighbours);
+    all = with_neighbour(all, 2u, apart, neighbours);
+    all = with_neighbour(all, 4u, apart, neighbours);
+    all = with_neighbour(all, 8u, apart, neighbours);
+    all = with_neighbour(all, 16u, apart, neighbours);
+    all = with_neighbour(all, 32u, apart, neighbours);
+    return with_neighbour(all, 64u, apart, neighbours);
 }
 
-fn with_neighbour(value: f32, mask: u32, neighbours: u32) -> f32 {
-    if mask >= neighbours {
+fn with_neighbour(value: f32, mask: u32, apart: u32, neighbours: u32) -> f32 {
+    if mask < apart || mask >= neighbours {
         return value;
     }
     return value + neighbour(value, mask);
 }
 
-fn near_sums(values: vec4<f32>, neighbours: u32) -> vec4<f32> {
+fn near_sums(values: vec4<f32>, apart: u32, neighbours: u32) -> vec4<f32> {
     return vec4<f32>(
-        near_sum(values.x, neighbours),
-        near_sum(values.y, neighbours),
-        near_sum(values.z, neighbours),
-        near_sum(values.w, neighbours),
+        near_sum(values.x, apart, neighbours),
+        near_sum(values.y, apart, neighbours),
+        near_sum(values.z, apart, neighbours),
+        near_sum(values.w, apart, neighbours),
     );
 }
 
-// Of what neighbours within reach hold alike.
-fn far_sums(near: vec4<f32>) -> vec4<f32> {
+// Of what every so many-th neighbour within reach holds alike.
+fn far_sums(near: vec4<f32>, apart: u32) -> vec4<f32> {
     if LANES <= reach() {
         return near;
     }
-    let neighbourhoods = LANES / reach();
-    if neighbourhoods <= reach() {
-        return near_sums(one_of_each(near, neighbourhoods), neighbourhoods);
+    let handed_on = LANES / reach() * apart;
+    if handed_on <= reach() {
+        return near_sums(some_of_each(near, apart, handed_on), apart, handed_on);
     }
     var all = near;
-    all = with_partner(all, 1u);
-    all = with_partner(all, 2u);
-    all = with_partner(all, 4u);
-    all = with_partner(all, 8u);
-    all = with_partner(all, 16u);
-    all = with_partner(all, 32u);
-    all = with_partner(all, 64u);
-    all = with_partner(all, 128u);
-    all = with_partner(all, 256u);
-    return with_partner(all, 512u);
+    all = with_partner(all, 1u, apart);
+    all = with_partner(all, 2u, apart);
+    all = with_partner(all, 4u, apart);
+    all = with_partner(all, 8u, apart);
+    all = with_partner(all, 16u, apart);
+    all = with_partner(all, 32u, apart);
+    all = with_partner(all, 64u, apart);
+    all = with_partner(all, 128u, apart);
+    all = with_partner(all, 256u, apart);
+    return with_partner(all, 512u, apart);
 }
 
 fn is_far(mask: u32) -> bool {
     return mask >= reach() && mask < LANES;
 }
 
-fn with_partner(values: vec4<f32>, mask: u32) -> vec4<f32> {
-    if !is_far(mask) {
+fn with_partner(values: vec4<f32>, mask: u32, apart: u32) -> vec4<f32> {
+    if mask < apart || !is_far(mask) {
         return values;
     }
     return values + partner(values, mask);
@@ -87,7 +92,7 @@ fn gather_moments(lane: u32, value: Moments) -> Moments {
     }
     let neighbourhoods = LANES / reach();
     if neighbourhoods <= reach() {
-        return near_moments(lane, moments_of(one_of_each(four_of(near), neighbourhoods)), neighbourhoods);
+        return near_moments(lane, moments_of(some_of_each(four_of(near), 1u, neighbourhoods)), neighbourhoods);
     }
     var all = near;
     all = merged_with_partner(all, lane, 1u);

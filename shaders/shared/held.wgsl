@@ -1,5 +1,6 @@
 // What a lane has read of its group stays in registers.
 alias Held = array<vec4<f32>, REGISTERS>;
+const HOLDS = true;
 
 // How often a lane takes a pack, if there is one left for it. A number that a compiler knows: it writes the loop out, and
 // what is indexed by its counter are registers.

@@ -128,12 +128,13 @@ impl Variant {
         use Kernel::{
             Affine, AffineColumns, AffineFlat, Average, CachedGradient, Collect, Column, ColumnSums, Counter, Given,
             Gradient, GradientColumns, GradientFlat, Merge, Mix, MomentsInflow, Nothing, Prepare, Publish, Resident,
-            ResidentGradient, Running, Split, Streaming, Sums, Unmix, UnmixSums,
+            ResidentColumns, ResidentGradient, Running, Split, Streaming, Sums, Unmix, UnmixSums,
         };
         let v = *self;
         let by_group = matches!(v.kernel, ResidentGradient | CachedGradient);
         let reads_x = matches!(v.kernel, Sums | ColumnSums | Gradient | GradientColumns | GradientFlat) || by_group;
-        let writes = matches!(v.kernel, Resident | Streaming | Affine | AffineColumns | AffineFlat)
+        let writes = matches!(v.kernel, Resident | ResidentColumns | Streaming)
+            || matches!(v.kernel, Affine | AffineColumns | AffineFlat)
             || matches!(v.kernel, Gradient | GradientColumns | GradientFlat)
             || by_group;
         let partials = matches!(v.kernel, Split | Column | Merge | Sums | ColumnSums | Collect | Unmix) || by_group;

@@ -6,6 +6,12 @@ use crate::tensor::Dtype;
 /// Invocations of the largest workgroup that any kernel makes use of.
 pub(super) const MOST_INVOCATIONS: u32 = 512;
 
+/// What a lane of the resident kernel holds at most.
+const MOST_HELD: Registers = Registers::R26;
+
+/// Packs of the longest group that a processor's cache holds from one read to the next.
+const MOST_CACHED: u64 = 1 << 14;
+
 /// Bytes of workgroup memory that a lane takes where lanes meet.
 pub(super) const EXCHANGED_BYTES: u32 = 32;
 
@@ -86,6 +92,22 @@ impl Capabilities {
         }
         let side = lanes(packs, 32);
         (side, lanes(rows, self.most_column_lanes() / side))
+    }
+
+    /// How columns of so many rows, of elements of so many bytes, are held: by so many lanes side by side, which read 128
+    /// bytes of a row, and by so many that share a column, each so many rows of it. Half as many bytes took a quarter longer.
+    /// How many columns there are plays no part.
+    #[must_use]
+    pub fn column_holders(&self, rows: u64, element: usize) -> Option<(u32, u32, Registers)> {
+        if self.emulated {
+            return None;
+        }
+        let most = self.most_resident_lanes();
+        let side = most.min(if element == 4 { 8 } else { 16 });
+        let row_lanes = lanes(rows.div_ceil(8), most / side);
+        let registers =
+            [Registers::R8, Registers::R16].into_iter().find(|r| r.packs() * u64::from(row_lanes) >= rows)?;
+        Some((side, row_lanes, registers))
     }
 
     /// Lanes of a workgroup with teams of this many that add up columns.
@@ -235,7 +257,7 @@ impl Capabilities {
     /// Packs of the longest group that the resident kernel takes: what registers hold, or a processor's cache.
     #[must_use]
     pub fn resident_packs(&self) -> u64 {
-        self.held(Registers::R16, 1 << 12)
+        if self.emulated { MOST_CACHED } else { self.held(MOST_HELD) }
     }
 
     /// Packs of the longest group that is resident where streaming serves it as well. Where a processor stands in nothing
@@ -255,7 +277,7 @@ impl Capabilities {
     /// Packs of the longest group whose backward pass the resident kernel takes.
     #[must_use]
     pub fn resident_gradient_packs(&self) -> u64 {
-        self.held(Registers::R8, 1 << 11)
+        if self.emulated { MOST_CACHED } else { self.held(Registers::R8).min(1 << 11) }
     }
 
     /// So many invocations, a power of two, or as many as a workgroup may have.
@@ -263,9 +285,9 @@ impl Capabilities {
         wanted.min(1 << self.max_invocations.max(1).ilog2())
     }
 
-    fn held(&self, a_lane: Registers, most: u64) -> u64 {
-        let in_registers = u64::from(self.most_resident_lanes()) * a_lane.packs();
-        if self.emulated { 1 << 14 } else { in_registers.min(most) }
+    /// Packs that the registers of a team hold, so many a lane.
+    fn held(&self, a_lane: Registers) -> u64 {
+        u64::from(self.most_resident_lanes()) * a_lane.packs()
     }
 }
 

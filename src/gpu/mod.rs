@@ -38,6 +38,7 @@ mod sums;
 pub(crate) mod synchronized;
 mod uniforms;
 mod variant;
+mod whole_groups;
 mod writing;
 
 pub use bind::Bound;

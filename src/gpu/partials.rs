@@ -2,7 +2,7 @@
 
 use super::capabilities::Capabilities;
 use super::slots::Registers;
-use super::strategy::MOST_ITERATIONS;
+use super::strategy::{MOST_ITERATIONS, rows_share_words};
 use crate::plan::{Plan, View};
 use crate::tensor::Dtype;
 
@@ -94,6 +94,21 @@ impl Columns {
         }
         let (side, row_lanes) = device.column_lanes(rows, column_packs(view));
         Self { rows, team: side * row_lanes, row_lanes, packs: Registers::R1 }
+    }
+
+    /// For the kernel that holds whole columns, where it can, and the rows that a lane holds: by their length, the storage
+    /// type and the device alone.
+    #[must_use]
+    pub fn to_hold(plan: &Plan, device: &Capabilities) -> Option<(Self, Registers)> {
+        let view = plan.view;
+        let are_columns = view.d == 1 && view.c > 1 && view.b > 1;
+        if !are_columns || plan.residual || rows_share_words(plan, view.c as u64, device) {
+            return None;
+        }
+        let (most_side, row_lanes, rows_a_lane) = device.column_holders(view.b as u64, plan.dtype.size())?;
+        let side = u32::try_from(column_packs(view).next_power_of_two()).map_or(most_side, |all| most_side.min(all));
+        let columns = Self { rows: view.b as u64, team: side * row_lanes, row_lanes, packs: Registers::R1 };
+        Some((columns, rows_a_lane))
     }
 
     /// For kernels that write, and load what belongs to a column once for some rows.

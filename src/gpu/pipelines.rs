@@ -221,7 +221,7 @@ impl Constants {
             ("LANES", (self.workgroup_size > 1).then_some(f64::from(self.lanes))),
             ("EXCHANGED", (self.lanes > 1).then_some(2.0 * f64::from(self.workgroup_size))),
             ("ROW_LANES", self.row_lanes.map(f64::from)),
-            ("TILE", self.row_lanes.map(|_| 4.0 * f64::from(self.workgroup_size))),
+            ("TILE", self.tile.map(f64::from)),
             ("SUBGROUP_SIZE", self.subgroup_size.map(f64::from)),
             ("PARAMETER_STEP", self.parameter_step.map(f64::from)),
             ("SHARED_ROWS", flag(self.shared_rows)),

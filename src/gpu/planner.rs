@@ -23,6 +23,7 @@ pub(crate) struct Constants {
     pub(crate) one_row: Option<bool>,
     pub(crate) shared_rows: Option<bool>,
     pub(crate) row_lanes: Option<u32>,
+    pub(crate) tile: Option<u32>,
     pub(crate) each_row: Option<bool>,
     pub(crate) row_statistics: Option<bool>,
     pub(crate) column_statistics: Option<bool>,
@@ -367,6 +368,12 @@ impl<'a> Planner<'a> {
 }
 
 impl Step {
+    /// Has lanes share columns, and meet in a tile of workgroup memory.
+    pub(super) fn shares_columns(&mut self, lanes: Option<u32>) {
+        self.constants.row_lanes = lanes;
+        self.constants.tile = lanes.map(|_| 4 * self.constants.workgroup_size);
+    }
+
     /// Has each team take so many groups.
     pub(super) fn takes_together(&mut self, groups: u64) {
         self.constants.together = (groups > 1).then_some(low(groups));

@@ -5,7 +5,7 @@ use super::pipelines::Gpu;
 use super::planner::{Schedule, Step};
 use super::schedule::schedule;
 use super::slots::{Inflow, Kernel, Residual};
-use super::strategy::{Strategy, choose, choose_backward, packs};
+use super::strategy::{self, Strategy, choose, choose_backward, packs};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Source, Wanted, obstacle_to_inflow};
 
@@ -17,15 +17,15 @@ pub(super) enum Pass {
 }
 
 /// The strategy where gradients flow into means and deviations, which the resident kernel does not know.
-fn with_moments(plan: &Plan, strategy: Strategy, forced: Option<Strategy>) -> Result<Strategy> {
+fn with_moments(plan: &Plan, strategy: Strategy, forced: Option<Strategy>, device: &Capabilities) -> Result<Strategy> {
     if let Some(reason) = obstacle_to_inflow(plan, false) {
         return Err(Error::Unexpected { argument: "moments", reason });
     }
-    in_steps(strategy, forced, "gradients flow into means and deviations, which come in between")
+    in_steps(plan, strategy, forced, device, "gradients flow into means and deviations, which come in between")
 }
 
 /// The strategy of one half of a pass.
-fn in_part(plan: &Plan, strategy: Strategy, options: &Options) -> Result<Strategy> {
+fn in_part(plan: &Plan, strategy: Strategy, options: &Options, device: &Capabilities) -> Result<Strategy> {
     if options.part == Part::Whole {
         return plan.check_alone().map(|()| strategy);
     }
@@ -41,17 +41,24 @@ fn in_part(plan: &Plan, strategy: Strategy, options: &Options) -> Result<Strateg
         let reason = "means and deviations are no part of one half of a pass";
         return Err(Error::Unexpected { argument: "moments", reason });
     }
-    let strategy = in_steps(strategy, options.strategy, "one half of a pass ends or begins at the statistics")?;
+    let reason = "one half of a pass ends or begins at the statistics";
+    let strategy = in_steps(plan, strategy, options.strategy, device, reason)?;
     Ok(if options.part == Part::Apply { Strategy::Affine } else { strategy })
 }
 
 /// A strategy that does not do everything in one kernel.
-fn in_steps(strategy: Strategy, forced: Option<Strategy>, reason: &str) -> Result<Strategy> {
+fn in_steps(
+    plan: &Plan,
+    strategy: Strategy,
+    forced: Option<Strategy>,
+    device: &Capabilities,
+    reason: &str,
+) -> Result<Strategy> {
     match (strategy, forced) {
         (Strategy::Resident | Strategy::Streaming, Some(_)) => {
             Err(Error::Strategy { strategy: strategy.name(), reason: reason.into() })
         }
-        (Strategy::Resident | Strategy::Streaming, None) => Ok(Strategy::Split),
+        (Strategy::Resident | Strategy::Streaming, None) => Ok(strategy::in_steps(plan, device)),
         _ => Ok(strategy),
     }
 }
@@ -80,7 +87,7 @@ impl Gpu {
             Some(forced) => forced.supports(plan, &capabilities).map(|()| forced)?,
             None => choose(plan, &capabilities),
         };
-        let strategy = in_part(plan, strategy, options)?;
+        let strategy = in_part(plan, strategy, options, &capabilities)?;
         if options.grad_sum {
             let reason = "a forward pass has no gradients";
             return Err(Error::Unexpected { argument: "grad_sum", reason });
@@ -129,8 +136,11 @@ impl Gpu {
             Some(forced) => forced.supports_backward(plan, served, &capabilities).map(|()| forced)?,
             None => choose_backward(plan, served, &capabilities),
         };
-        let strategy = in_part(plan, strategy, options)?;
-        let strategy = if options.moments { with_moments(plan, strategy, options.strategy)? } else { strategy };
+        let strategy = in_part(plan, strategy, options, &capabilities)?;
+        let strategy = match options.moments {
+            true => with_moments(plan, strategy, options.strategy, &capabilities)?,
+            false => strategy,
+        };
         if options.grad_sum && !plan.residual {
             let reason = "the plan was lowered without a residual";
             return Err(Error::Unexpected { argument: "grad_sum", reason });
@@ -201,7 +211,8 @@ impl Step {
         let inflow = u64::from(self.variant.inflow == Some(Inflow::Added));
         let x = u64::from(active || self.constants.given.is_none());
         match self.variant.kernel {
-            Kernel::Resident | Kernel::Affine | Kernel::AffineColumns | Kernel::AffineFlat => 2 + residual,
+            Kernel::Resident | Kernel::ResidentColumns => 2 + residual,
+            Kernel::Affine | Kernel::AffineColumns | Kernel::AffineFlat => 2,
             Kernel::Streaming => 3 - u64::from(is_cached),
             Kernel::Add => 3,
             Kernel::Split | Kernel::Column => 1,

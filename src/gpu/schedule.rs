@@ -7,8 +7,8 @@ use super::partials::{Columns, Partials};
 use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
-use super::slots::{Kernel, Known, MomentumSlot, Placement, Residual, Saved, Tracked};
-use super::strategy::{Strategy, packs, streamed_together};
+use super::slots::{Kernel, Known, MomentumSlot, Placement, Residual, Tracked};
+use super::strategy::Strategy;
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};
@@ -32,8 +32,7 @@ pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Re
     match (plan.source.mixing(), wishes.strategy) {
         _ if wishes.part != Part::Whole => planner.half()?,
         (Some(mixing), _) => planner.mixed(mixing)?,
-        (None, Strategy::Resident) => planner.whole_groups(Kernel::Resident)?,
-        (None, Strategy::Streaming) => planner.whole_groups(Kernel::Streaming)?,
+        (None, Strategy::Resident | Strategy::Streaming) => planner.whole_groups()?,
         (None, Strategy::Split | Strategy::Column | Strategy::Affine) => planner.by_chunks()?,
     }
     if wishes.moments {
@@ -51,50 +50,6 @@ pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Re
 
 impl Planner<'_> {
     // The strategies.
-
-    /// Resident and streaming: a team takes a group from the first element to the last.
-    fn whole_groups(&mut self, kernel: Kernel) -> Result<()> {
-        let plan = self.plan;
-        let update = plan.running_update();
-        let [_, b, _, d] = levels(plan.view);
-        let whole = Box4::whole(plan.view);
-        let keeps = update.is_some() || self.wishes.saves;
-        let chunks = if keeps { self.chunks()? } else { vec![whole] };
-        let partials = Partials::of_groups(plan, self.device);
-        let (team, registers) = match kernel {
-            Kernel::Resident => {
-                let team = self.device.resident_team(packs(plan.view));
-                (team, self.device.registers(packs(plan.view).div_ceil(u64::from(team))))
-            }
-            _ => (partials.team, None),
-        };
-        let row = d;
-        let mut variant = self.applying(Variant::new(kernel), row);
-        variant.moment = Some(self.moment());
-        variant.epsilon = Some(self.epsilon());
-        variant.registers = registers;
-        variant.saved = Some(if keeps { Saved::Statistics } else { Saved::None });
-        variant.residual = (kernel == Kernel::Resident).then(|| self.residual());
-        for chunk in chunks {
-            let fits = |piece: &Box4| self.window_fits(plan.view, piece) && self.parameters_fit(piece);
-            for piece in self.cut(chunk, [1, b, 1, d], &fits)? {
-                let mut task = self.task(self.ground(), &piece, &chunk);
-                let groups = piece.extent(0) * piece.extent(2);
-                let together = self.together(&variant, piece.extent(0), groups);
-                let together = streamed_together(plan, self.device, together);
-                let block = self.block(&variant, groups, team).min(piece.extent(0));
-                task.items = low(piece.extent(0).div_ceil(together * block) * piece.extent(2));
-                set_partials(&mut task, &partials);
-                task.block_a = low(block);
-                let step = self.parameter_step(row, false);
-                let step = self.push(self.ground(), variant, team, task, &piece, &chunk, step);
-                step.takes_together(together);
-                step.constants.ahead = (block > 1).then_some(true);
-            }
-            self.running(&chunk);
-        }
-        Ok(())
-    }
 
     /// Split, column and affine: statistics first, chunk by chunk so that the scratch stays small.
     fn by_chunks(&mut self) -> Result<()> {
@@ -120,7 +75,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn chunks(&mut self) -> Result<Vec<Chunk>> {
+    pub(super) fn chunks(&mut self) -> Result<Vec<Chunk>> {
         if self.known() == Known::Estimates {
             return Ok(vec![Box4::whole(self.plan.view)]);
         }
@@ -216,7 +171,7 @@ impl Planner<'_> {
             set_partials(&mut task, partials);
             columns.deal(&mut task, &piece, d);
             let step = self.push(self.ground(), variant, columns.team, task, &piece, chunk, None);
-            step.constants.row_lanes = columns.shared_columns();
+            step.shares_columns(columns.shared_columns());
         }
         Ok(())
     }
@@ -228,12 +183,8 @@ impl Planner<'_> {
         let mut variant = Variant::new(Kernel::Merge);
         variant.lanes = Some(self.lanes(partials.team));
         variant.epsilon = Some(self.epsilon());
-        variant.tracked = Some(Tracked::None);
-        if let Some(update) = self.tracked() {
-            variant.tracked = Some(Tracked::Estimates);
-            variant.momentum = Some(momentum_of(update));
-            task.channel_origin = low(self.first_statistic(chunk));
-        }
+        self.track(&mut variant);
+        task.channel_origin = low(self.first_statistic(chunk));
         self.push(self.ground(), variant, partials.team, task, chunk, chunk, None);
     }
 
@@ -252,7 +203,7 @@ impl Planner<'_> {
         self.push(self.ground(), Variant::new(Kernel::Counter), 1, task, &whole, &whole, None);
     }
 
-    fn running(&mut self, chunk: &Chunk) {
+    pub(super) fn running(&mut self, chunk: &Chunk) {
         let Some(update) = self.plan.running_update() else { return };
         let here = chunk.extent(0) * chunk.extent(2);
         let all_samples = (self.plan.view.statistics() / update.channels) as u64;
@@ -302,12 +253,23 @@ impl Planner<'_> {
         }
     }
 
-    /// The running estimates that the merge kernel moves: of channels with one statistic each.
-    fn tracked(&self) -> Option<RunningUpdate> {
+    /// The running estimates that are moved where the statistics come about: of channels with one statistic each.
+    pub(super) fn tracked(&self) -> Option<RunningUpdate> {
         let of_one = |u: &RunningUpdate| u.channels == self.plan.view.statistics();
-        let merges = matches!(self.wishes.strategy, Strategy::Split | Strategy::Column);
+        let by_the_way = match self.wishes.strategy {
+            Strategy::Split | Strategy::Column => true,
+            Strategy::Resident | Strategy::Streaming => self.way().tracks() && !self.plan.residual,
+            Strategy::Affine => false,
+        };
         let is_whole = self.wishes.part == Part::Whole && self.plan.source.mixing().is_none();
-        self.plan.running_update().filter(|u| of_one(u) && merges && is_whole)
+        self.plan.running_update().filter(|u| of_one(u) && by_the_way && is_whole)
+    }
+
+    /// Has a kernel move them.
+    pub(super) fn track(&self, variant: &mut Variant) {
+        let update = self.tracked();
+        variant.tracked = Some(if update.is_some() { Tracked::Estimates } else { Tracked::None });
+        variant.momentum = update.map(momentum_of);
     }
 
     /// Number of a chunk's first statistic.
@@ -338,7 +300,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn residual(&self) -> Residual {
+    pub(super) fn residual(&self) -> Residual {
         match (self.plan.residual, self.wishes.sum_in_place) {
             (false, _) => Residual::None,
             (true, false) => Residual::Apart,

@@ -47,13 +47,15 @@ slot! {
     /// What a dispatch does.
     Kernel in "kernels" {
         /// Holds a whole group in registers.
-        Resident = "resident" ["block", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "epilogue"],
+        Resident = "resident" ["block", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "four", "epilogue"],
+        /// Holds columns of groups that lie side by side in registers.
+        ResidentColumns = "resident_columns" ["column_item", "heads", "task", "place", "moments", "gather", "rstd", "four", "epilogue"],
         /// Goes through a long group twice.
         Streaming = "streaming" ["together", "kept", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
-        Column = "column" ["column_item", "tile", "kept", "task", "place", "moments"],
+        Column = "column" ["column_item", "heads", "tile", "kept", "task", "place", "moments"],
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics", "rstd"],
         /// Applies statistics, row by row.
@@ -254,12 +256,10 @@ slot! {
         R8 = "r8" ["held"],
         /// 16.
         R16 = "r16" ["held"],
-        /// 32.
-        R32 = "r32" ["held"],
+        /// 26: with what else a lane needs they are just within the 128 registers that 512 lanes have each.
+        R26 = "r26" ["held"],
         /// 64.
         R64 = "r64" ["held"],
-        /// 128.
-        R128 = "r128" ["held"],
         /// They are read again.
         None = "none" [],
     }
@@ -359,7 +359,10 @@ impl Kernel {
     /// Whether its teams take columns of several rows.
     #[must_use]
     pub const fn takes_columns(self) -> bool {
-        matches!(self, Self::Column | Self::ColumnSums | Self::AffineColumns | Self::GradientColumns)
+        matches!(
+            self,
+            Self::ResidentColumns | Self::Column | Self::ColumnSums | Self::AffineColumns | Self::GradientColumns
+        )
     }
 
     /// Whether its lanes walk through boxes of rows.
@@ -377,6 +380,7 @@ impl Kernel {
         matches!(
             self,
             Self::Resident
+                | Self::ResidentColumns
                 | Self::Streaming
                 | Self::Split
                 | Self::Merge
@@ -395,7 +399,13 @@ impl Registers {
     pub const fn packs(self) -> u64 {
         match self {
             Self::None => 0,
-            _ => 1 << self as u32,
+            Self::R1 => 1,
+            Self::R2 => 2,
+            Self::R4 => 4,
+            Self::R8 => 8,
+            Self::R16 => 16,
+            Self::R26 => 26,
+            Self::R64 => 64,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which kernels serve a plan: pure functions of the plan and of what a device can do.
 
 use super::capabilities::Capabilities;
-use super::partials::Partials;
+use super::partials::{Columns, Partials};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Source, View, Wanted};
 use crate::tensor::Dtype;
@@ -68,7 +68,8 @@ impl Strategy {
             _ if !through => Some("no gradient goes through the statistics, which affine alone takes".into()),
             Self::Streaming => Some("backward has no such kernel; split gives the same bits".into()),
             Self::Resident => {
-                self.obstacle(plan, device).or_else(|| group_beyond(device.resident_gradient_packs(), plan))
+                let beyond = || group_beyond(device.resident_gradient_packs(), plan);
+                self.obstacle(plan, device).or_else(|| shares_rows(plan, device)).or_else(beyond)
             }
             Self::Split | Self::Column => self.obstacle(plan, device),
         };
@@ -94,6 +95,7 @@ impl Strategy {
             });
         }
         match self {
+            Self::Resident if Columns::to_hold(plan, device).is_some() => group_beyond_binding(plan, device),
             Self::Resident => shares_rows(plan, device)
                 .or_else(|| group_beyond_binding(plan, device))
                 .or_else(|| group_beyond(device.resident_packs(), plan)),
@@ -151,7 +153,9 @@ pub fn choose(plan: &Plan, device: &Capabilities) -> Strategy {
     let serves = |strategy: Strategy| strategy.supports(plan, device).is_ok();
     if serves(Strategy::Affine) {
         Strategy::Affine
-    } else if view.d < SHORT_ROW && view.c > 1 && serves(Strategy::Column) {
+    } else if Columns::to_hold(plan, device).is_some() && serves(Strategy::Resident) {
+        Strategy::Resident
+    } else if are_columns(view) && serves(Strategy::Column) {
         Strategy::Column
     } else if serves(Strategy::Resident) {
         // With a residual the resident kernel saves a pass over both.
@@ -172,13 +176,25 @@ pub fn choose_backward(plan: &Plan, wanted: Wanted, device: &Capabilities) -> St
     let serves = |strategy: Strategy| strategy.supports_backward(plan, wanted, device).is_ok();
     if serves(Strategy::Affine) {
         Strategy::Affine
-    } else if view.d < SHORT_ROW && view.c > 1 && serves(Strategy::Column) {
+    } else if are_columns(view) && serves(Strategy::Column) {
         Strategy::Column
     } else if serves(Strategy::Resident) {
         Strategy::Resident
     } else {
         Strategy::Split
     }
+}
+
+/// The strategy for a plan whose statistics are reduced, merged and applied by a kernel each.
+#[must_use]
+pub(super) fn in_steps(plan: &Plan, device: &Capabilities) -> Strategy {
+    let by_columns = are_columns(plan.view) && Strategy::Column.supports(plan, device).is_ok();
+    if by_columns { Strategy::Column } else { Strategy::Split }
+}
+
+/// Whether groups lie side by side, in rows too short to be read one by one.
+fn are_columns(view: View) -> bool {
+    view.d < SHORT_ROW && view.c > 1
 }
 
 /// Packs of a group: rows do not share one.

@@ -110,7 +110,7 @@ impl Planner<'_> {
             let step = self.step_in(ground, c * d, true);
             let pushed = self.push(ground, variant, columns.team, task, &piece, chunk, step);
             let map = pass.statistics;
-            pushed.constants.row_lanes = columns.shared_columns();
+            pushed.shares_columns(columns.shared_columns());
             pushed.constants.row_statistics = (map.b_scale > 0).then_some(true);
             pushed.constants.column_statistics = (map.c_scale > 0 || map.d_scale > 0).then_some(true);
             pushed.sums(pass, &piece, second);

@@ -220,21 +220,34 @@ impl Variant {
         };
         let with_momentum = |v| fill(v, MomentumSlot::ALL, |v: &mut Self, momentum| v.momentum = Some(momentum));
         let tracking = |v, tracked| fill(v, &[tracked], |v: &mut Self, tracked| v.tracked = Some(tracked));
+        // Running estimates are those of mean and variance, with a number for eps.
+        let tracking_or_not = |v: Vec<Self>| -> Vec<Self> {
+            let fits = |v: &Self| v.moment != Some(Moment::Uncentred) && v.epsilon == Some(Epsilon::Fixed);
+            let tracked = v.iter().copied().filter(fits).collect();
+            let tracked = with_momentum(tracking(tracked, Tracked::Estimates));
+            tracking(v, Tracked::None).into_iter().chain(tracked).collect()
+        };
         let knowing = |v| fill(v, Known::ALL, Self::knows);
         let short = [Parameter::F32x1, Parameter::F16x1, Parameter::Bf16x1];
         let with_words = |v| fill(v, &short, |v: &mut Self, parameter| v.parameter = Some(parameter));
         match kernel {
             Kernel::Resident => {
                 let all = saving(with_epsilon(applying(measuring(with_lanes(writing(with_elements(bare)))))));
-                with_registers(fill(all, Residual::ALL, |v, residual| v.residual = Some(residual)))
+                let all = fill(all, Residual::ALL, |v, residual| v.residual = Some(residual));
+                let fits = |v: &Self| v.tracked == Some(Tracked::None) || v.residual == Some(Residual::None);
+                with_registers(tracking_or_not(all).into_iter().filter(fits).collect())
             }
             Kernel::Streaming => saving(with_epsilon(applying(measuring(with_lanes(writing(with_elements(bare))))))),
+            Kernel::ResidentColumns => {
+                let all = tracking_or_not(saving(with_epsilon(applying(measuring(with_lanes(writing(
+                    with_elements(bare),
+                )))))));
+                fill(all, &[Registers::R8, Registers::R16], |v, registers| v.registers = Some(registers))
+            }
             Kernel::Split => measuring(with_lanes(reading(with_elements(bare)))),
             Kernel::Column => of_columns(measuring(on_one_lane(reading(with_elements(bare))))),
             Kernel::Merge => {
-                let tracked = with_momentum(tracking(fixed(with_lanes(bare.clone())), Tracked::Estimates));
-                let all = fill(with_lanes(bare), Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon));
-                tracking(all, Tracked::None).into_iter().chain(tracked).collect()
+                tracking_or_not(fill(with_lanes(bare), Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon)))
             }
             Kernel::Average => fixed(with_lanes(bare)),
             Kernel::Mix => with_words(fixed(on_one_lane(bare))),

@@ -9,6 +9,7 @@ mod gradient_bits;
 mod gradient_sample;
 mod gradients;
 mod halves;
+mod held;
 mod invariance;
 mod large;
 mod numerics;

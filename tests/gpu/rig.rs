@@ -153,9 +153,10 @@ impl Rig {
         rig
     }
 
-    /// Another device of the same adapter.
+    /// Another device of the same adapter, of which the same is assumed.
     pub(crate) fn sibling(&self) -> Self {
-        Self { turn: self.turn, ..Self::new(self.name.clone(), &self.adapter) }
+        let own = Self::new(self.name.clone(), &self.adapter);
+        Self { turn: self.turn, gpu: own.gpu.clone().assuming(*self.gpu.capabilities()), ..own }
     }
 
     /// Whether a way is this adapter's turn.

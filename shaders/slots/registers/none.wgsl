@@ -1,6 +1,7 @@
 // Packs of four elements are not held but read again: where a processor emulates the GPU an array that a variable
 // indexes is memory as well, and a group that fits a cache is there already.
 alias Held = u32;
+const HOLDS = false;
 
 // How often a lane takes a pack, if there is one left for it.
 fn rounds(packs: u32) -> u32 {

@@ -1,2 +1,2 @@
 // No running estimates, or those of several samples, which another kernel averages.
-fn track(item: u32, statistic: vec4<f32>) {}
+fn track(channel: u32, statistic: vec4<f32>) {}

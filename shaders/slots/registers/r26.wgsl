@@ -1,2 +1,2 @@
 // Packs of four elements that a lane holds at most.
-const REGISTERS = 32u;
+const REGISTERS = 26u;

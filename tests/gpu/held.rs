@@ -1,0 +1,111 @@
+//! Groups that a GPU's registers hold whole: columns side by side, and the longest rows.
+
+use crate::rig::{Call, Rig, rigs};
+use crate::sample::{Sample, noise};
+use wgpu_norm::gpu::{Options, Strategy};
+use wgpu_norm::norm::{BatchNorm, InstanceNorm, LayerNorm, Norm, Operands, PositionalNorm, RmsNorm};
+use wgpu_norm::plan::Momentum;
+use wgpu_norm::{Data, Dtype, Layout, RunningStatistics, Spec};
+
+const UNITS: f64 = 16.0;
+
+/// The layout of a GPU, with whole tensors and with tensors in pieces.
+fn discrete() -> Vec<Rig> {
+    let whole: Vec<Rig> = rigs().iter().map(Rig::as_discrete).collect();
+    let in_pieces: Vec<Rig> = whole.iter().map(|rig| rig.with_bindings_of(1 << 20)).collect();
+    whole.into_iter().chain(in_pieces).collect()
+}
+
+/// Each sample in one dispatch a piece, in a place of its own and in that of the input.
+fn assert_held(samples: &[Sample]) {
+    for rig in discrete() {
+        for sample in samples {
+            let expected = sample.expected(UNITS);
+            let apart = (Options::default().strategy(Strategy::Resident).save_statistics(true), 256);
+            let in_place = Options::default().strategy(Strategy::Resident).in_place(true).subgroups(false);
+            for (options, offset) in [apart, (in_place.offset_alignment(4), 4)] {
+                let told = format!("{}: {} {options:?}", rig.name, sample.name);
+                let outcome = rig.run(&sample.call(options, offset)).unwrap_or_else(|error| panic!("{told}: {error}"));
+                let verdict = expected.worst(&outcome.output).and_then(|worst| {
+                    expected.worst_running(outcome.running.as_ref())?;
+                    if options.save_statistics {
+                        expected.check_statistics(&outcome.statistics)?;
+                    }
+                    Ok(worst)
+                });
+                verdict.unwrap_or_else(|fault| panic!("{told}: {fault}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_agree_with_the_reference() {
+    let mut samples = Vec::new();
+    let mut add = |norm: &dyn Norm, shape: &[usize], parameters: &[usize], dtype, running: bool| {
+        let spec = |shape: &[usize]| Spec::new(shape, dtype);
+        let mut operands = Operands::new(spec(shape));
+        if !parameters.is_empty() {
+            operands = operands.weight(spec(parameters)).bias(spec(parameters));
+        }
+        if running {
+            operands = operands.running(parameters[0], true);
+        }
+        samples.push(Sample::new(norm, &operands, 3.0));
+    };
+    // Lanes that share a column are 1 to 64, rows a lane up to 16; the last of each are partly idle.
+    for (rows, columns) in [(2, 33), (9, 7), (100, 40), (513, 9), (1000, 36)] {
+        add(&BatchNorm::new(), &[rows, columns], &[columns], Dtype::F32, true);
+    }
+    add(&BatchNorm::new().momentum(Momentum::Cumulative), &[37, 70], &[70], Dtype::F16, true);
+    add(&LayerNorm::over_axes([1]), &[3, 96, 5, 14], &[96], Dtype::F32, false);
+    add(&LayerNorm::over_axes([1]), &[2, 40, 130], &[40], Dtype::Bf16, false);
+    add(&InstanceNorm::new().layout(Layout::ChannelsLast), &[3, 250, 6], &[6], Dtype::F16, false);
+    add(&PositionalNorm::new(), &[2, 260, 11, 3], &[], Dtype::F32, false);
+    add(&RmsNorm::over_axes([1]), &[2, 300, 18], &[300], Dtype::F32, false);
+    assert_held(&samples);
+}
+
+#[test]
+fn the_longest_rows_agree_with_the_reference() {
+    let row = |d: usize, dtype| {
+        let spec = |shape: &[usize]| Spec::new(shape, dtype);
+        Sample::new(&LayerNorm::new([d]), &Operands::new(spec(&[2, d])).weight(spec(&[d])).bias(spec(&[d])), 3.0)
+    };
+    let channels = Operands::new(Spec::new([5, 3, 9999], Dtype::F32)).running(3, true);
+    assert_held(&[row(50_175, Dtype::F32), row(53_248, Dtype::Bf16), Sample::new(&BatchNorm::new(), &channels, 3.0)]);
+}
+
+/// Its bits hang on its own elements alone: not on how many columns there are, nor on which of them it is.
+#[test]
+fn a_column_has_the_same_bits_anywhere() {
+    let (rows, columns) = (200, 131);
+    let column = noise(3, rows);
+    let matrix = |columns: usize, own: &[usize]| -> Data {
+        let mut values = noise(4, rows * columns);
+        own.iter().for_each(|&c| (0..rows).for_each(|r| values[r * columns + c] = column[r]));
+        Data::from_f64(Dtype::F32, &values)
+    };
+    for rig in discrete() {
+        let run = |columns: usize, own: &[usize]| {
+            let operands = Operands::new(Spec::new([rows, columns], Dtype::F32)).running(columns, false);
+            let plan = BatchNorm::new().lower(&operands).expect("fits");
+            let running = RunningStatistics { num_batches_tracked: None, ..RunningStatistics::new(columns) };
+            let options = Options::default();
+            let call = Call { running: Some(running), ..Call::new(&plan, options, matrix(columns, own)) };
+            assert_eq!(rig.gpu.prepare(&plan, &options).expect("it is served").strategy(), Strategy::Resident);
+            let outcome = rig.run(&call).expect("it runs");
+            let running = outcome.running.expect("there are estimates");
+            own.iter()
+                .map(|&c| {
+                    let output: Vec<f64> = outcome.output.to_f64().into_iter().skip(c).step_by(columns).collect();
+                    (output, running.mean[c], running.var[c])
+                })
+                .collect::<Vec<_>>()
+        };
+        let alone = run(2, &[0]).remove(0);
+        for (number, one) in run(columns, &[0, 1, 31, 32, 63, 130]).into_iter().enumerate() {
+            assert!(one == alone, "{}: the {number}th differs from the column between others", rig.name);
+        }
+    }
+}
