@@ -12,8 +12,8 @@ use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::options::Part;
 use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low};
-use super::slots::{AffineSlot, Collected, Kernel, OfParameters, Parameter, Registers, Terms};
-use super::strategy::{Strategy, packs};
+use super::slots::{AffineSlot, Collected, Kernel, Parameter, Terms};
+use super::strategy::Strategy;
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};
@@ -24,14 +24,6 @@ use std::ops::Range;
 pub(super) const PAIR: u64 = 8;
 /// Bytes that a binding of statistics may begin before the first one meant.
 const SLACK: u64 = 512;
-
-/// What `PARAMETER_SUMS` of the resident kernel is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ParameterSums {
-    Nothing = 0,
-    EachPlace = 1,
-    EachGroup = 2,
-}
 
 /// Sums that lie a stride apart: result `j` begins at `j / inner * outer + j % inner`.
 #[derive(Debug, Clone, Copy)]
@@ -96,94 +88,11 @@ fn own_statistics(view: View) -> StatisticMap {
 impl Planner<'_> {
     // The strategies.
 
-    /// Groups that fit the registers of a team: everything from one read.
-    fn whole_groups_backward(&mut self, wanted: Wanted) -> Result<()> {
-        let [_, b, c, d] = levels(self.plan.view);
-        let sums = self.resident_sums(wanted);
-        if sums == ParameterSums::Nothing {
-            // Before the gradients that it reads may be replaced by those of the input.
-            self.parameters_alone(wanted)?;
-        }
-        let map = self.plan.affine.map;
-        let group = b * c * d * self.plan.dtype.size() as u64;
-        let (groups, packs) = (self.plan.view.statistics() as u64, packs(self.plan.view));
-        let team = self.device.gradient_team(packs);
-        // The groups of a block have to lie in one binding.
-        let block =
-            self.device.gradient_block(groups, packs, team).min(self.device.max_binding / 2 / group.max(1)).max(1);
-        let block = if sums == ParameterSums::EachPlace { block } else { 1 };
-        let along_a = c == 1 && map.a_scale == 0;
-        let (block_a, block_c) = if along_a { (block, 1) } else { (1, if c == 1 { 1 } else { block }) };
-        let registers = self.device.registers(packs.div_ceil(u64::from(team)));
-        let in_cache = registers == Some(Registers::None);
-        let kernel = if in_cache { Kernel::CachedGradient } else { Kernel::ResidentGradient };
-        let mut variant = self.writing_gradients(Variant::new(kernel), d);
-        variant.registers = registers.filter(|_| !in_cache);
-        let by_packs = sums == ParameterSums::EachPlace && variant.has_whole_packs();
-        variant.of_parameters = Some(if by_packs { OfParameters::Packs } else { OfParameters::Pairs });
-
-        let granule_a = if sums == ParameterSums::EachGroup { self.period() } else { block_a };
-        let partials = |piece: &Box4| match sums {
-            ParameterSums::Nothing => 1,
-            ParameterSums::EachGroup => piece.extent(0) * c,
-            ParameterSums::EachPlace => piece.extent(0).div_ceil(block_a) * piece.extent(2).div_ceil(block_c) * b * d,
-        };
-        let view = self.plan.view;
-        let fits = |piece: &Box4| {
-            self.window_fits(view, piece)
-                && self.parameters_fit(piece)
-                && self.statistics_fit(piece)
-                && partials(piece) * PAIR <= self.device.max_binding
-        };
-        let pieces = self.cut(Box4::whole(view), [granule_a, b, block_c.min(c), d], &fits)?;
-        let several = pieces.len() > 1;
-        for piece in &pieces {
-            let mut task = self.task(self.ground(), piece, piece);
-            (task.block_a, task.block_c) = (low(block_a), low(block_c));
-            let blocks = [piece.extent(0).div_ceil(block_a), piece.extent(2).div_ceil(block_c)];
-            task.extent[2] = low(blocks[1]);
-            task.items = low(blocks[0] * blocks[1]);
-            let step = self.parameter_step(d, false);
-            let second = sums == ParameterSums::EachGroup && self.has_second_sums();
-            let pushed = self.push(self.ground(), variant, team, task, piece, piece, step);
-            pushed.constants.parameter_sums = (sums != ParameterSums::Nothing).then_some(sums as u32);
-            pushed.constants.second = second.then_some(true);
-            pushed.task.second_origin = low(partials(piece));
-            pushed.partials = Pool::Cells;
-            self.out.reserve(Pool::Cells, partials(piece) * if second { 2 * PAIR } else { PAIR });
-            match sums {
-                ParameterSums::Nothing => {}
-                ParameterSums::EachGroup => self.parameters_of_cells(piece, self.plan.view, wanted, several),
-                ParameterSums::EachPlace => self.parameters_of_blocks(piece, blocks, wanted, several),
-            }
-        }
-        if sums != ParameterSums::Nothing {
-            self.parameters_of_carry(wanted, several);
-        }
-        Ok(())
-    }
-
     /// Whether sums over cells give those over groups: where cells lie within groups, and the weight meets the same
     /// normalized values, unrounded, that variance moves with.
     fn sums_of_cells_serve_groups(&self, wanted: Wanted) -> bool {
         let nested = !matches!(self.plan.affine.cells.nesting, Nesting::Across(_));
         nested && wanted.parameters() && !self.plan.rounds_normalized()
-    }
-
-    /// What the resident kernel can add up for the parameters on its way.
-    fn resident_sums(&self, wanted: Wanted) -> ParameterSums {
-        let (map, view) = (self.plan.affine.map, self.plan.view);
-        let samples = map.len / view.count().max(1);
-        let each_place = map.c_scale == 0
-            && map.d_divisor == 1
-            && map.len == samples * view.count()
-            && (map.a_scale == 0 || (map.a_scale == view.count() && map.a_modulus == view.a));
-        match self.plan.affine.cells.nesting {
-            _ if !wanted.parameters() => ParameterSums::Nothing,
-            Nesting::Equal => ParameterSums::EachGroup,
-            Nesting::Across(_) if each_place => ParameterSums::EachPlace,
-            _ => ParameterSums::Nothing,
-        }
     }
 
     /// Sums of cells give those of groups and those of parameters.
@@ -226,7 +135,7 @@ impl Planner<'_> {
     }
 
     /// The parameters' gradients, read for on their own.
-    fn parameters_alone(&mut self, wanted: Wanted) -> Result<()> {
+    pub(super) fn parameters_alone(&mut self, wanted: Wanted) -> Result<()> {
         if !wanted.parameters() {
             return Ok(());
         }
@@ -257,7 +166,7 @@ impl Planner<'_> {
     }
 
     /// From cells, whose parameter is `cell % len`. `part` begins at a multiple of that.
-    fn parameters_of_cells(&mut self, part: &Box4, cells: View, wanted: Wanted, several: bool) {
+    pub(super) fn parameters_of_cells(&mut self, part: &Box4, cells: View, wanted: Wanted, several: bool) {
         let len = self.plan.affine.map.len as u64;
         let (c, first) = (cells.c as u64, part.statistics(cells).start % len);
         let here = part.extent(0) * part.extent(2);
@@ -274,7 +183,7 @@ impl Planner<'_> {
     }
 
     /// From blocks of groups, each with a sum for every place of a group.
-    fn parameters_of_blocks(&mut self, piece: &Box4, blocks: [u64; 2], wanted: Wanted, several: bool) {
+    pub(super) fn parameters_of_blocks(&mut self, piece: &Box4, blocks: [u64; 2], wanted: Wanted, several: bool) {
         let places = self.plan.view.count() as u64;
         let all = blocks[0] * blocks[1];
         if self.plan.affine.map.a_scale == 0 {
@@ -310,7 +219,7 @@ impl Planner<'_> {
 
     /// What was collected in the carry, where there was more than one part, or where the caller's parameters are not
     /// those of the affine map.
-    fn parameters_of_carry(&mut self, wanted: Wanted, several: bool) {
+    pub(super) fn parameters_of_carry(&mut self, wanted: Wanted, several: bool) {
         if let Some(derivation) = self.plan.derivation {
             return self.derived_parameters(derivation, wanted);
         }
@@ -385,7 +294,7 @@ impl Planner<'_> {
     }
 
     /// Steps of `a` of the plan's view after which the parameters of cells begin again.
-    fn period(&self) -> u64 {
+    pub(super) fn period(&self) -> u64 {
         let (view, cells) = (self.plan.view, self.plan.affine.cells.view);
         let a_step = (cells.a / view.a.max(1)).max(1) as u64;
         (self.period_of(cells) / a_step).max(1)
@@ -429,7 +338,7 @@ impl Planner<'_> {
     }
 
     /// Whether the statistics of a box of groups fit one binding.
-    fn statistics_fit(&self, piece: &Box4) -> bool {
+    pub(super) fn statistics_fit(&self, piece: &Box4) -> bool {
         self.entries_fit(&piece.statistics(self.plan.view))
     }
 

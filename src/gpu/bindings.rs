@@ -128,10 +128,11 @@ impl Variant {
         use Kernel::{
             Affine, AffineColumns, AffineFlat, Average, CachedGradient, Collect, Column, ColumnSums, Counter, Given,
             Gradient, GradientColumns, GradientFlat, Merge, Mix, MomentsInflow, Nothing, Prepare, Publish, Resident,
-            ResidentColumns, ResidentGradient, Running, Split, Streaming, Sums, Unmix, UnmixSums,
+            ResidentColumns, ResidentGradient, ResidentGradientColumns, Running, Split, Streaming, Sums, Unmix,
+            UnmixSums,
         };
         let v = *self;
-        let by_group = matches!(v.kernel, ResidentGradient | CachedGradient);
+        let by_group = matches!(v.kernel, ResidentGradient | ResidentGradientColumns | CachedGradient);
         let reads_x = matches!(v.kernel, Sums | ColumnSums | Gradient | GradientColumns | GradientFlat) || by_group;
         let writes = matches!(v.kernel, Resident | ResidentColumns | Streaming)
             || matches!(v.kernel, Affine | AffineColumns | AffineFlat)

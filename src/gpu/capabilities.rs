@@ -95,19 +95,18 @@ impl Capabilities {
     }
 
     /// How columns of so many rows, of elements of so many bytes, are held: by so many lanes side by side, which read 128
-    /// bytes of a row, and by so many that share a column, each so many rows of it. Half as many bytes took a quarter longer.
+    /// bytes of a row, and by so many that share a column, each so many rows of it, `most` at most. Half as many bytes took a quarter longer.
     /// How many columns there are plays no part.
     #[must_use]
-    pub fn column_holders(&self, rows: u64, element: usize) -> Option<(u32, u32, Registers)> {
+    pub fn column_holders(&self, rows: u64, element: usize, most: Registers) -> Option<(u32, u32, Registers)> {
         if self.emulated {
             return None;
         }
-        let most = self.most_resident_lanes();
-        let side = most.min(if element == 4 { 8 } else { 16 });
-        let row_lanes = lanes(rows.div_ceil(8), most / side);
-        let registers =
-            [Registers::R8, Registers::R16].into_iter().find(|r| r.packs() * u64::from(row_lanes) >= rows)?;
-        Some((side, row_lanes, registers))
+        let all = self.most_resident_lanes();
+        let side = all.min(if element == 4 { 8 } else { 16 });
+        let row_lanes = lanes(rows.div_ceil(8), all / side);
+        let holding = |r: &Registers| r.packs() * u64::from(row_lanes) >= rows && r.packs() <= most.packs();
+        [Registers::R8, Registers::R16].into_iter().find(holding).map(|registers| (side, row_lanes, registers))
     }
 
     /// Lanes of a workgroup with teams of this many that add up columns.

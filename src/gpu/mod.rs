@@ -39,6 +39,7 @@ pub(crate) mod synchronized;
 mod uniforms;
 mod variant;
 mod whole_groups;
+mod whole_groups_backward;
 mod writing;
 
 pub use bind::Bound;

@@ -100,15 +100,27 @@ impl Columns {
     /// type and the device alone.
     #[must_use]
     pub fn to_hold(plan: &Plan, device: &Capabilities) -> Option<(Self, Registers)> {
+        if plan.residual { None } else { Self::holding(plan, device, Registers::R16) }
+    }
+
+    /// The same for backward, where two tensors are held, and nothing is summed but what weight and bias need.
+    #[must_use]
+    pub fn to_hold_gradient(plan: &Plan, device: &Capabilities) -> Option<(Self, Registers)> {
+        let second_sums = plan.extra.tau.is_some() || plan.extra.eps_l.is_some();
+        if second_sums { None } else { Self::holding(plan, device, Registers::R8) }
+    }
+
+    /// So many rows a lane at most.
+    fn holding(plan: &Plan, device: &Capabilities, most: Registers) -> Option<(Self, Registers)> {
         let view = plan.view;
         let are_columns = view.d == 1 && view.c > 1 && view.b > 1;
-        if !are_columns || plan.residual || rows_share_words(plan, view.c as u64, device) {
+        if !are_columns || rows_share_words(plan, view.c as u64, device) {
             return None;
         }
-        let (most_side, row_lanes, rows_a_lane) = device.column_holders(view.b as u64, plan.dtype.size())?;
+        let (most_side, row_lanes, held) = device.column_holders(view.b as u64, plan.dtype.size(), most)?;
         let side = u32::try_from(column_packs(view).next_power_of_two()).map_or(most_side, |all| most_side.min(all));
         let columns = Self { rows: view.b as u64, team: side * row_lanes, row_lanes, packs: Registers::R1 };
-        Some((columns, rows_a_lane))
+        Some((columns, held))
     }
 
     /// For kernels that write, and load what belongs to a column once for some rows.

@@ -216,7 +216,7 @@ impl Step {
             Kernel::Streaming => 3 - u64::from(is_cached),
             Kernel::Add => 3,
             Kernel::Split | Kernel::Column => 1,
-            Kernel::ResidentGradient | Kernel::CachedGradient => 3 + inflow,
+            Kernel::ResidentGradient | Kernel::ResidentGradientColumns | Kernel::CachedGradient => 3 + inflow,
             Kernel::Sums | Kernel::ColumnSums => 2,
             Kernel::Gradient | Kernel::GradientColumns | Kernel::GradientFlat => 2 + x + inflow,
             Kernel::Merge

@@ -84,6 +84,8 @@ slot! {
         Add = "add" ["task", "place"],
         /// Holds what backward needs of a whole group in registers.
         ResidentGradient = "resident_gradient" ["block", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
+        /// Holds what backward needs of columns of groups that lie side by side in registers.
+        ResidentGradientColumns = "resident_gradient_columns" ["column_item", "task", "place", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Takes the gradients of groups that a processor's cache holds.
         CachedGradient = "cached_gradient" ["kept", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Sums gradients over parts of groups or cells.
@@ -361,7 +363,12 @@ impl Kernel {
     pub const fn takes_columns(self) -> bool {
         matches!(
             self,
-            Self::ResidentColumns | Self::Column | Self::ColumnSums | Self::AffineColumns | Self::GradientColumns
+            Self::ResidentColumns
+                | Self::ResidentGradientColumns
+                | Self::Column
+                | Self::ColumnSums
+                | Self::AffineColumns
+                | Self::GradientColumns
         )
     }
 
@@ -386,6 +393,7 @@ impl Kernel {
                 | Self::Merge
                 | Self::Running
                 | Self::ResidentGradient
+                | Self::ResidentGradientColumns
                 | Self::CachedGradient
                 | Self::Sums
                 | Self::Average

@@ -67,6 +67,9 @@ impl Strategy {
             Self::Affine => through.then(|| "a gradient goes through the statistics".to_owned()),
             _ if !through => Some("no gradient goes through the statistics, which affine alone takes".into()),
             Self::Streaming => Some("backward has no such kernel; split gives the same bits".into()),
+            Self::Resident if Columns::to_hold_gradient(plan, device).is_some() => {
+                mixes(plan).or_else(|| group_beyond_binding(plan, device))
+            }
             Self::Resident => {
                 let beyond = || group_beyond(device.resident_gradient_packs(), plan);
                 self.obstacle(plan, device).or_else(|| shares_rows(plan, device)).or_else(beyond)
@@ -84,8 +87,8 @@ impl Strategy {
             return None;
         }
         let given = matches!(plan.source, Source::Running { .. } | Source::Nothing);
-        if plan.source.mixing().is_some() && matches!(self, Self::Resident | Self::Streaming) {
-            return Some("statistics are mixed before they are applied".into());
+        if matches!(self, Self::Resident | Self::Streaming) && plan.source.mixing().is_some() {
+            return mixes(plan);
         }
         if (self == Self::Affine) != given {
             return Some(if given {
@@ -176,6 +179,8 @@ pub fn choose_backward(plan: &Plan, wanted: Wanted, device: &Capabilities) -> St
     let serves = |strategy: Strategy| strategy.supports_backward(plan, wanted, device).is_ok();
     if serves(Strategy::Affine) {
         Strategy::Affine
+    } else if Columns::to_hold_gradient(plan, device).is_some() && serves(Strategy::Resident) {
+        Strategy::Resident
     } else if are_columns(view) && serves(Strategy::Column) {
         Strategy::Column
     } else if serves(Strategy::Resident) {
@@ -208,6 +213,10 @@ pub fn packs(view: View) -> u64 {
 pub(super) fn rows_share_words(plan: &Plan, row: u64, device: &Capabilities) -> bool {
     let native = plan.dtype == Dtype::F16 && device.native_f16;
     plan.dtype.size() == 2 && !native && row % 2 == 1
+}
+
+fn mixes(plan: &Plan) -> Option<String> {
+    plan.source.mixing().map(|_| "statistics are mixed before they are applied".to_owned())
 }
 
 fn shares_rows(plan: &Plan, device: &Capabilities) -> Option<String> {

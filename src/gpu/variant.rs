@@ -269,6 +269,11 @@ impl Variant {
             Kernel::ResidentGradient => {
                 in_registers(with_sums(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare))))))))
             }
+            Kernel::ResidentGradientColumns => {
+                let all = with_inflow(applying(measuring(with_lanes(writing(with_elements(bare))))));
+                let all = fill(all, &[OfParameters::Pairs], |v, sums| v.of_parameters = Some(sums));
+                fill(all, &[Registers::R8], |v, registers| v.registers = Some(registers))
+            }
             Kernel::CachedGradient => {
                 with_sums(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))))
             }

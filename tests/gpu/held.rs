@@ -1,11 +1,12 @@
 //! Groups that a GPU's registers hold whole: columns side by side, and the longest rows.
 
+use crate::gradient_sample::GradientSample;
 use crate::rig::{Call, Rig, rigs};
 use crate::sample::{Sample, noise};
 use wgpu_norm::gpu::{Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, InstanceNorm, LayerNorm, Norm, Operands, PositionalNorm, RmsNorm};
 use wgpu_norm::plan::Momentum;
-use wgpu_norm::{Data, Dtype, Layout, RunningStatistics, Spec};
+use wgpu_norm::{Data, Dtype, Layout, RunningStatistics, Spec, Wanted};
 
 const UNITS: f64 = 16.0;
 
@@ -39,8 +40,9 @@ fn assert_held(samples: &[Sample]) {
     }
 }
 
-#[test]
-fn columns_agree_with_the_reference() {
+/// Groups side by side. Lanes that share a column are 1 to 64, and hold up to so many rows; the last of each are partly
+/// idle.
+fn columns(longest: usize) -> Vec<Sample> {
     let mut samples = Vec::new();
     let mut add = |norm: &dyn Norm, shape: &[usize], parameters: &[usize], dtype, running: bool| {
         let spec = |shape: &[usize]| Spec::new(shape, dtype);
@@ -53,8 +55,7 @@ fn columns_agree_with_the_reference() {
         }
         samples.push(Sample::new(norm, &operands, 3.0));
     };
-    // Lanes that share a column are 1 to 64, rows a lane up to 16; the last of each are partly idle.
-    for (rows, columns) in [(2, 33), (9, 7), (100, 40), (513, 9), (1000, 36)] {
+    for (rows, columns) in [(2, 33), (9, 7), (100, 40), (longest / 2 + 1, 9), (longest, 36)] {
         add(&BatchNorm::new(), &[rows, columns], &[columns], Dtype::F32, true);
     }
     add(&BatchNorm::new().momentum(Momentum::Cumulative), &[37, 70], &[70], Dtype::F16, true);
@@ -63,7 +64,30 @@ fn columns_agree_with_the_reference() {
     add(&InstanceNorm::new().layout(Layout::ChannelsLast), &[3, 250, 6], &[6], Dtype::F16, false);
     add(&PositionalNorm::new(), &[2, 260, 11, 3], &[], Dtype::F32, false);
     add(&RmsNorm::over_axes([1]), &[2, 300, 18], &[300], Dtype::F32, false);
-    assert_held(&samples);
+    samples
+}
+
+#[test]
+fn columns_agree_with_the_reference() {
+    assert_held(&columns(1000));
+}
+
+#[test]
+fn gradients_of_columns_agree() {
+    for rig in discrete() {
+        for sample in columns(500).iter().map(GradientSample::new) {
+            let (expected, all) = (sample.expected(UNITS), Wanted::all(&sample.plan));
+            let apart = (Options::default().strategy(Strategy::Resident), 256, all);
+            let in_place = Options::default().strategy(Strategy::Resident).in_place(true).subgroups(false);
+            let of_input = Wanted { weight: false, bias: false, ..all };
+            for (options, offset, wanted) in [apart, (in_place.offset_alignment(4), 4, all), (apart.0, 0, of_input)] {
+                let told = format!("{}: {} {options:?} {wanted:?}", rig.name, sample.name);
+                let got = rig.run_backward(&sample.call(options, wanted, offset));
+                let got = got.unwrap_or_else(|error| panic!("{told}: {error}"));
+                expected.worst(&got).unwrap_or_else(|fault| panic!("{told}: {fault}"));
+            }
+        }
+    }
 }
 
 #[test]
