@@ -17,13 +17,13 @@ fn discrete() -> Vec<Rig> {
     whole.into_iter().chain(in_pieces).collect()
 }
 
-/// Each sample in one dispatch a piece, in a place of its own and in that of the input.
-fn assert_held(samples: &[Sample]) {
+/// Each sample by a strategy, in a place of its own and in that of the input.
+fn assert_all(samples: &[Sample], strategy: Strategy) {
     for rig in discrete() {
         for sample in samples {
             let expected = sample.expected(UNITS);
-            let apart = (Options::default().strategy(Strategy::Resident).save_statistics(true), 256);
-            let in_place = Options::default().strategy(Strategy::Resident).in_place(true).subgroups(false);
+            let apart = (Options::default().strategy(strategy).save_statistics(true), 256);
+            let in_place = Options::default().strategy(strategy).in_place(true).subgroups(false);
             for (options, offset) in [apart, (in_place.offset_alignment(4), 4)] {
                 let told = format!("{}: {} {options:?}", rig.name, sample.name);
                 let outcome = rig.run(&sample.call(options, offset)).unwrap_or_else(|error| panic!("{told}: {error}"));
@@ -69,7 +69,7 @@ fn columns(longest: usize) -> Vec<Sample> {
 
 #[test]
 fn columns_agree_with_the_reference() {
-    assert_held(&columns(1000));
+    assert_all(&columns(1000), Strategy::Resident);
 }
 
 #[test]
@@ -97,7 +97,10 @@ fn the_longest_rows_agree_with_the_reference() {
         Sample::new(&LayerNorm::new([d]), &Operands::new(spec(&[2, d])).weight(spec(&[d])).bias(spec(&[d])), 3.0)
     };
     let channels = Operands::new(Spec::new([5, 3, 9999], Dtype::F32)).running(3, true);
-    assert_held(&[row(50_175, Dtype::F32), row(53_248, Dtype::Bf16), Sample::new(&BatchNorm::new(), &channels, 3.0)]);
+    let samples = [row(50_175, Dtype::F32), row(53_248, Dtype::Bf16), Sample::new(&BatchNorm::new(), &channels, 3.0)];
+    for strategy in [Strategy::Resident, Strategy::Streaming, Strategy::Split] {
+        assert_all(&samples, strategy);
+    }
 }
 
 /// Its bits hang on its own elements alone: not on how many columns there are, nor on which of them it is.

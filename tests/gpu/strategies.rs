@@ -3,7 +3,7 @@
 use crate::rig::{Rig, rigs};
 use crate::sample::Sample;
 use crate::tally::Tally;
-use wgpu_norm::gpu::{Options, Strategy};
+use wgpu_norm::gpu::{Options, Strategy, packs};
 use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::{Activation, Epilogue, Momentum};
 use wgpu_norm::{Choice, Dtype, Engine, Layout, Spec};
@@ -131,7 +131,9 @@ fn an_offset_costs_no_digits() {
 
 #[test]
 fn the_layout_for_wide_workgroups_agrees_too() {
-    assert_all_ways(&samples(1e4), rigs().iter().map(Rig::as_discrete).collect());
+    // The longest rows, which take long to compile, are those of `held`.
+    let samples: Vec<Sample> = samples(1e4).into_iter().filter(|sample| packs(sample.plan.view()) <= 4096).collect();
+    assert_all_ways(&samples, rigs().iter().map(Rig::as_discrete).collect());
 }
 
 /// With a residual, an activation and the conventions of the weight; scale and shift for each sample.
