@@ -12,17 +12,17 @@
 override PARAMETER_SUMS: u32 = 0u;
 
 // What goes through the statistics of four columns.
-struct Through {
+struct OfColumns {
     mean: vec4<f32>,
     normalized: vec4<f32>,
 }
 
-fn through_of(products: vec4<f32>, gradients: vec4<f32>) -> Through {
+fn of_columns(products: vec4<f32>, gradients: vec4<f32>) -> OfColumns {
     let x = of_statistics(products.x, gradients.x);
     let y = of_statistics(products.y, gradients.y);
     let z = of_statistics(products.z, gradients.z);
     let w = of_statistics(products.w, gradients.w);
-    return Through(vec4<f32>(x.x, y.x, z.x, w.x), vec4<f32>(x.y, y.y, z.y, w.y));
+    return OfColumns(vec4<f32>(x.x, y.x, z.x, w.x), vec4<f32>(x.y, y.y, z.y, w.y));
 }
 
 // The sums over the lanes side by side, which are in one row. Every lane of the workgroup has to call it.
@@ -98,7 +98,7 @@ fn run(here: Place) {
             bias_sum += of_bias;
         }
     }
-    let through = through_of(gather_apart(product, column_lanes()), gather_apart(sum, column_lanes()));
+    let through = of_columns(gather_apart(product, column_lanes()), gather_apart(sum, column_lanes()));
     if PARAMETER_SUMS == 2u {
         weight_sum = gather_apart(weight_sum, column_lanes());
         bias_sum = gather_apart(bias_sum, column_lanes());

@@ -1,7 +1,7 @@
 //! The dispatches that a plan's backward pass comes down to on a device.
 //!
 //! ```text
-//! groups fit registers        resident_gradient ─ collect ─ parameters
+//! groups fit registers        resident_gradient or resident_gradient_columns ─ collect ─ parameters
 //! cells lie within groups     sums of cells ─┬─ collect ─ parameters
 //!                                            └─ collect ─ sums of groups ─ gradient
 //! cells lie across groups     sums of cells ─ collect ─ parameters;  sums of groups ─ gradient

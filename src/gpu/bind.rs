@@ -1,8 +1,8 @@
-use super::buffers::{Argument, Buffers, arguments, check_aliasing};
+use super::buffers::{Argument, Buffers, arguments, check_aliasing, estimates_share_a_buffer};
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
 use super::scope::{lost, scoped};
-use super::slots::{Collected, Kernel, Placement};
+use super::slots::{Collected, Kernel, Placement, Tracked};
 use super::uniforms::Task;
 use crate::error::{Error, Result};
 use crate::plan::Tables;
@@ -33,6 +33,9 @@ pub(super) struct Scratch {
 impl Prepared {
     /// Checks the buffers and makes the bind groups. Once a set of buffers.
     ///
+    /// Running estimates that lie in one buffer with what is read are moved by a dispatch of their own, whatever
+    /// [`workgroups`](Self::workgroups) says of others; its kernels are compiled here, the first time.
+    ///
     /// # Errors
     ///
     /// When a buffer is missing or not expected, too small, without `STORAGE` among its usages, at an
@@ -41,6 +44,9 @@ impl Prepared {
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<Bound> {
         let arguments = arguments(buffers, &self.expected())?;
         check_aliasing(&arguments, &self.same())?;
+        if self.tracks_beside_the_input() && estimates_share_a_buffer(&arguments) {
+            return self.gpu.prepare_tracking(&self.plan, &self.options, false)?.bind(buffers);
+        }
         if self.schedule.steps.is_empty() {
             return Ok(Bound { steps: Vec::new() });
         }
@@ -56,6 +62,12 @@ impl Prepared {
             other => other,
         })?;
         if mapped { Ok(Bound { steps }) } else { Err(lost()) }
+    }
+
+    /// Whether a dispatch binds running estimates to be written beside the tensor to be read.
+    fn tracks_beside_the_input(&self) -> bool {
+        let tracks = |step: &Step| step.variant.tracked == Some(Tracked::Estimates);
+        self.schedule.steps.iter().any(|step| tracks(step) && step.variant.kernel != Kernel::Merge)
     }
 
     fn scratch(&self, buffers: &Buffers<'_>) -> Scratch {

@@ -272,6 +272,13 @@ pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) 
     Ok(())
 }
 
+/// Whether running estimates lie in a buffer with what is read, which no dispatch binds for both.
+pub(super) fn estimates_share_a_buffer(arguments: &[Argument<'_>]) -> bool {
+    let estimates = arguments.iter().filter(|a| a.role.is_state());
+    let mut read = arguments.iter().filter(|a| !a.written);
+    read.any(|read| estimates.clone().any(|estimate| estimate.slice.buffer() == read.slice.buffer()))
+}
+
 /// Whether what a pass writes is also read by a later dispatch of it, be it by some strategies only: which one is taken
 /// depends on the device, and what a buffer may be shared with must not.
 fn is_read_again(written: Role) -> bool {
@@ -285,10 +292,9 @@ fn share_a_dispatch(written: Role, read: Role) -> bool {
         GradBias, GradClassBias, GradClassWeight, GradEpsL, GradMeanWeight, GradTau, GradVarWeight, GradWeight, Labels,
         NumBatchesTracked, RunningMean, RunningVar,
     };
-    let is_state = |role| matches!(role, RunningMean | RunningVar | NumBatchesTracked);
     match written {
         RunningMean | RunningVar => matches!(read, NumBatchesTracked | Role::Statistics),
-        NumBatchesTracked => is_state(read) || read == Role::Statistics,
+        NumBatchesTracked => read.is_state() || read == Role::Statistics,
         // Statistics are written from running estimates in evaluation, and beside the tensors in training.
         Role::Statistics => true,
         // Gradients of parameters are collected from scratch, by labels.
@@ -296,7 +302,7 @@ fn share_a_dispatch(written: Role, read: Role) -> bool {
         | GradVarWeight => read == Labels,
         // In evaluation the apply step reads running estimates itself.
         Role::Output => read != NumBatchesTracked,
-        _ => !is_state(read),
+        _ => !read.is_state(),
     }
 }
 
@@ -337,6 +343,11 @@ impl Role {
         Self::GradStd,
         Self::Sums,
     ];
+
+    /// Whether it is a part of the state that training moves.
+    const fn is_state(self) -> bool {
+        matches!(self, Self::RunningMean | Self::RunningVar | Self::NumBatchesTracked)
+    }
 
     /// What only some normalizations learn.
     pub(super) const EXTRA: Extra<Self> = Extra {

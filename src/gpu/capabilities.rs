@@ -94,9 +94,9 @@ impl Capabilities {
         (side, lanes(rows, self.most_column_lanes() / side))
     }
 
-    /// How columns of so many rows, of elements of so many bytes, are held: by so many lanes side by side, which read 128
-    /// bytes of a row, and by so many that share a column, each so many rows of it, `most` at most. Half as many bytes took a quarter longer.
-    /// How many columns there are plays no part.
+    /// How columns of so many rows, of elements of so many bytes, are held: by so many lanes side by side, which read
+    /// 128 bytes of a row, and by so many that share a column, each so many rows of it, `most` at most. Half as many
+    /// bytes took a quarter longer. How many columns there are plays no part.
     #[must_use]
     pub fn column_holders(&self, rows: u64, element: usize, most: Registers) -> Option<(u32, u32, Registers)> {
         if self.emulated {

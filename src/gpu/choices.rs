@@ -67,7 +67,8 @@ impl Planner<'_> {
 
     /// Groups of so many that a resident team takes one after the other.
     pub(super) fn block(&self, variant: &Variant, groups: u64, team: u32) -> u64 {
-        let holds = variant.registers.is_some_and(|registers| registers != Registers::None);
+        // What is loaded ahead takes registers as well.
+        let holds = variant.registers.is_some_and(|held| held != Registers::None && held.packs() <= 16);
         if holds { self.device.resident_block(groups, team, self.plan.dtype) } else { 1 }
     }
 

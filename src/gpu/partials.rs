@@ -1,6 +1,8 @@
 //! How groups are cut: into partials, and columns into what a team takes.
 
+use super::boxes::Box4;
 use super::capabilities::Capabilities;
+use super::planner::{parameters_fit, window_fits};
 use super::slots::Registers;
 use super::strategy::{MOST_ITERATIONS, rows_share_words};
 use crate::plan::{Plan, View};
@@ -120,7 +122,10 @@ impl Columns {
         let (most_side, row_lanes, held) = device.column_holders(view.b as u64, plan.dtype.size(), most)?;
         let side = u32::try_from(column_packs(view).next_power_of_two()).map_or(most_side, |all| most_side.min(all));
         let columns = Self { rows: view.b as u64, team: side * row_lanes, row_lanes, packs: Registers::R1 };
-        Some((columns, held))
+        // Rows are not cut.
+        let segment = Box4 { from: [0; 4], to: [1, view.b as u64, columns.segment().min(view.c as u64), 1] };
+        let fits = window_fits(plan, device, view, &segment) && parameters_fit(plan, device, &segment);
+        fits.then_some((columns, held))
     }
 
     /// For kernels that write, and load what belongs to a column once for some rows.

@@ -176,6 +176,8 @@ pub(crate) struct Wishes {
     pub(crate) inflow: bool,
     /// Whether means and deviations are written forward, or have gradients backward.
     pub(crate) moments: bool,
+    /// Whether the kernel that reads the tensor may move running estimates.
+    pub(crate) tracks: bool,
 }
 
 /// Bytes of one statistic or one partial moment.
@@ -230,20 +232,11 @@ impl<'a> Planner<'a> {
 
     /// Whether the box's memory fits one binding, whose start has to be aligned.
     pub(super) fn window_fits(&self, view: View, piece: &Box4) -> bool {
-        let span = piece.span(view);
-        let slack = u64::from(self.device.storage_alignment.max(16)) + 16;
-        (span.end - span.start) * self.plan.dtype.size() as u64 + slack <= self.device.max_binding
+        window_fits(self.plan, self.device, view, piece)
     }
 
     pub(super) fn parameters_fit(&self, piece: &Box4) -> bool {
-        // What is prepared lies in one binding.
-        if self.plan.derivation.is_some() {
-            return true;
-        }
-        let size = self.plan.affine.weight.or(self.plan.affine.bias).map_or(0, Dtype::size) as u64;
-        let span = self.ground().parameters(piece);
-        let slack = u64::from(self.device.storage_alignment.max(16)) + 16;
-        (span.end - span.start) * size + slack <= self.device.max_binding
+        parameters_fit(self.plan, self.device, piece)
     }
 
     pub(super) fn task(&self, ground: Ground, piece: &Box4, chunk: &Chunk) -> Task {
@@ -365,6 +358,24 @@ impl<'a> Planner<'a> {
         let replaces = self.wishes.in_place && self.normalized() == Role::Input;
         if replaces { Placement::InPlace } else { Placement::Apart }
     }
+}
+
+/// Whether the box's memory fits one binding, whose start has to be aligned.
+pub(super) fn window_fits(plan: &Plan, device: &Capabilities, view: View, piece: &Box4) -> bool {
+    fits_binding(&piece.span(view), plan.dtype, device)
+}
+
+/// Whether the parameters of the box's elements do.
+pub(super) fn parameters_fit(plan: &Plan, device: &Capabilities, piece: &Box4) -> bool {
+    let ground = Ground { view: plan.view, map: plan.affine.map };
+    // What is prepared lies in one binding.
+    let own = plan.affine.weight.or(plan.affine.bias).filter(|_| plan.derivation.is_none());
+    own.is_none_or(|dtype| fits_binding(&ground.parameters(piece), dtype, device))
+}
+
+fn fits_binding(span: &Range<u64>, dtype: Dtype, device: &Capabilities) -> bool {
+    let slack = u64::from(device.storage_alignment.max(16)) + 16;
+    (span.end - span.start) * dtype.size() as u64 + slack <= device.max_binding
 }
 
 impl Step {

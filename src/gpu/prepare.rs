@@ -1,5 +1,6 @@
 use super::backward::backward;
 use super::capabilities::Capabilities;
+use super::device::MOST_STORAGE_BUFFERS;
 use super::options::{Options, Part};
 use super::pipelines::Gpu;
 use super::planner::{Schedule, Step};
@@ -82,6 +83,13 @@ impl Gpu {
     /// When a forced strategy cannot serve the plan, a level of the view, or what lies side by side in it, is longer than
     /// 2³² - 2¹⁶, the alignment is no power of two from 4 on, or a kernel does not compile.
     pub fn prepare(&self, plan: &Plan, options: &Options) -> Result<Prepared> {
+        let storage_buffers = self.device.limits().max_storage_buffers_per_shader_stage;
+        self.prepare_tracking(plan, options, storage_buffers >= MOST_STORAGE_BUFFERS)
+    }
+
+    /// As [`prepare`](Self::prepare); whether running estimates may be moved by the kernel that reads the tensor, which binds
+    /// them beside all that it reads, or only by one of their own.
+    pub(super) fn prepare_tracking(&self, plan: &Plan, options: &Options, tracks: bool) -> Result<Prepared> {
         let capabilities = self.capabilities_under(options);
         let strategy = match options.strategy {
             Some(forced) => forced.supports(plan, &capabilities).map(|()| forced)?,
@@ -100,7 +108,7 @@ impl Gpu {
             let reason = "mean and deviation are made of the statistics, and the plan is prepared without those";
             return Err(Error::Unexpected { argument: "moments", reason });
         }
-        let schedule = schedule(plan, &capabilities, options.wishes(strategy)?)?;
+        let schedule = schedule(plan, &capabilities, options.wishes(strategy, tracks)?)?;
         self.compiled(plan, Pass::Forward, options, schedule)
     }
 
@@ -145,7 +153,7 @@ impl Gpu {
             let reason = "the plan was lowered without a residual";
             return Err(Error::Unexpected { argument: "grad_sum", reason });
         }
-        let schedule = backward(plan, wanted, &capabilities, options.wishes(strategy)?)?;
+        let schedule = backward(plan, wanted, &capabilities, options.wishes(strategy, false)?)?;
         self.compiled(plan, Pass::Backward(wanted), options, schedule)
     }
 

@@ -258,8 +258,8 @@ impl Planner<'_> {
         let of_one = |u: &RunningUpdate| u.channels == self.plan.view.statistics();
         let by_the_way = match self.wishes.strategy {
             Strategy::Split | Strategy::Column => true,
-            Strategy::Resident | Strategy::Streaming => self.way().tracks() && !self.plan.residual,
-            Strategy::Affine => false,
+            Strategy::Resident => self.wishes.tracks && !self.plan.residual,
+            Strategy::Streaming | Strategy::Affine => false,
         };
         let is_whole = self.wishes.part == Part::Whole && self.plan.source.mixing().is_none();
         self.plan.running_update().filter(|u| of_one(u) && by_the_way && is_whole)

@@ -11,7 +11,8 @@ use std::str::FromStr;
 /// How the work of a plan is laid out on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// A team of lanes holds a whole group, in registers or in a processor's cache: one read, one write.
+    /// A team of lanes holds a whole group, in registers or in a processor's cache, or a workgroup holds columns of groups
+    /// that lie side by side: one read, one write.
     Resident,
     /// A team goes through a long group twice: two reads, one write.
     Streaming,
@@ -67,9 +68,7 @@ impl Strategy {
             Self::Affine => through.then(|| "a gradient goes through the statistics".to_owned()),
             _ if !through => Some("no gradient goes through the statistics, which affine alone takes".into()),
             Self::Streaming => Some("backward has no such kernel; split gives the same bits".into()),
-            Self::Resident if Columns::to_hold_gradient(plan, device).is_some() => {
-                mixes(plan).or_else(|| group_beyond_binding(plan, device))
-            }
+            Self::Resident if Columns::to_hold_gradient(plan, device).is_some() => mixes(plan),
             Self::Resident => {
                 let beyond = || group_beyond(device.resident_gradient_packs(), plan);
                 self.obstacle(plan, device).or_else(|| shares_rows(plan, device)).or_else(beyond)
@@ -87,8 +86,8 @@ impl Strategy {
             return None;
         }
         let given = matches!(plan.source, Source::Running { .. } | Source::Nothing);
-        if matches!(self, Self::Resident | Self::Streaming) && plan.source.mixing().is_some() {
-            return mixes(plan);
+        if let (Self::Resident | Self::Streaming, Some(reason)) = (self, mixes(plan)) {
+            return Some(reason);
         }
         if (self == Self::Affine) != given {
             return Some(if given {
@@ -98,7 +97,7 @@ impl Strategy {
             });
         }
         match self {
-            Self::Resident if Columns::to_hold(plan, device).is_some() => group_beyond_binding(plan, device),
+            Self::Resident if Columns::to_hold(plan, device).is_some() => None,
             Self::Resident => shares_rows(plan, device)
                 .or_else(|| group_beyond_binding(plan, device))
                 .or_else(|| group_beyond(device.resident_packs(), plan)),

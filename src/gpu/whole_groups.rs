@@ -1,5 +1,5 @@
-//! The strategies whose workgroups see whole groups, resident and streaming: one dispatch, unless running estimates are
-//! averages over samples.
+//! The strategies whose workgroups see whole groups, resident and streaming: one dispatch, and one for running estimates
+//! where these are not moved on the way.
 
 use super::boxes::{Box4, levels};
 use super::partials::{Columns, Partials};
@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// How workgroups take groups.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Way {
+enum Way {
     /// A team holds a group.
     Held,
     /// A team holds columns of groups that lie side by side, so many rows a lane.
@@ -20,16 +20,9 @@ pub(super) enum Way {
     Streamed,
 }
 
-impl Way {
-    /// Whether running estimates are moved on the way.
-    pub(super) fn tracks(self) -> bool {
-        !matches!(self, Self::Streamed)
-    }
-}
-
 impl Planner<'_> {
     /// How the strategy, which is one of the two, has workgroups take groups.
-    pub(super) fn way(&self) -> Way {
+    fn way(&self) -> Way {
         if self.wishes.strategy == Strategy::Streaming {
             return Way::Streamed;
         }
@@ -83,7 +76,7 @@ impl Planner<'_> {
         variant.registers = Some(rows);
         self.track(&mut variant);
         let fits = |piece: &Box4| self.window_fits(self.plan.view, piece) && self.parameters_fit(piece);
-        for piece in self.cut(*chunk, [1, b, 4.min(c), d], &fits)? {
+        for piece in self.cut(*chunk, [1, b, columns.segment().min(c), d], &fits)? {
             let mut task = self.task(self.ground(), &piece, chunk);
             columns.deal(&mut task, &piece, d);
             let step = self.parameter_step(c * d, true);

@@ -3,7 +3,7 @@
 use super::backward::PAIR;
 use super::boxes::{Box4, levels};
 use super::partials::Columns;
-use super::planner::{Planner, Pool, low};
+use super::planner::{Planner, Pool, SCRATCH, low};
 use super::slots::{Kernel, OfParameters, Registers};
 use super::strategy::packs;
 use super::uniforms::Task;
@@ -86,11 +86,14 @@ impl Planner<'_> {
             ParameterSums::EachGroup => piece.extent(0) * c,
             ParameterSums::EachPlace => blocks(piece).into_iter().product::<u64>() * b * d,
         };
+        // Columns leave a sum for every row and segment, which is much where segments are narrow.
+        let most =
+            if taking.columns.is_some() { SCRATCH.min(self.device.max_binding) } else { self.device.max_binding };
         let fits = |piece: &Box4| {
             self.window_fits(view, piece)
                 && self.parameters_fit(piece)
                 && self.statistics_fit(piece)
-                && partials(piece) * PAIR <= self.device.max_binding
+                && partials(piece) * PAIR <= most
         };
         let granule_a = if taking.sums == ParameterSums::EachGroup { self.period() } else { block_a };
         let pieces = self.cut(Box4::whole(view), [granule_a, b, block_c.min(c), d], &fits)?;

@@ -1,4 +1,4 @@
-//! Every shader that the engine can ask for, through every compiler that a backend of wgpu hands it to. Needs no GPU.
+//! The shaders that the engine can ask for, through every compiler that a backend of wgpu hands it to. Needs no GPU.
 //!
 //! naga writes each in the languages of Vulkan, Metal, Direct3D and GL. Compilers beside naga are taken where they are
 //! installed (`tests/compilers/install.sh` does so) and named where they are not; with `WGPU_NORM_COMPILERS=all` one

@@ -10,22 +10,23 @@ use wgpu_norm::{Data, Dtype, Layout, RunningStatistics, Spec, Wanted};
 
 const UNITS: f64 = 16.0;
 
-/// The layout of a GPU, with whole tensors and with tensors in pieces.
+/// The layout of a GPU.
 fn discrete() -> Vec<Rig> {
-    let whole: Vec<Rig> = rigs().iter().map(Rig::as_discrete).collect();
-    let in_pieces: Vec<Rig> = whole.iter().map(|rig| rig.with_bindings_of(1 << 20)).collect();
-    whole.into_iter().chain(in_pieces).collect()
+    rigs().iter().map(Rig::as_discrete).collect()
 }
 
 /// Each sample by a strategy, in a place of its own and in that of the input.
-fn assert_all(samples: &[Sample], strategy: Strategy) {
-    for rig in discrete() {
+fn assert_all(rigs: &[Rig], samples: &[Sample], strategy: Strategy, kernel: &str) {
+    for rig in rigs {
         for sample in samples {
             let expected = sample.expected(UNITS);
             let apart = (Options::default().strategy(strategy).save_statistics(true), 256);
             let in_place = Options::default().strategy(strategy).in_place(true).subgroups(false);
             for (options, offset) in [apart, (in_place.offset_alignment(4), 4)] {
                 let told = format!("{}: {} {options:?}", rig.name, sample.name);
+                let labels = rig.gpu.prepare(&sample.plan, &options).expect("it is served").labels();
+                let kernel = format!("wgpu-norm.{kernel}.");
+                assert!(labels.iter().any(|label| label.starts_with(&kernel)), "{told}: {labels:?}");
                 let outcome = rig.run(&sample.call(options, offset)).unwrap_or_else(|error| panic!("{told}: {error}"));
                 let verdict = expected.worst(&outcome.output).and_then(|worst| {
                     expected.worst_running(outcome.running.as_ref())?;
@@ -55,7 +56,7 @@ fn columns(longest: usize) -> Vec<Sample> {
         }
         samples.push(Sample::new(norm, &operands, 3.0));
     };
-    for (rows, columns) in [(2, 33), (9, 7), (100, 40), (longest / 2 + 1, 9), (longest, 36)] {
+    for (rows, columns) in [(2, 33), (9, 7), (30, 6), (100, 6), (100, 40), (longest / 2 + 1, 9), (longest, 36)] {
         add(&BatchNorm::new(), &[rows, columns], &[columns], Dtype::F32, true);
     }
     add(&BatchNorm::new().momentum(Momentum::Cumulative), &[37, 70], &[70], Dtype::F16, true);
@@ -69,25 +70,55 @@ fn columns(longest: usize) -> Vec<Sample> {
 
 #[test]
 fn columns_agree_with_the_reference() {
-    assert_all(&columns(1000), Strategy::Resident);
+    assert_all(&discrete(), &columns(1000), Strategy::Resident, "resident_columns");
 }
 
-#[test]
-fn gradients_of_columns_agree() {
-    for rig in discrete() {
-        for sample in columns(500).iter().map(GradientSample::new) {
+/// Gradients of all, and of the input alone.
+fn assert_gradients(rigs: &[Rig], samples: &[Sample]) {
+    for rig in rigs {
+        for sample in samples.iter().map(GradientSample::new) {
             let (expected, all) = (sample.expected(UNITS), Wanted::all(&sample.plan));
             let apart = (Options::default().strategy(Strategy::Resident), 256, all);
             let in_place = Options::default().strategy(Strategy::Resident).in_place(true).subgroups(false);
             let of_input = Wanted { weight: false, bias: false, ..all };
             for (options, offset, wanted) in [apart, (in_place.offset_alignment(4), 4, all), (apart.0, 0, of_input)] {
                 let told = format!("{}: {} {options:?} {wanted:?}", rig.name, sample.name);
+                let labels = rig.gpu.prepare_backward(&sample.plan, wanted, &options).expect("it is served").labels();
+                let holds = labels.iter().any(|label| label.starts_with("wgpu-norm.resident_gradient_columns."));
+                assert!(holds, "{told}: {labels:?}");
                 let got = rig.run_backward(&sample.call(options, wanted, offset));
                 let got = got.unwrap_or_else(|error| panic!("{told}: {error}"));
                 expected.worst(&got).unwrap_or_else(|fault| panic!("{told}: {fault}"));
             }
         }
     }
+}
+
+#[test]
+fn gradients_of_columns_agree() {
+    assert_gradients(&discrete(), &columns(500));
+}
+
+/// Cut along samples, and along columns where one sample is too much for a binding.
+#[test]
+fn columns_in_pieces_agree() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let with = |norm: &dyn Norm, shape: &[usize], channels: usize, tracks: bool| {
+        let operands = Operands::new(spec(shape)).weight(spec(&[channels])).bias(spec(&[channels]));
+        Sample::new(norm, &if tracks { operands.running(channels, true) } else { operands }, 3.0)
+    };
+    let samples = [
+        with(&LayerNorm::over_axes([1]), &[9, 96, 7, 10], 96, false),
+        with(&LayerNorm::over_axes([1]), &[2, 3, 9000], 3, false),
+        with(&BatchNorm::new(), &[3, 9001], 9001, true),
+    ];
+    let rigs: Vec<Rig> = discrete().iter().map(|rig| rig.with_bindings_of(96 << 10)).collect();
+    for (rig, sample) in rigs.iter().flat_map(|rig| samples.iter().map(move |sample| (rig, sample))) {
+        let dispatches = rig.gpu.prepare(&sample.plan, &Options::default()).expect("it is served").workgroups().len();
+        assert!(dispatches > 1, "{}: {} is one piece", rig.name, sample.name);
+    }
+    assert_all(&rigs, &samples, Strategy::Resident, "resident_columns");
+    assert_gradients(&rigs, &samples);
 }
 
 #[test]
@@ -99,7 +130,7 @@ fn the_longest_rows_agree_with_the_reference() {
     let channels = Operands::new(Spec::new([5, 3, 9999], Dtype::F32)).running(3, true);
     let samples = [row(50_175, Dtype::F32), row(53_248, Dtype::Bf16), Sample::new(&BatchNorm::new(), &channels, 3.0)];
     for strategy in [Strategy::Resident, Strategy::Streaming, Strategy::Split] {
-        assert_all(&samples, strategy);
+        assert_all(&discrete(), &samples, strategy, strategy.name());
     }
 }
 
