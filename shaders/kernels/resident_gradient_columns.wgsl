@@ -25,24 +25,6 @@ fn of_columns(products: vec4<f32>, gradients: vec4<f32>) -> OfColumns {
     return OfColumns(vec4<f32>(x.x, y.x, z.x, w.x), vec4<f32>(x.y, y.y, z.y, w.y));
 }
 
-// The sums over the lanes side by side, which are in one row. Every lane of the workgroup has to call it.
-fn sums_of_row(values: vec2<f32>) -> vec2<f32> {
-    let side = column_lanes();
-    let near = min(side, reach());
-    var all = vec4<f32>(near_sum(values.x, 1u, near), near_sum(values.y, 1u, near), 0.0, 0.0);
-    all = with_one_beside(all, 1u);
-    all = with_one_beside(all, 2u);
-    all = with_one_beside(all, 4u);
-    return with_one_beside(all, 8u).xy;
-}
-
-fn with_one_beside(values: vec4<f32>, mask: u32) -> vec4<f32> {
-    if mask < reach() || mask >= column_lanes() {
-        return values;
-    }
-    return values + partner(values, mask);
-}
-
 fn run(here: Place) {
     let columns = column_item(here.item, here.lane);
     let is_there = here.item < task.items && columns.place < columns.end;
@@ -88,7 +70,8 @@ fn run(here: Place) {
             of_bias = terms.of_affine;
         }
         if PARAMETER_SUMS == 1u {
-            let of_row = sums_of_row(vec2<f32>(sums(masked(of_weight, valid)), sums(masked(of_bias, valid))));
+            let own = vec2<f32>(sums(masked(of_weight, valid)), sums(masked(of_bias, valid)));
+            let of_row = gather_beside(own, column_lanes());
             if k < rows && here.lane % column_lanes() == 0u {
                 keep_pair(here.item * task.levels.y + columns.row + k, of_row);
             }

@@ -15,15 +15,16 @@ fn partner(value: vec4<f32>, mask: u32) -> vec4<f32> {
     return met(own_lane ^ mask);
 }
 
-// So many lanes of each neighbourhood hand on what they have, `all` of them in an item, which are no more than are within
-// reach: neighbour i gets the i-th. Every lane of the workgroup has to call it.
-fn some_of_each(value: vec4<f32>, some: u32, all: u32) -> vec4<f32> {
+// The first so many lanes of each neighbourhood hand on what they have to all of so many lanes, of which those that do are
+// no more than are within reach: neighbour i gets the i-th. Every lane of the workgroup has to call it.
+fn some_of_each(value: vec4<f32>, some: u32, lanes: u32) -> vec4<f32> {
+    let all = lanes / reach() * some;
     let neighbourhood = own_lane / reach();
     let number = own_lane % reach();
     if number < some {
         exchanged[side + neighbourhood * some + number] = value;
     }
-    return met(own_lane / LANES * all + number % all);
+    return met(own_lane / lanes * all + number % all);
 }
 
 fn met(place: u32) -> vec4<f32> {

@@ -4,11 +4,17 @@
 // of them there are: where lanes meet by shuffles alone no barrier is left.
 
 fn gather_sum(value: f32) -> f32 {
-    return far_sums(vec4<f32>(near_sum(value, 1u, reach()), 0.0, 0.0, 0.0), 1u).x;
+    return far_sums(vec4<f32>(near_sum(value, 1u, reach()), 0.0, 0.0, 0.0), 1u, LANES).x;
 }
 
 fn gather_sums(values: vec2<f32>) -> vec2<f32> {
-    return far_sums(vec4<f32>(near_sum(values.x, 1u, reach()), near_sum(values.y, 1u, reach()), 0.0, 0.0), 1u).xy;
+    return gather_beside(values, LANES);
+}
+
+// Of so many lanes side by side, a power of two.
+fn gather_beside(values: vec2<f32>, lanes: u32) -> vec2<f32> {
+    let near = min(lanes, reach());
+    return far_sums(vec4<f32>(near_sum(values.x, 1u, near), near_sum(values.y, 1u, near), 0.0, 0.0), 1u, lanes).xy;
 }
 
 fn gather_four(values: vec4<f32>) -> vec4<f32> {
@@ -17,7 +23,7 @@ fn gather_four(values: vec4<f32>) -> vec4<f32> {
 
 // Of every so many-th lane, a power of two; the lanes between them meet their own.
 fn gather_apart(values: vec4<f32>, apart: u32) -> vec4<f32> {
-    return far_sums(near_sums(values, apart, reach()), apart);
+    return far_sums(near_sums(values, apart, reach()), apart, LANES);
 }
 
 // Over every so many-th of so many neighbours, powers of two within reach.
@@ -48,34 +54,34 @@ fn near_sums(values: vec4<f32>, apart: u32, neighbours: u32) -> vec4<f32> {
     );
 }
 
-// Of what every so many-th neighbour within reach holds alike.
-fn far_sums(near: vec4<f32>, apart: u32) -> vec4<f32> {
-    if LANES <= reach() {
+// Over so many lanes, of what every so many-th neighbour within reach holds alike.
+fn far_sums(near: vec4<f32>, apart: u32, lanes: u32) -> vec4<f32> {
+    if lanes <= reach() {
         return near;
     }
-    let handed_on = LANES / reach() * apart;
+    let handed_on = lanes / reach() * apart;
     if handed_on <= reach() {
-        return near_sums(some_of_each(near, apart, handed_on), apart, handed_on);
+        return near_sums(some_of_each(near, apart, lanes), apart, handed_on);
     }
     var all = near;
-    all = with_partner(all, 1u, apart);
-    all = with_partner(all, 2u, apart);
-    all = with_partner(all, 4u, apart);
-    all = with_partner(all, 8u, apart);
-    all = with_partner(all, 16u, apart);
-    all = with_partner(all, 32u, apart);
-    all = with_partner(all, 64u, apart);
-    all = with_partner(all, 128u, apart);
-    all = with_partner(all, 256u, apart);
-    return with_partner(all, 512u, apart);
+    all = with_partner(all, 1u, apart, lanes);
+    all = with_partner(all, 2u, apart, lanes);
+    all = with_partner(all, 4u, apart, lanes);
+    all = with_partner(all, 8u, apart, lanes);
+    all = with_partner(all, 16u, apart, lanes);
+    all = with_partner(all, 32u, apart, lanes);
+    all = with_partner(all, 64u, apart, lanes);
+    all = with_partner(all, 128u, apart, lanes);
+    all = with_partner(all, 256u, apart, lanes);
+    return with_partner(all, 512u, apart, lanes);
 }
 
-fn is_far(mask: u32) -> bool {
-    return mask >= reach() && mask < LANES;
+fn is_far(mask: u32, lanes: u32) -> bool {
+    return mask >= reach() && mask < lanes;
 }
 
-fn with_partner(values: vec4<f32>, mask: u32, apart: u32) -> vec4<f32> {
-    if mask < apart || !is_far(mask) {
+fn with_partner(values: vec4<f32>, mask: u32, apart: u32, lanes: u32) -> vec4<f32> {
+    if mask < apart || !is_far(mask, lanes) {
         return values;
     }
     return values + partner(values, mask);
@@ -92,7 +98,7 @@ fn gather_moments(lane: u32, value: Moments) -> Moments {
     }
     let neighbourhoods = LANES / reach();
     if neighbourhoods <= reach() {
-        return near_moments(lane, moments_of(some_of_each(four_of(near), 1u, neighbourhoods)), neighbourhoods);
+        return near_moments(lane, moments_of(some_of_each(four_of(near), 1u, LANES)), neighbourhoods);
     }
     var all = near;
     all = merged_with_partner(all, lane, 1u);
@@ -132,7 +138,7 @@ fn merged_with_neighbour(own: Moments, lane: u32, mask: u32, neighbours: u32) ->
 }
 
 fn merged_with_partner(own: Moments, lane: u32, mask: u32) -> Moments {
-    if !is_far(mask) {
+    if !is_far(mask, LANES) {
         return own;
     }
     return merged_in_order(own, moments_of(partner(four_of(own), mask)), (lane & mask) == 0u);

@@ -232,10 +232,10 @@ impl Capabilities {
     }
 
     /// Groups that a team of so many lanes normalizes one after the other, loading each while it is at work on the one
-    /// before. Those of 16 bits are so short that memory would wait.
+    /// before. Those of 16 bits are so short that memory would wait; what is loaded ahead takes registers as well.
     #[must_use]
-    pub fn resident_block(&self, groups: u64, team: u32, dtype: Dtype) -> u64 {
-        if self.emulated || dtype == Dtype::F32 {
+    pub fn resident_block(&self, groups: u64, team: u32, held: Registers, dtype: Dtype) -> u64 {
+        if self.emulated || held == Registers::None || held.packs() > Registers::R16.packs() || dtype == Dtype::F32 {
             return 1;
         }
         turns(groups.saturating_mul(u64::from(team)) / 2).clamp(1, 8)

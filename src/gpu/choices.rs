@@ -1,7 +1,7 @@
 //! What fills the slots of the kernels that a plan needs.
 
 use super::planner::Planner;
-use super::slots::{AffineSlot, Element, Epsilon, Inflow, Kernel, Lanes, Moment, Parameter, Placement, Registers};
+use super::slots::{AffineSlot, Element, Epsilon, Inflow, Kernel, Lanes, Moment, Parameter, Placement};
 use super::strategy::{SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::plan::Statistic;
@@ -67,9 +67,7 @@ impl Planner<'_> {
 
     /// Groups of so many that a resident team takes one after the other.
     pub(super) fn block(&self, variant: &Variant, groups: u64, team: u32) -> u64 {
-        // What is loaded ahead takes registers as well.
-        let holds = variant.registers.is_some_and(|held| held != Registers::None && held.packs() <= 16);
-        if holds { self.device.resident_block(groups, team, self.plan.dtype) } else { 1 }
+        variant.registers.map_or(1, |held| self.device.resident_block(groups, team, held, self.plan.dtype))
     }
 
     /// What is added to the variance.

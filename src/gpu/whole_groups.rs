@@ -34,8 +34,9 @@ impl Planner<'_> {
         let keeps = self.wishes.saves || (self.plan.running_update().is_some() && !tracked);
         let chunks = if keeps { self.chunks()? } else { vec![Box4::whole(self.plan.view)] };
         let saved = if keeps { Saved::Statistics } else { Saved::None };
+        let way = self.way();
         for chunk in chunks {
-            match self.way() {
+            match way {
                 Way::Held => self.hold(&chunk, saved)?,
                 Way::Columns(columns, rows) => self.hold_columns(&chunk, saved, columns, rows)?,
                 Way::Streamed => self.stream(&chunk, saved)?,

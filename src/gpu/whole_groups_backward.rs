@@ -83,7 +83,8 @@ impl Planner<'_> {
         let blocks = |piece: &Box4| [piece.extent(0).div_ceil(block_a), piece.extent(2).div_ceil(block_c)];
         let partials = |piece: &Box4| match taking.sums {
             ParameterSums::Nothing => 1,
-            ParameterSums::EachGroup => piece.extent(0) * c,
+            // A step of a is all c sums, of which the last may have fewer.
+            ParameterSums::EachGroup => (piece.extent(0) - 1) * c + piece.extent(2),
             ParameterSums::EachPlace => blocks(piece).into_iter().product::<u64>() * b * d,
         };
         // Columns leave a sum for every row and segment, which is much where segments are narrow.

@@ -116,6 +116,7 @@ fn columns_in_pieces_agree() {
         with(&LayerNorm::over_axes([1]), &[9, 96, 7, 10], 96, false),
         with(&LayerNorm::over_axes([1]), &[2, 3, 9000], 3, false),
         with(&BatchNorm::new(), &[3, 9001], 9001, true),
+        with(&BatchNorm::new(), &[2, 15_001], 15_001, true),
     ];
     let rigs: Vec<Rig> = discrete().iter().map(|rig| rig.with_bindings_of(96 << 10)).collect();
     for (rig, sample) in rigs.iter().flat_map(|rig| samples.iter().map(move |sample| (rig, sample))) {
@@ -138,7 +139,7 @@ fn the_longest_rows_agree_with_the_reference() {
     };
     let longest = |rig: &Rig| {
         let most = 4 * usize::try_from(rig.gpu.capabilities().resident_packs()).expect("small");
-        vec![row(most - 3073, Dtype::F32), row(most, Dtype::Bf16), channels(most / 5 - 650)]
+        vec![row(most - 3073, Dtype::F32), row(most, Dtype::Bf16), row(most / 2, Dtype::F16), channels(most / 5 - 650)]
     };
     for strategy in [Strategy::Resident, Strategy::Streaming, Strategy::Split] {
         assert_all(longest, &discrete(), strategy, strategy.name());
