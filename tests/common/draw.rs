@@ -4,3 +4,9 @@
 pub(crate) fn drawn(number: usize) -> usize {
     (number.wrapping_mul(0x9E37_79B1) >> 16) % 4096
 }
+
+/// Whether a lot is one that is drawn, one in so many; each is with `WGPU_NORM_TEST_SHARE=all`. What is compiled for the
+/// first time takes most of a test's time, and what is compiled grows with the product of all choices.
+pub(crate) fn is_drawn(lot: usize, one_in: usize) -> bool {
+    lot.is_multiple_of(one_in) || std::env::var("WGPU_NORM_TEST_SHARE").is_ok_and(|share| share == "all")
+}

@@ -1,6 +1,6 @@
 //! What is compiled: variants with values of their overrides, and the sample for compilers that take long.
 
-use crate::draw::drawn;
+use crate::draw::{drawn, is_drawn};
 use std::collections::{HashMap, HashSet};
 use wgpu_norm::gpu::{Kernel, Linked, Registers, Target, Tracked, Variant, link};
 
@@ -117,6 +117,12 @@ pub(crate) fn pairwise(all: &[Specialisation]) -> Vec<Specialisation> {
     }
     assert!(missing.is_empty(), "every pair of choices is in the sample");
     sample
+}
+
+/// One in four of them, by another lot than that which chose the overrides, and every pair of choices.
+pub(crate) fn with_pairs(all: &[Specialisation]) -> Vec<Specialisation> {
+    let quarter = all.iter().enumerate().filter(|(number, _)| is_drawn(drawn(*number) / 256, 4)).map(|(_, one)| *one);
+    quarter.chain(pairwise(all)).collect()
 }
 
 /// The text but for the number of packs that a lane holds.

@@ -1,10 +1,20 @@
-//! What came of the ways to run samples on one adapter.
+//! Which samples and which ways to run them are due on an adapter, and what came of them.
 
-use crate::draw::drawn;
+use crate::draw::{drawn, is_drawn};
 use crate::rig::Rig;
+use crate::sample::Sample;
 use std::collections::HashSet;
 use wgpu_norm::Dtype;
 use wgpu_norm::gpu::{Options, Strategy};
+use wgpu_norm::plan::Activation;
+
+/// The samples whose turn it is with one of the activations: in each run of as many samples as there are activations,
+/// another.
+pub(crate) fn in_turn(samples: Vec<Sample>, turn: usize) -> Vec<Sample> {
+    let all = Activation::ALL.len();
+    let is_due = |number: usize| is_drawn(drawn(number / all) + number + turn, all);
+    samples.into_iter().enumerate().filter(|(number, _)| is_due(*number)).map(|(_, sample)| sample).collect()
+}
 
 pub(crate) struct Tally<'a> {
     pub(crate) rig: &'a Rig,
@@ -23,8 +33,8 @@ impl<'a> Tally<'a> {
         Self { rig, ways: 0, worst: 0.0, faults: Vec::new(), ran: HashSet::new() }
     }
 
-    /// Whether a way to run a sample is due on this adapter: every other one, from the first or from the second on as it
-    /// is drawn for the sample and the strategy, since the time of these tests is that of a compiler. Interfaces of one
+    /// Whether a way to run a sample is due on this adapter: one in four, so that no sample is without one for each of its
+    /// strategies, from where it is drawn on, since the time of these tests is that of a compiler. Interfaces of one
     /// device, which share it, take turns at them as well; not at what one may have that another lacks. What has not run
     /// here yet is due in any case.
     pub(crate) fn is_due(&mut self, [sample, kind, way]: [usize; 3], dtype: Dtype, options: &Options) -> bool {
@@ -34,7 +44,7 @@ impl<'a> Tally<'a> {
         let by_element = options.offset_alignment == 4;
         let is_new = self.ran.insert((options.strategy, dtype, [options.in_place, by_element, subgroups, native_f16]));
         let way = drawn(Strategy::ALL.len() * sample + kind) + way;
-        is_new || (way.is_multiple_of(2) && (subgroups || native_f16 || self.rig.takes(way / 2)))
+        is_new || (is_drawn(way, 4) && (subgroups || native_f16 || self.rig.takes(way / 4)))
     }
 
     /// One way more, of which this or that came.
