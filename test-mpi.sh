@@ -13,9 +13,11 @@ if ! command -v mpicc > /dev/null || ! command -v mpirun > /dev/null; then
     install test-mpi.sh "Open MPI" libopenmpi-dev openmpi-bin libclang-dev
 fi
 
-program=$(cargo test --quiet --features mpi,checkpoint --test mpi --no-run --message-format json |
+# The same features twice: others would build wgpu once more.
+features=mpi,checkpoint
+program=$(cargo test --quiet --features "$features" --test mpi --no-run --message-format json |
     sed -n 's/.*"executable":"\([^"]*\/mpi-[^"]*\)".*/\1/p')
-cargo build --quiet --features mpi --example sync
+cargo build --quiet --features "$features" --example sync
 example="${CARGO_TARGET_DIR:-target}/debug/examples/sync"
 
 ranks=(mpirun --oversubscribe)

@@ -150,5 +150,8 @@ fn largest_difference(some: &[[u8; 4]], others: &[[u8; 4]]) -> u8 {
 fn write_ppm(file: &Path, pixels: &[[u8; 4]]) -> Outcome<()> {
     let mut bytes = format!("P6\n{WIDTH} {HEIGHT}\n255\n").into_bytes();
     bytes.extend(pixels.iter().flat_map(|pixel| &pixel[..3]));
-    std::fs::write(file, bytes).map_err(|error| format!("{}: {error}", file.display()).into())
+    // A build that puts what it makes elsewhere leaves no `target` here.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(file, bytes));
+    written.map_err(|error| format!("{}: {error}", file.display()).into())
 }

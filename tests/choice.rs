@@ -174,7 +174,7 @@ fn lanes_that_share_columns_take_all_rows_of_a_block() {
             assert!(columns.team.is_multiple_of(columns.row_lanes), "{told}");
             assert_eq!(columns.rows, blocks.rows, "{told}");
             assert!(blocks.rows * blocks.count >= b as u64, "{told}");
-            assert!(columns.row_lanes == 1 || columns.packs.packs() == 1, "{told}");
+            assert!(columns.row_lanes == 1 || columns.packs == 1, "{told}");
             // No lane is idle for want of rows but where all are few.
             assert!(u64::from(columns.row_lanes) < 2 * blocks.rows, "{told}");
         }
@@ -234,7 +234,7 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
             let of_merging = of_columns.count.div_ceil(u64::from(of_columns.team));
             assert!(of_merging < MOST_ITERATIONS, "columns of {d}: {of_columns:?}");
             let tile = Columns::to_sum(columns.view(), &of_columns, &device);
-            let of_tile = (tile.rows.div_ceil(tile.row_lanes.into()) + u64::from(tile.row_lanes)) * tile.packs.packs();
+            let of_tile = (tile.rows.div_ceil(tile.row_lanes.into()) + u64::from(tile.row_lanes)) * tile.packs;
             assert!(of_tile < MOST_ITERATIONS, "columns of {d}: {tile:?}");
         }
     }

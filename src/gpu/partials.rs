@@ -80,7 +80,7 @@ pub struct Columns {
     /// Lanes of it that share a column; the others stand side by side.
     pub row_lanes: u32,
     /// Packs of four columns that a lane takes.
-    pub packs: Registers,
+    pub packs: u64,
 }
 
 impl Columns {
@@ -91,11 +91,11 @@ impl Columns {
         if device.emulated {
             // A lane goes through all rows for each of its packs, and has to stay within its iterations.
             let few = rows <= MOST_ITERATIONS / 16;
-            let (team, packs) = if few { (8, Registers::R8) } else { (1, Registers::R1) };
+            let (team, packs) = if few { (8, 8) } else { (1, 1) };
             return Self { rows, team, row_lanes: 1, packs };
         }
         let (side, row_lanes) = device.column_lanes(rows, column_packs(view));
-        Self { rows, team: side * row_lanes, row_lanes, packs: Registers::R1 }
+        Self { rows, team: side * row_lanes, row_lanes, packs: 1 }
     }
 
     /// For the kernel that holds whole columns, where it can, and the rows that a lane holds: by their length, the storage
@@ -121,7 +121,7 @@ impl Columns {
         }
         let (most_side, row_lanes, held) = device.column_holders(view.b as u64, plan.dtype.size(), most)?;
         let side = u32::try_from(column_packs(view).next_power_of_two()).map_or(most_side, |all| most_side.min(all));
-        let columns = Self { rows: view.b as u64, team: side * row_lanes, row_lanes, packs: Registers::R1 };
+        let columns = Self { rows: view.b as u64, team: side * row_lanes, row_lanes, packs: 1 };
         // Rows are not cut.
         let segment = Box4 { from: [0; 4], to: [1, view.b as u64, columns.segment().min(view.c as u64), 1] };
         let fits = window_fits(plan, device, view, &segment) && parameters_fit(plan, device, &segment);
@@ -133,7 +133,7 @@ impl Columns {
         let view = plan.view;
         let span = view.c as u64 * view.d as u64 * plan.dtype.size() as u64;
         let rows = 8.min(device.max_binding / 2 / span.max(1)).clamp(1, view.b as u64);
-        let (team, packs) = if device.emulated { (8, Registers::R64) } else { (1, Registers::R1) };
+        let (team, packs) = if device.emulated { (8, 64) } else { (1, 1) };
         Self { rows, team, row_lanes: 1, packs }
     }
 
@@ -146,6 +146,6 @@ impl Columns {
     /// Columns of a segment.
     #[must_use]
     pub const fn segment(&self) -> u64 {
-        (self.team / self.row_lanes) as u64 * 4 * self.packs.packs()
+        (self.team / self.row_lanes) as u64 * 4 * self.packs
     }
 }

@@ -7,7 +7,7 @@ use super::partials::{Columns, Partials};
 use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
-use super::slots::{Kernel, Known, MomentumSlot, Placement, Residual, Tracked};
+use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual, Tracked};
 use super::strategy::Strategy;
 use super::variant::Variant;
 use super::writing::Writers;
@@ -164,7 +164,7 @@ impl Planner<'_> {
         variant.placement = Some(Placement::Apart);
         variant.moment = Some(self.moment());
         let columns = Columns::to_sum(self.plan.view, partials, self.device);
-        variant.registers = Some(columns.packs);
+        variant.registers = Registers::holding(columns.packs);
         let fits = |piece: &Box4| self.window_fits(self.plan.view, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {
             let mut task = self.task(self.ground(), &piece, chunk);

@@ -260,8 +260,6 @@ slot! {
         R16 = "r16" ["held"],
         /// 26: with what else a lane needs they are just within the 128 registers that 512 lanes have each.
         R26 = "r26" ["held"],
-        /// 64.
-        R64 = "r64" ["held"],
         /// They are read again.
         None = "none" [],
     }
@@ -413,7 +411,6 @@ impl Registers {
             Self::R8 => 8,
             Self::R16 => 16,
             Self::R26 => 26,
-            Self::R64 => 64,
         }
     }
 

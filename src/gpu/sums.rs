@@ -4,7 +4,7 @@ use super::backward::{PAIR, Strided};
 use super::boxes::{Box4, levels};
 use super::partials::{Columns, Partials};
 use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, set_partials};
-use super::slots::{Collected, Kernel};
+use super::slots::{Collected, Kernel, Registers};
 use super::strategy::{SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::error::Result;
@@ -100,7 +100,7 @@ impl Planner<'_> {
         let [_, _, c, d] = levels(ground.view);
         let columns = Columns::to_sum(ground.view, &partials, self.device);
         let mut variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, pass.weighted);
-        variant.registers = Some(columns.packs);
+        variant.registers = Registers::holding(columns.packs);
         let second = self.second_origin(pass, chunk);
         let fits = |piece: &Box4| self.piece_fits(pass, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {

@@ -1,2 +1,0 @@
-// Packs of four elements that a lane holds at most.
-const REGISTERS = 64u;
