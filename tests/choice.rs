@@ -228,7 +228,10 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
             }
             // 2^22 statistics of 16 bytes are the 64 MiB of scratch.
             let samples = (d as u64).min(1 << 22);
-            assert!(samples / u64::from(device.team_to_average(samples)) < MOST_ITERATIONS, "running of {samples}");
+            assert!(
+                samples / u64::from(device.team_to_collect(samples, false)) < MOST_ITERATIONS,
+                "running of {samples}"
+            );
             let columns = plan_of(&BatchNorm::new(), &[d.max(2), 8], Dtype::F32);
             let of_columns = Partials::of_columns(&columns, &device);
             let of_merging = of_columns.count.div_ceil(u64::from(of_columns.team));

@@ -1,23 +1,25 @@
-// average: the statistics of layers or of the batch from those of their instances: the mean of the variances, and
-// the variance of the means.
+// average: the statistics of layers and of the batch from those of their instances: the mean of the variances, and the
+// variance of the means.
 //
-// grid     one team of LANES lanes a layer or channel
-// bytes    reads 16 bytes an instance, writes 16 bytes a layer or channel
-@group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // instances, then what becomes of them
+// grid     one team of LANES lanes a layer, then one a channel of the batch, where that is averaged
+// bytes    reads 16 bytes an instance for each, writes 16 bytes a layer or channel; with running estimates reads and writes
+//          8 a channel
+@group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>; // as in shares.wgsl, of (head, tail, rstd, variance)
 
 fn run(here: Place) {
-    let is_item = here.item < task.items;
-    let count = select(0u, task.sums_count, is_item);
-    let begin = here.item / task.sums_inner * task.sums_outer + here.item % task.sums_inner + task.terms_origin;
+    let instances = instances_of(here.item);
+    let begin = task.samples * task.channels + task.statistics_shift;
     var kept = no_moments();
-    for (var k = here.lane; k < count; k += LANES) {
-        let instance = statistics[begin + k * task.sums_stride + task.statistics_shift];
+    for (var k = here.lane; k < instances.count; k += LANES) {
+        let instance = statistics[begin + instances.first + k * instances.stride];
         kept = merge(kept, Moments(instance.x, instance.y, instance.w, 1.0));
     }
     let moments = gather_moments(here.lane, kept);
-    if is_item && here.lane == 0u {
-        let mean = centre(moments.head, moments.tail);
-        statistics[here.item + task.sums_origin + task.statistics_shift] =
-            vec4<f32>(mean, 0.0, moments.squares / moments.count);
+    if here.item < task.items && here.lane == 0u {
+        let average = vec4<f32>(centre(moments.head, moments.tail), 0.0, moments.squares / moments.count);
+        statistics[begin + task.samples * task.channels + here.item] = average;
+        if !is_layer(here.item) {
+            track(here.item - task.samples, average);
+        }
     }
 }

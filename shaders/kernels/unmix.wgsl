@@ -5,7 +5,7 @@
 // bytes    reads 88 bytes an instance, writes 32
 @group(0) @binding(5) var<storage, read> statistics: array<vec4<f32>>;        // as in shares.wgsl
 @group(0) @binding(6) var<storage, read> partials: array<vec2<f32>>;          // of layers, then of the batch: (of variance, of mean)
-@group(0) @binding(13) var<storage, read_write> group_sums: array<vec2<f32>>; // (of variance, of mean), then (products, gradients)
+@group(0) @binding(13) var<storage, read_write> group_sums: array<vec2<f32>>; // (products, gradients)
 @group(0) @binding(29) var<storage, read_write> of_shares: array<vec2<f32>>;  // [instances, 3] of (of variance, of mean)
 
 // What reaches an instance through the statistics of all `count` instances of a layer or the batch.
@@ -24,7 +24,7 @@ fn run(here: Place) {
     let own = instance_of(i);
     let layer = layer_of(i);
     let batch = batch_of(i);
-    let of_mixture = group_sums[i];
+    let of_both = of_mixture(group_sums[i], mixture.z);
     let means = mean_shares();
     let variances = var_shares();
 
@@ -32,10 +32,10 @@ fn run(here: Place) {
     let variance = dot(variances, vec3<f32>(own.w, layer.w, batch.w));
     for (var k = 0u; k < 3u; k++) {
         let distance = vec2<f32>(parts[k].w - variance, beyond(mixture.xy, parts[k]));
-        of_shares[3u * i + k] = of_mixture * vec2<f32>(variances[k], means[k]) * distance;
+        of_shares[3u * i + k] = of_both * vec2<f32>(variances[k], means[k]) * distance;
     }
 
-    var of_own = of_mixture * vec2<f32>(variances.x, means.x);
+    var of_own = of_both * vec2<f32>(variances.x, means.x);
     let of_layer = partials[i / task.channels];
     of_own += spread(of_layer, vec2<f32>(variances.y, means.y), own, layer, f32(task.channels));
     // Running estimates, which stand for the batch in evaluation, do not move with the input.

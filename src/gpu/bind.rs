@@ -66,8 +66,9 @@ impl Prepared {
 
     /// Whether a dispatch binds running estimates to be written beside the tensor to be read.
     fn tracks_beside_the_input(&self) -> bool {
-        let tracks = |step: &Step| step.variant.tracked == Some(Tracked::Estimates);
-        self.schedule.steps.iter().any(|step| tracks(step) && step.variant.kernel != Kernel::Merge)
+        let tracks = |step: &&Step| step.variant.tracked == Some(Tracked::Estimates);
+        let reads_statistics = |step: &Step| matches!(step.variant.kernel, Kernel::Merge | Kernel::Average);
+        self.schedule.steps.iter().filter(tracks).any(|step| !reads_statistics(step))
     }
 
     fn scratch(&self, buffers: &Buffers<'_>) -> Scratch {

@@ -138,7 +138,8 @@ impl Variant {
             || matches!(v.kernel, Affine | AffineColumns | AffineFlat)
             || matches!(v.kernel, Gradient | GradientColumns | GradientFlat)
             || by_group;
-        let partials = matches!(v.kernel, Split | Column | Merge | Sums | ColumnSums | Collect | Unmix) || by_group;
+        let partials =
+            matches!(v.kernel, Split | Column | Merge | Sums | ColumnSums | Collect | Unmix | UnmixSums) || by_group;
         let of_statistics = matches!(v.kernel, Average | Mix | Nothing | Publish | Unmix | UnmixSums | MomentsInflow);
         let statistics = matches!(v.kernel, Merge | Given | Running)
             || of_statistics

@@ -191,19 +191,13 @@ impl Capabilities {
         lanes(row.div_ceil(4), self.copy_lanes())
     }
 
-    /// Lanes of a team that averages this many statistics: some dozens each, and few enough that no lane
-    /// comes near its bound on iterations for as many as the scratch of a dispatch holds.
-    #[must_use]
-    pub fn team_to_average(&self, samples: u64) -> u32 {
-        lanes(samples.div_ceil(64), self.granted(256))
-    }
-
-    /// Lanes that add up the terms of a sum, be they neighbours in memory or those of neighbouring sums. A GPU has each
-    /// take few, since it waits for one after the other. How many sums there are plays no part.
+    /// Lanes that add up the terms of a sum, be they neighbours in memory or those of neighbouring sums: some dozens each,
+    /// and few enough that no lane comes near its bound on iterations for as many as the scratch of a dispatch holds. A GPU
+    /// has each take few, since it waits for one after the other. How many sums there are plays no part.
     #[must_use]
     pub fn team_to_collect(&self, terms: u64, are_neighbours: bool) -> u32 {
         let few_each = lanes(terms.div_ceil(8), self.granted(if are_neighbours { 256 } else { 32 }));
-        let team = self.team_to_average(terms);
+        let team = lanes(terms.div_ceil(64), self.granted(256));
         if self.emulated { team } else { team.max(few_each) }
     }
 

@@ -7,7 +7,7 @@ use super::partials::{Columns, Partials};
 use super::planner::{
     Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
 };
-use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual, Tracked};
+use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual};
 use super::strategy::Strategy;
 use super::variant::Variant;
 use super::writing::Writers;
@@ -183,7 +183,7 @@ impl Planner<'_> {
         let mut variant = Variant::new(Kernel::Merge);
         variant.lanes = Some(self.lanes(partials.team));
         variant.epsilon = Some(self.epsilon());
-        self.track(&mut variant);
+        variant.tracks(self.tracked());
         task.channel_origin = low(self.first_statistic(chunk));
         self.push(self.ground(), variant, partials.team, task, chunk, chunk, None);
     }
@@ -218,20 +218,14 @@ impl Planner<'_> {
     }
 
     /// Estimates of so many channels, each from the statistics of so many samples.
-    pub(super) fn running_step(
-        &mut self,
-        chunk: &Chunk,
-        update: RunningUpdate,
-        channels: u64,
-        samples: u64,
-    ) -> &mut Step {
+    fn running_step(&mut self, chunk: &Chunk, update: RunningUpdate, channels: u64, samples: u64) -> &mut Step {
         let mut task = self.task(self.ground(), chunk, chunk);
         task.items = low(channels);
         task.samples = low(samples);
-        let team = self.device.team_to_average(samples);
+        let team = self.device.team_to_collect(samples, false);
         let mut variant = Variant::new(Kernel::Running);
         variant.lanes = Some(self.lanes(team));
-        variant.momentum = Some(momentum_of(update));
+        variant.momentum = Some(MomentumSlot::of(update));
         self.push(self.ground(), variant, team, task, chunk, chunk, None)
     }
 
@@ -263,13 +257,6 @@ impl Planner<'_> {
         };
         let is_whole = self.wishes.part == Part::Whole && self.plan.source.mixing().is_none();
         self.plan.running_update().filter(|u| of_one(u) && by_the_way && is_whole)
-    }
-
-    /// Has a kernel move them.
-    pub(super) fn track(&self, variant: &mut Variant) {
-        let update = self.tracked();
-        variant.tracked = Some(if update.is_some() { Tracked::Estimates } else { Tracked::None });
-        variant.momentum = update.map(momentum_of);
     }
 
     /// Number of a chunk's first statistic.
@@ -306,13 +293,5 @@ impl Planner<'_> {
             (true, false) => Residual::Apart,
             (true, true) => Residual::InPlace,
         }
-    }
-}
-
-fn momentum_of(update: RunningUpdate) -> MomentumSlot {
-    match update.momentum {
-        Momentum::Fixed(_) if update.counter => MomentumSlot::Counted,
-        Momentum::Fixed(_) => MomentumSlot::Fixed,
-        Momentum::Cumulative => MomentumSlot::Cumulative,
     }
 }

@@ -1,5 +1,7 @@
 //! The table of slots: every choice that a kernel is specialised by, and the file behind it.
 
+use crate::plan::{Momentum, RunningUpdate};
+
 /// A file of shader source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
@@ -69,7 +71,7 @@ slot! {
         /// Takes values for normalized ones as they are.
         Nothing = "nothing" ["task", "place"],
         /// Averages the statistics of instances.
-        Average = "average" ["task", "place", "moments", "gather", "statistics", "rstd"],
+        Average = "average" ["instances", "task", "place", "moments", "gather", "statistics", "rstd"],
         /// Mixes the statistics of instances, layers and the batch.
         Mix = "mix" ["task", "place", "moments", "statistics", "rstd", "shares"],
         /// Makes the parameters of the affine map from the caller's.
@@ -100,10 +102,10 @@ slot! {
         GradientColumns = "gradient_columns" ["column_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
         /// The input's gradient in packed rows of odd length.
         GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "flat", "store_within"],
-        /// Sums over groups become gradients of mixed statistics.
-        UnmixSums = "unmix_sums" ["task", "place"],
+        /// Adds up what reaches the mixtures of layers and of the batch.
+        UnmixSums = "unmix_sums" ["instances", "of_mixture", "task", "place", "moments", "gather"],
         /// What reaches mixed statistics goes on to those of the instances.
-        Unmix = "unmix" ["task", "place", "shares"],
+        Unmix = "unmix" ["of_mixture", "task", "place", "shares"],
         /// Gradients that flow into means and deviations join the sums over groups.
         MomentsInflow = "moments_inflow" ["task", "place"],
     }
@@ -395,7 +397,18 @@ impl Kernel {
                 | Self::CachedGradient
                 | Self::Sums
                 | Self::Average
+                | Self::UnmixSums
         )
+    }
+}
+
+impl MomentumSlot {
+    pub(super) const fn of(update: RunningUpdate) -> Self {
+        match update.momentum {
+            Momentum::Fixed(_) if update.counter => Self::Counted,
+            Momentum::Fixed(_) => Self::Fixed,
+            Momentum::Cumulative => Self::Cumulative,
+        }
     }
 }
 

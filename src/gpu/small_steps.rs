@@ -4,18 +4,17 @@
 use super::backward::{PAIR, Strided};
 use super::boxes::Box4;
 use super::partials::Partials;
-use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, low};
+use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, Step, low};
 use super::slots::{Collected, Kernel, Known, Parameter, Picking, Published, Terms};
 use super::strategy::Strategy;
 use super::variant::Variant;
 use crate::error::{Error, Result};
-use crate::plan::{Batch, Derivation, Mixing, ParameterMap, RunningUpdate, Tables, View, Wanted};
+use crate::plan::{Batch, Derivation, Mixing, ParameterMap, Tables, View, Wanted};
 
 /// Where mixed statistics lie: the mixtures, then the instances', the layers', the batch's.
 #[derive(Debug, Clone, Copy)]
 struct Places {
     groups: u64,
-    layers: u64,
     batch: u64,
     end: u64,
 }
@@ -23,8 +22,8 @@ struct Places {
 impl Places {
     fn of(mixing: Mixing) -> Self {
         let groups = (mixing.samples * mixing.channels) as u64;
-        let (layers, batch) = (2 * groups, 2 * groups + mixing.samples as u64);
-        Self { groups, layers, batch, end: batch + mixing.channels as u64 }
+        let batch = 2 * groups + mixing.samples as u64;
+        Self { groups, batch, end: batch + mixing.channels as u64 }
     }
 }
 
@@ -35,7 +34,7 @@ fn point() -> (Ground, Box4) {
 
 impl Planner<'_> {
     /// A kernel with one lane, or one team, an item.
-    fn of_items(&mut self, variant: Variant, team: u32, items: u64) -> &mut super::planner::Step {
+    fn of_items(&mut self, variant: Variant, team: u32, items: u64) -> &mut Step {
         let (ground, point) = point();
         let mut task = self.task(ground, &point, &point);
         task.items = low(items);
@@ -156,17 +155,9 @@ impl Planner<'_> {
         if let Some(merge) = self.out.steps.last_mut() {
             merge.task.statistics_shift = low(places.groups);
         }
-        self.average(places.groups, places.layers, mixing.samples, (1, mixing.channels, 1, mixing.channels));
-        match mixing.batch {
-            Batch::Input { .. } => {
-                self.average(
-                    places.groups,
-                    places.batch,
-                    mixing.channels,
-                    (mixing.channels, 0, mixing.channels, mixing.samples),
-                );
-            }
-            Batch::Running => self.given_at(mixing.channels, places.batch),
+        self.average(mixing);
+        if mixing.batch == Batch::Running {
+            self.given_at(mixing.channels, places.batch);
         }
         let mut variant = Variant::new(Kernel::Mix);
         variant.parameter = Some(self.words());
@@ -174,30 +165,30 @@ impl Planner<'_> {
         let step = self.of_items(variant, 1, places.groups);
         (step.task.samples, step.task.channels) = (low(mixing.samples as u64), low(mixing.channels as u64));
         self.apply(&whole)?;
-        if let Some(update) = self.plan.running_update() {
-            self.running_of_batch(update, places.batch);
-        }
         self.out.steps[first..].iter_mut().for_each(|step| step.statistics = 0..places.end);
         Ok(())
     }
 
-    /// Statistics of so many layers or channels, from those of instances: where they are, where the results go, and
-    /// which instances belong to each.
-    fn average(
-        &mut self,
-        from: u64,
-        to: u64,
-        items: usize,
-        (inner, outer, stride, count): (usize, usize, usize, usize),
-    ) {
-        let team = self.device.team_to_average(count as u64);
+    /// Statistics of the layers and, where it is the input's, the batch, from those of instances; running estimates follow.
+    fn average(&mut self, mixing: Mixing) {
         let mut variant = Variant::new(Kernel::Average);
-        variant.lanes = Some(self.lanes(team));
         variant.epsilon = Some(super::slots::Epsilon::Fixed);
-        let task = &mut self.of_items(variant, team, items as u64).task;
-        (task.terms_origin, task.sums_origin) = (low(from), low(to));
-        let [inner, outer, stride, count] = [inner, outer, stride, count].map(|n| low(n as u64));
-        (task.sums_inner, task.sums_outer, task.sums_stride, task.sums_count) = (inner.max(1), outer, stride, count);
+        variant.tracks(self.plan.running_update());
+        self.of_layers_and_batch(variant, mixing);
+    }
+
+    /// A kernel with a team for each layer, and for each channel of the batch where the input is that.
+    fn of_layers_and_batch(&mut self, mut variant: Variant, mixing: Mixing) -> &mut Step {
+        let [samples, channels] = [mixing.samples, mixing.channels].map(|n| n as u64);
+        let (items, most) = match mixing.batch {
+            Batch::Input { .. } => (samples + channels, samples.max(channels)),
+            Batch::Running => (samples, channels),
+        };
+        let team = self.device.team_to_collect(most, true);
+        variant.lanes = Some(self.lanes(team));
+        let step = self.of_items(variant, team, items);
+        (step.task.samples, step.task.channels) = (low(samples), low(channels));
+        step
     }
 
     /// Running estimates in the place of the batch's statistics.
@@ -210,12 +201,6 @@ impl Planner<'_> {
         let mut variant = Variant::new(Kernel::Given);
         variant.knows(Known::Estimates);
         self.push(ground, variant, 1, task, &whole, &whole, None);
-    }
-
-    fn running_of_batch(&mut self, update: RunningUpdate, place: u64) {
-        let (_, point) = point();
-        let step = self.running_step(&point, update, update.channels as u64, 1);
-        step.task.statistics_shift = low(place);
     }
 
     /// Values in place of normalized ones.
@@ -264,14 +249,8 @@ impl Planner<'_> {
         self.check_scratch("gradients of how statistics are mixed", 3 * places.groups * PAIR)?;
         self.out.reserve(Pool::Layers, (samples + channels) * PAIR);
         self.out.reserve(Pool::Shares, 3 * places.groups * PAIR);
-        let step = self.of_items(Variant::new(Kernel::UnmixSums), 1, places.groups);
-        step.statistics = 0..places.end;
-        let of_layers = Strided { items: samples, inner: 1, outer: channels, stride: 1, count: channels };
-        let of_batch = Strided { items: channels, inner: channels, outer: 0, stride: channels, count: samples };
-        for (strided, place) in [(of_layers, 0), (of_batch, samples)] {
-            let step = self.collect(Collected::Sums, strided);
-            (step.partials, step.sums, step.task.channel_origin) = (Pool::Groups, Pool::Layers, low(place));
-        }
+        let step = self.of_layers_and_batch(Variant::new(Kernel::UnmixSums), mixing);
+        (step.statistics, step.partials, step.sums) = (0..places.end, Pool::Groups, Pool::Layers);
         let mut variant = Variant::new(Kernel::Unmix);
         variant.parameter = Some(self.words());
         let step = self.of_items(variant, 1, places.groups);

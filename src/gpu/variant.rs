@@ -4,6 +4,7 @@ use super::slots::{
     AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED,
     OfParameters, Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
+use crate::plan::RunningUpdate;
 
 /// A kernel and the choice in each of its slots: the only input of the linker, and the pipeline's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,6 +180,12 @@ impl Variant {
         self.epsilon = (known == Known::Estimates).then_some(Epsilon::Fixed);
     }
 
+    /// Has a kernel that makes statistics move these running estimates.
+    pub(super) fn tracks(&mut self, update: Option<RunningUpdate>) {
+        self.tracked = Some(if update.is_some() { Tracked::Estimates } else { Tracked::None });
+        self.momentum = update.map(MomentumSlot::of);
+    }
+
     fn of_kernel(kernel: Kernel) -> Vec<Self> {
         let bare = vec![Self::new(kernel)];
         let with_lanes = |v| fill(v, Lanes::ALL, |v, lanes| v.lanes = Some(lanes));
@@ -249,7 +256,7 @@ impl Variant {
             Kernel::Merge => {
                 tracking_or_not(fill(with_lanes(bare), Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon)))
             }
-            Kernel::Average => fixed(with_lanes(bare)),
+            Kernel::Average => tracking_or_not(fixed(with_lanes(bare))),
             Kernel::Mix => with_words(fixed(on_one_lane(bare))),
             Kernel::Unmix => with_words(on_one_lane(bare)),
             Kernel::Prepare => {
@@ -257,7 +264,8 @@ impl Variant {
             }
             Kernel::Publish => fill(on_one_lane(bare), Published::ALL, |v, published| v.published = Some(published)),
             Kernel::MomentsInflow => with_words(on_one_lane(bare)),
-            Kernel::Nothing | Kernel::UnmixSums => on_one_lane(bare),
+            Kernel::UnmixSums => with_lanes(bare),
+            Kernel::Nothing => on_one_lane(bare),
             Kernel::Affine | Kernel::AffineColumns => knowing(applying(on_one_lane(writing(with_elements(bare))))),
             Kernel::AffineFlat => knowing(one_by_one(applying(on_one_lane(writing(odd(bare)))))),
             Kernel::Given => fill(on_one_lane(bare), &[Known::Estimates], Self::knows),

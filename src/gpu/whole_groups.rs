@@ -55,7 +55,7 @@ impl Planner<'_> {
         let mut variant = self.of_groups(Kernel::Resident, d, saved);
         variant.registers = self.device.registers(packs.div_ceil(u64::from(team)));
         variant.residual = Some(self.residual());
-        self.track(&mut variant);
+        variant.tracks(self.tracked());
         let partials = Partials::of_groups(self.plan, self.device);
         for piece in self.rows_of(chunk)? {
             let mut task = self.task(self.ground(), &piece, chunk);
@@ -75,7 +75,7 @@ impl Planner<'_> {
         let [_, b, c, d] = levels(self.plan.view);
         let mut variant = self.of_groups(Kernel::ResidentColumns, c * d, saved);
         variant.registers = Some(rows);
-        self.track(&mut variant);
+        variant.tracks(self.tracked());
         let fits = |piece: &Box4| self.window_fits(self.plan.view, piece) && self.parameters_fit(piece);
         for piece in self.cut(*chunk, [1, b, columns.segment().min(c), d], &fits)? {
             let mut task = self.task(self.ground(), &piece, chunk);

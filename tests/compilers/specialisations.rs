@@ -70,7 +70,7 @@ fn alike(variants: &[Variant]) -> Vec<Vec<Variant>> {
 /// Whether a kernel of whole tensors moves running estimates as well: three variants for each that does not, which differ
 /// in what it calls at its end.
 fn tracks_beside(variant: &Variant) -> bool {
-    variant.tracked == Some(Tracked::Estimates) && variant.kernel != Kernel::Merge
+    variant.tracked == Some(Tracked::Estimates) && !matches!(variant.kernel, Kernel::Merge | Kernel::Average)
 }
 
 /// One of each group of variants that are alike: each number of packs gets its turn, and so do the overrides. Of those that

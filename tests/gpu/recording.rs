@@ -5,8 +5,8 @@ use crate::sample::noise;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use wgpu_norm::gpu::{Bound, Buffers, Gpu, Options, Prepared, Strategy};
-use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
-use wgpu_norm::plan::Momentum;
+use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands, SwitchableNorm};
+use wgpu_norm::plan::{Extra, Momentum};
 use wgpu_norm::{Data, Dtype, Engine, RunningStatistics, Spec, Wanted};
 
 /// Counts this thread's allocations.
@@ -191,10 +191,30 @@ fn running_estimates_take_few_dispatches_of_their_own() {
             (BatchNorm::new().training(false), Options::default(), &["affine"]),
             (BatchNorm::new().training(false), kept, &["given", "affine"]),
         ] {
-            let labels = rig.gpu.prepare(&lowered(norm), &options).expect("prepares").labels();
-            let names: Vec<_> = labels.iter().map(|label| label.split('.').nth(1).unwrap_or_default()).collect();
-            assert_eq!(names, kernels, "{}: {options:?}", rig.name);
+            let prepared = rig.gpu.prepare(&lowered(norm), &options).expect("prepares");
+            assert_eq!(kernels_of(prepared.labels()), kernels, "{}: {options:?}", rig.name);
         }
+    }
+}
+
+fn kernels_of(labels: Vec<String>) -> Vec<String> {
+    labels.iter().map(|label| label.split('.').nth(1).unwrap_or_default().to_owned()).collect()
+}
+
+/// A dispatch that waits costs a GPU as much as a megabyte or more.
+#[test]
+fn mixtures_take_one_dispatch_for_layers_and_batch_together() {
+    let three = Some(Spec::new([3], Dtype::F32));
+    let extra = Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() };
+    let operands = Operands::new(Spec::new([64, 8, 56, 56], Dtype::F32)).running(8, false).extra(extra);
+    let plan = SwitchableNorm::new().lower(&operands).expect("fits");
+    let split = Options::default().strategy(Strategy::Split);
+    for rig in rigs() {
+        let forward = rig.gpu.prepare(&plan, &split).expect("prepares").labels();
+        assert_eq!(kernels_of(forward), ["split", "merge", "average", "mix", "affine"], "{}", rig.name);
+        let backward = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &split).expect("prepares").labels();
+        let steps = ["sums", "collect", "unmix_sums", "unmix", "collect", "gradient"];
+        assert_eq!(kernels_of(backward), steps, "{}", rig.name);
     }
 }
 
