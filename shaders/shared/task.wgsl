@@ -56,7 +56,7 @@ struct Task {
     sums_count: u32,
     sums_origin: u32,             // what leads from a term to its parameter
     sums_len: u32,                // parameters
-    terms_origin: u32,            // where terms, or statistics, begin
+    terms_origin: u32,            // where terms begin
     second_origin: u32,           // from the sums of a group or cell to its second ones
     prepared_len: u32,            // parameters of the affine map that the prepare kernel makes
     prepared_width: u32,          // of these a row

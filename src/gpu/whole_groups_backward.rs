@@ -96,7 +96,12 @@ impl Planner<'_> {
                 && self.statistics_fit(piece)
                 && partials(piece) * PAIR <= most
         };
-        let granule_a = if taking.sums == ParameterSums::EachGroup { self.period() } else { block_a };
+        let granule_a = match taking.sums {
+            // Steps of a that have parameters of their own may be apart, and have to be where columns are cut.
+            ParameterSums::EachGroup if self.period() >= view.a as u64 => 1,
+            ParameterSums::EachGroup => self.period(),
+            ParameterSums::EachPlace | ParameterSums::Nothing => block_a,
+        };
         let pieces = self.cut(Box4::whole(view), [granule_a, b, block_c.min(c), d], &fits)?;
         let several = pieces.len() > 1;
         let second = taking.sums == ParameterSums::EachGroup && self.has_second_sums();

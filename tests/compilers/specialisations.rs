@@ -79,7 +79,7 @@ pub(crate) fn specialisations(variants: &[Variant]) -> Vec<Specialisation> {
     let groups = alike(variants);
     let of_group = |(number, group): (usize, &Vec<Variant>)| {
         let lot = drawn(number);
-        let taken = !tracks_beside(&group[0]) || (lot / 64).is_multiple_of(4);
+        let taken = !tracks_beside(&group[0]) || is_drawn(lot / 64, 4);
         taken.then(|| Specialisation {
             variant: group[lot / 4 % group.len()],
             overrides: if lot.is_multiple_of(2) { Overrides::Defaults } else { Overrides::Others },

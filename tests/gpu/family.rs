@@ -54,7 +54,9 @@ pub(crate) fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<
         all.push((Box::new(SandwichBatchNorm::new(batch(training))), conditional(affine(on(s))).extra(tables.clone())));
         if s > 1 {
             let norm = SwitchableNorm::new().training(training).layout(layout);
-            all.push((Box::new(norm), affine(on(s)).extra(shares.clone()).running(c, false)));
+            // Without a counter, as in the paper, and with one.
+            let running = affine(on(s)).running(c, layout == Layout::ChannelsLast);
+            all.push((Box::new(norm), running.extra(shares.clone())));
         }
         let cuts_channels = layout == Layout::ChannelsFirst;
         let fits = |g: &usize| (c * s) % g == 0 && (cuts_channels || c % g == 0);

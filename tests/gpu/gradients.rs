@@ -80,34 +80,32 @@ fn in_every_way(tally: &mut Tally<'_>, number: usize, sample: &GradientSample) -
     let all = Wanted::all(&sample.plan);
     let mut offered = 0;
     for (kind, strategy) in Strategy::ALL.into_iter().enumerate() {
-        for (way, (in_place, subgroups, native_f16, offset, wanted)) in [
-            (false, true, true, 0, all),
-            (true, false, false, 256, all),
-            (false, false, false, 4, Wanted { weight: false, ..all }),
-            (false, true, false, 0, Wanted { input: false, ..all }),
-            (true, true, true, 4, Wanted { weight: false, bias: false, ..all }),
-        ]
-        .into_iter()
-        .enumerate()
-        {
+        let flows = sample.grad_moments.iter().any(Option::is_some);
+        // Gradients of moments come in between what that kernel does at once.
+        if flows && strategy == Strategy::Resident {
+            continue;
+        }
+        let way = |(in_place, subgroups, native_f16, offset, wanted)| {
             let options = Options::default()
                 .strategy(strategy)
                 .in_place(in_place)
                 .subgroups(subgroups)
                 .native_f16(native_f16)
                 .offset_alignment(if offset == 4 { 4 } else { 16 });
-            if strategy.supports_backward(&sample.plan, wanted, &rig.capabilities(&options)).is_err() {
-                continue;
-            }
-            let flows = sample.grad_moments.iter().any(Option::is_some);
-            // Gradients of moments come in between what that kernel does at once.
-            if flows && strategy == Strategy::Resident {
-                continue;
-            }
-            offered += 1;
-            if !tally.is_due([number, kind, way], sample.plan.dtype(), &options) {
-                continue;
-            }
+            let served = strategy.supports_backward(&sample.plan, wanted, &rig.capabilities(&options));
+            served.is_ok().then_some((options, (offset, wanted)))
+        };
+        let all = [
+            (false, true, true, 0, all),
+            (true, false, false, 256, all),
+            (false, false, false, 4, Wanted { weight: false, ..all }),
+            (false, true, false, 0, Wanted { input: false, ..all }),
+            (true, true, true, 4, Wanted { weight: false, bias: false, ..all }),
+        ];
+        let (ways, calls): (Vec<Options>, Vec<(u64, Wanted)>) = all.into_iter().filter_map(way).unzip();
+        offered += ways.len();
+        for due in tally.due([number, kind], sample.plan.dtype(), &ways) {
+            let (options, (offset, wanted)) = (ways[due], calls[due]);
             let call = sample.call(options, wanted, offset);
             let result = rig.run_backward(&call).map_err(|error| error.to_string());
             let result = result.and_then(|gradients| expected.worst(&gradients));

@@ -112,7 +112,13 @@ fn columns_in_pieces_agree() {
         let operands = Operands::new(spec(shape)).weight(spec(&[channels])).bias(spec(&[channels]));
         Sample::new(norm, &if tracks { operands.running(channels, true) } else { operands }, 3.0)
     };
+    let of_each_sample = |channels: usize| {
+        let operands = Operands::new(spec(&[2, 2, channels])).weight(spec(&[2, channels])).bias(spec(&[2, channels]));
+        Sample::new(&InstanceNorm::new().layout(Layout::ChannelsLast), &operands, 3.0)
+    };
     let samples = [
+        of_each_sample(9001),
+        of_each_sample(15_001),
         with(&LayerNorm::over_axes([1]), &[9, 96, 7, 10], 96, false),
         with(&LayerNorm::over_axes([1]), &[2, 3, 9000], 3, false),
         with(&BatchNorm::new(), &[3, 9001], 9001, true),

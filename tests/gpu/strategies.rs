@@ -54,11 +54,7 @@ fn in_every_way(tally: &mut Tally<'_>, number: usize, sample: &Sample) -> usize 
         if strategy.supports(&sample.plan, rig.gpu.capabilities()).is_err() {
             continue;
         }
-        for (way, (in_place, subgroups, native_f16, offset)) in
-            [(false, true, true, 0), (true, false, false, 256), (false, false, false, 4), (true, true, false, 0)]
-                .into_iter()
-                .enumerate()
-        {
+        let way = |(in_place, subgroups, native_f16, offset)| {
             let options = Options::default()
                 .strategy(strategy)
                 .in_place(in_place)
@@ -68,14 +64,14 @@ fn in_every_way(tally: &mut Tally<'_>, number: usize, sample: &Sample) -> usize 
                 .moments(subgroups)
                 .sum_in_place(in_place && sample.residual.is_some())
                 .offset_alignment(if offset == 4 { 4 } else { 16 });
-            if strategy.supports(&sample.plan, &rig.capabilities(&options)).is_err() {
-                continue;
-            }
-            offered += 1;
-            if !tally.is_due([number, kind, way], sample.plan.dtype(), &options) {
-                continue;
-            }
-            let call = sample.call(options, offset);
+            strategy.supports(&sample.plan, &rig.capabilities(&options)).is_ok().then_some((options, offset))
+        };
+        let all = [(false, true, true, 0), (true, false, false, 256), (false, false, false, 4), (true, true, false, 0)];
+        let (ways, offsets): (Vec<Options>, Vec<u64>) = all.into_iter().filter_map(way).unzip();
+        offered += ways.len();
+        for due in tally.due([number, kind], sample.plan.dtype(), &ways) {
+            let options = ways[due];
+            let call = sample.call(options, offsets[due]);
             let result = rig.run(&call).map_err(|error| error.to_string()).and_then(|outcome| {
                 expected.worst_running(outcome.running.as_ref())?;
                 expected.check_sum(outcome.sum.as_ref())?;

@@ -1,6 +1,6 @@
 //! Which samples and which ways to run them are due on an adapter, and what came of them.
 
-use crate::draw::{drawn, is_drawn};
+use crate::draw::{all_are_drawn, drawn, is_drawn};
 use crate::rig::Rig;
 use crate::sample::Sample;
 use std::collections::HashSet;
@@ -33,18 +33,23 @@ impl<'a> Tally<'a> {
         Self { rig, ways: 0, worst: 0.0, faults: Vec::new(), ran: HashSet::new() }
     }
 
-    /// Whether a way to run a sample is due on this adapter: one in four, so that no sample is without one for each of its
-    /// strategies, from where it is drawn on, since the time of these tests is that of a compiler. Interfaces of one
-    /// device, which share it, take turns at them as well; not at what one may have that another lacks. What has not run
-    /// here yet is due in any case.
-    pub(crate) fn is_due(&mut self, [sample, kind, way]: [usize; 3], dtype: Dtype, options: &Options) -> bool {
+    /// Which of the ways to run a sample by a strategy are due on this adapter: one in four, and one at least, drawn for the
+    /// sample and the strategy, since the time of these tests is that of a compiler. Interfaces of one device, which share
+    /// it, take turns at them as well; not at what one may have that another lacks. What has not run here yet is due in
+    /// any case.
+    pub(crate) fn due(&mut self, [sample, kind]: [usize; 2], dtype: Dtype, ways: &[Options]) -> Vec<usize> {
+        let lot = drawn(Strategy::ALL.len() * sample + kind);
+        (0..ways.len()).filter(|way| self.is_due(lot + way, ways.len().min(4), dtype, &ways[*way])).collect()
+    }
+
+    fn is_due(&mut self, lot: usize, one_in: usize, dtype: Dtype, options: &Options) -> bool {
         let has = self.rig.gpu.capabilities();
         let subgroups = options.subgroups && has.subgroups.is_some();
         let native_f16 = options.native_f16 && has.native_f16 && dtype == Dtype::F16;
         let by_element = options.offset_alignment == 4;
         let is_new = self.ran.insert((options.strategy, dtype, [options.in_place, by_element, subgroups, native_f16]));
-        let way = drawn(Strategy::ALL.len() * sample + kind) + way;
-        is_new || (is_drawn(way, 4) && (subgroups || native_f16 || self.rig.takes(way / 4)))
+        let is_its_turn = all_are_drawn() || subgroups || native_f16 || self.rig.takes(lot / one_in);
+        is_new || (is_drawn(lot, one_in) && is_its_turn)
     }
 
     /// One way more, of which this or that came.
