@@ -8,7 +8,8 @@
 
 fn run(here: Place) {
     let instances = instances_of(here.item);
-    let begin = task.samples * task.channels + task.statistics_shift;
+    let mixtures = task.samples * task.channels;
+    let begin = mixtures + task.statistics_shift;
     var kept = no_moments();
     for (var k = here.lane; k < instances.count; k += LANES) {
         let instance = statistics[begin + instances.first + k * instances.stride];
@@ -17,7 +18,7 @@ fn run(here: Place) {
     let moments = gather_moments(here.lane, kept);
     if here.item < task.items && here.lane == 0u {
         let average = vec4<f32>(centre(moments.head, moments.tail), 0.0, moments.squares / moments.count);
-        statistics[begin + task.samples * task.channels + here.item] = average;
+        statistics[begin + mixtures + here.item] = average;
         if !is_layer(here.item) {
             track(here.item - task.samples, average);
         }

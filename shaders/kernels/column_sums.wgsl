@@ -2,11 +2,9 @@
 // columns of c * d and `rows` rows of b.
 //
 // grid     one team of LANES lanes a segment of columns and block of rows; ROW_LANES of them share a column
-// bytes    reads x and the output's gradient once, writes 8 bytes a column and block
+// bytes    reads x and the output's gradient once, writes 8 bytes a column and block, or the gradient of a parameter
 // steps    each lane the sums of its rows; where several share a column, one adds theirs in the order of rows
 // limits   a lane's rows times REGISTERS bound its iterations; REGISTERS is 1 where ROW_LANES is not
-@group(0) @binding(6) var<storage, read_write> partials: array<vec2<f32>>; // (products, gradients)
-
 // Whether rows of b have statistics of their own, and whether columns have.
 override ROW_STATISTICS: bool = false;
 override COLUMN_STATISTICS: bool = false;
@@ -90,9 +88,9 @@ fn sums_of(kept: Kept, i: u32) -> vec4<f32> {
 }
 
 fn keep_sums(index: u32, sums: vec4<f32>) {
-    partials[index] = sums.xy;
+    put(index, sums.xy, vec2<f32>(), 1u);
     if SECOND {
-        partials[index + task.second_origin] = sums.zw;
+        put(index + task.second_origin, sums.zw, vec2<f32>(), 1u);
     }
 }
 

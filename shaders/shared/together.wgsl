@@ -23,13 +23,7 @@ fn group_step() -> u32 {
     return task.levels.y * task.levels.z * task.levels.w;
 }
 
-// Applies a group's statistic to the pack at `index`, of which `valid` elements are there.
-fn apply(index: u32, statistic: vec4<f32>, parameters: Parameters, valid: u32) {
-    let value = normalized_by(load(index + task.input_shift), all_of(statistic));
-    store(index + task.output_shift, activate(affine(value, parameters)), valid);
-}
-
-// The same to the pack at the same place of each group. The loop is not one over TOGETHER, which a compiler can count: it
+// Applies the statistic of each group to its pack at the same place. The loop is not one over TOGETHER, which a compiler can count: it
 // would write all of it out.
 fn apply_to_all(kept: ptr<function, KeptOfAll>, groups: u32, index: u32, parameters: Parameters, valid: u32) {
     if TOGETHER == 1u {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! groups fit registers        resident_gradient or resident_gradient_columns ─ collect ─ parameters
+//! cells are groups            sums of parts ─ collect ─┬─ parameters
+//!                                                      └─ sums of groups ─ gradient
 //! cells lie within groups     sums of cells ─┬─ collect ─ parameters
 //!                                            └─ collect ─ sums of groups ─ gradient
 //! cells lie across groups     sums of cells ─ collect ─ parameters;  sums of groups ─ gradient
 //! statistics are given        sums of cells ─ collect ─ parameters;  gradient
+//! there, columns of few rows  sums of cells, which are the gradients of parameters
 //! ```
 
 use super::boxes::{Box4, levels};
@@ -14,10 +17,11 @@ use super::options::Part;
 use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low};
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Terms};
 use super::strategy::Strategy;
+use super::sums::Summing;
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};
-use crate::plan::{Cells, Nesting, ParameterMap, Plan, StatisticMap, View, Wanted};
+use crate::plan::{Cells, Nesting, ParameterMap, Plan, View, Wanted};
 use std::ops::Range;
 
 /// Bytes of one pair of sums.
@@ -62,7 +66,7 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
         _ if !planner.sums_of_cells_serve_groups(wanted) => {
             planner.parameters_alone(wanted)?;
             for chunk in planner.backward_chunks(1)? {
-                planner.sum(planner.ground(), own_statistics(plan.view), true, &chunk, Pool::Groups)?;
+                planner.sum(&planner.summing_groups(), &chunk, Pool::Groups)?;
                 planner.through_statistics(&chunk, wanted)?;
                 if wanted.input {
                     planner.gradient(&chunk, false)?;
@@ -78,11 +82,6 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
         planner.out.pools[Pool::Groups as usize] = 0;
     }
     Ok(planner.out)
-}
-
-/// Each group's own statistic.
-fn own_statistics(view: View) -> StatisticMap {
-    StatisticMap { a_scale: view.c, c_scale: 1, ..StatisticMap::NONE }
 }
 
 impl Planner<'_> {
@@ -101,30 +100,20 @@ impl Planner<'_> {
         let a_step = (cells.a / view.a).max(1) as u64;
         let chunks = self.backward_chunks(self.period())?;
         let several = chunks.len() > 1;
+        let summing = self.summing_cells();
         for chunk in chunks {
             let part = if several {
                 Box4::whole(cells).with(0, chunk.from[0] * a_step, chunk.to[0] * a_step)
             } else {
                 Box4::whole(cells)
             };
-            let ground = Ground { view: cells, map: self.map_of_cells() };
-            self.sum(ground, self.plan.affine.cells.statistics(), false, &part, Pool::Cells)?;
-            self.parameters_of_cells(&part, cells, wanted, several);
-            let groups = chunk.extent(0) * chunk.extent(2);
-            let of_groups = match nesting {
-                Nesting::Neighbours(n) => {
-                    let n = n as u64;
-                    Strided { items: groups, inner: 1, outer: n, stride: 1, count: n }
-                }
-                Nesting::Repeated(n) => {
-                    let count = part.extent(0) * part.extent(2) / n.max(1) as u64;
-                    Strided { items: groups, inner: n as u64, outer: 0, stride: n as u64, count }
-                }
-                Nesting::Equal | Nesting::Across(_) => {
-                    Strided { items: groups, inner: 1, outer: 1, stride: 1, count: 1 }
-                }
-            };
-            self.collect_weighted(&part, of_groups);
+            if nesting == Nesting::Equal && !several && self.cells_are_parameters(&summing, &part, wanted) {
+                self.parameters_and_groups(&summing, &part, wanted)?;
+            } else {
+                self.sum(&summing, &part, Pool::Cells)?;
+                self.parameters_of_cells(&part, cells, wanted, several);
+                self.groups_of_cells(&part, chunk.groups(), nesting);
+            }
             self.through_statistics(&chunk, wanted)?;
             if wanted.input {
                 self.gradient(&chunk, false)?;
@@ -140,14 +129,17 @@ impl Planner<'_> {
             return Ok(());
         }
         let cells = self.plan.affine.cells;
-        let ground = Ground { view: cells.view, map: self.map_of_cells() };
+        let summing = self.summing_cells();
         let whole = Box4::whole(cells.view);
-        let entries = |piece: &Box4| piece.extent(0) * piece.extent(2) * PAIR <= SCRATCH.min(self.device.max_binding);
+        if self.cells_are_parameters(&summing, &whole, wanted) {
+            return self.parameters_of_parts(&summing, &whole, wanted);
+        }
+        let entries = |piece: &Box4| piece.groups() * PAIR <= SCRATCH.min(self.device.max_binding);
         let [_, b, c, d] = levels(cells.view);
         let pieces = self.cut(whole, [self.period_of(cells.view), b, c, d], &entries)?;
         let several = pieces.len() > 1;
         for piece in &pieces {
-            self.sum(ground, cells.statistics(), false, piece, Pool::Cells)?;
+            self.sum(&summing, piece, Pool::Cells)?;
             self.parameters_of_cells(piece, cells.view, wanted, several);
         }
         self.parameters_of_carry(wanted, several);
@@ -165,11 +157,44 @@ impl Planner<'_> {
         })
     }
 
+    /// Whether each parameter belongs to one cell of a box, whose parts fit scratch at once: these are collected then to
+    /// where they are wanted, without sums of cells between.
+    fn cells_are_parameters(&self, summing: &Summing, part: &Box4, wanted: Wanted) -> bool {
+        let one_each = part.groups() == self.plan.affine.map.len as u64;
+        let are_callers = (wanted.weight || wanted.bias) && self.plan.derivation.is_none();
+        one_each && are_callers && self.partials_fit(summing, part)
+    }
+
+    /// Of cells each of which has a parameter of its own.
+    fn parameters_of_parts(&mut self, summing: &Summing, part: &Box4, wanted: Wanted) -> Result<()> {
+        if let Some(straight) = summing.straight_to(self.collected(wanted)) {
+            return self.add_up(&straight, part, Pool::Cells);
+        }
+        self.collected_parts(summing, part, wanted)?;
+        Ok(())
+    }
+
+    /// The same where each cell is a group as well, which takes its sum by the weight.
+    fn parameters_and_groups(&mut self, summing: &Summing, part: &Box4, wanted: Wanted) -> Result<()> {
+        self.out.reserve(Pool::Groups, part.groups() * PAIR);
+        self.collected_parts(summing, part, wanted)?.variant.terms = Some(Terms::Channels);
+        self.weighs_terms();
+        Ok(())
+    }
+
+    /// Parts are not summed where groups' are, so that nobody waits for both.
+    fn collected_parts(&mut self, summing: &Summing, part: &Box4, wanted: Wanted) -> Result<&mut Step> {
+        self.sum_parts(summing, part, Pool::Cells)?;
+        let step = self.collect(self.collected(wanted), summing.terms(part.groups()));
+        step.partials = Pool::Cells;
+        Ok(step)
+    }
+
     /// From cells, whose parameter is `cell % len`. `part` begins at a multiple of that.
     pub(super) fn parameters_of_cells(&mut self, part: &Box4, cells: View, wanted: Wanted, several: bool) {
         let len = self.plan.affine.map.len as u64;
         let (c, first) = (cells.c as u64, part.statistics(cells).start % len);
-        let here = part.extent(0) * part.extent(2);
+        let here = part.groups();
         let items = here.min(len);
         let strided = Strided { items, inner: items, outer: 0, stride: items, count: here / items };
         let is_first = part.from[0] * c / len == 0 || items < len;
@@ -236,28 +261,44 @@ impl Planner<'_> {
         Collected::of(wanted.weight, wanted.bias, self.plan.parameter_dtype())
     }
 
-    /// Sums of groups from those of cells, each times its weight.
-    fn collect_weighted(&mut self, part: &Box4, strided: Strided) {
-        self.out.reserve(Pool::Groups, strided.items * PAIR);
-        let len = self.plan.affine.map.len as u64;
-        let weight = self.plan.has_weight();
-        let derived = self.plan.derivation.is_some();
-        let origin = part.statistics(self.plan.affine.cells.view).start % len.max(1);
-        let parameter = self.parameter(1);
+    /// Sums of so many groups from those of cells, each times its weight.
+    fn groups_of_cells(&mut self, part: &Box4, items: u64, nesting: Nesting) {
+        let strided = match nesting {
+            Nesting::Neighbours(n) => {
+                let n = n as u64;
+                Strided { items, inner: 1, outer: n, stride: 1, count: n }
+            }
+            Nesting::Repeated(n) => {
+                let n = n as u64;
+                Strided { items, inner: n, outer: 0, stride: n, count: part.groups() / n.max(1) }
+            }
+            Nesting::Equal | Nesting::Across(_) => Strided { items, inner: 1, outer: 1, stride: 1, count: 1 },
+        };
+        self.out.reserve(Pool::Groups, items * PAIR);
+        let len = (self.plan.affine.map.len as u64).max(1);
+        let origin = part.statistics(self.plan.affine.cells.view).start % len;
         let step = self.collect(Collected::Sums, strided);
         (step.partials, step.sums) = (Pool::Cells, Pool::Groups);
-        (step.task.sums_origin, step.task.sums_len) = (low(origin), low(len.max(1)));
-        if weight {
-            step.constants.parameter_step = Some(0);
-            step.variant.affine = Some(if derived { AffineSlot::Prepared } else { AffineSlot::Scale });
+        (step.task.sums_origin, step.task.sums_len) = (low(origin), low(len));
+        self.weighs_terms();
+    }
+
+    /// Has the last step, which collects, know the weight.
+    fn weighs_terms(&mut self) {
+        if !self.plan.has_weight() {
+            return;
         }
-        if weight && !derived {
-            step.variant.parameter = Some(if parameter == Parameter::F32x4 { Parameter::F32x1 } else { parameter });
+        let derived = self.plan.derivation.is_some();
+        let parameter = Parameter::one_by_one(self.plan.parameter_dtype());
+        let zero_centred = self.plan.epilogue.zero_centred_weight;
+        let len = self.plan.affine.map.len as u64;
+        let Some(step) = self.out.steps.last_mut() else { return };
+        step.constants.parameter_step = Some(0);
+        step.constants.zero_centred = zero_centred.then_some(true);
+        step.variant.affine = Some(if derived { AffineSlot::Prepared } else { AffineSlot::Scale });
+        if !derived {
+            step.variant.parameter = Some(parameter);
             step.parameters = 0..len;
-        }
-        let zero_centred = self.plan.epilogue.zero_centred_weight && weight;
-        if let Some(step) = self.out.steps.last_mut() {
-            step.constants.zero_centred = zero_centred.then_some(true);
         }
     }
 
@@ -281,7 +322,7 @@ impl Planner<'_> {
     // What the steps have in common.
 
     /// The parameters of the elements of a view of cells, which are `cell % len`.
-    fn map_of_cells(&self) -> ParameterMap {
+    pub(super) fn map_of_cells(&self) -> ParameterMap {
         let (View { c, .. }, len) = (self.plan.affine.cells.view, self.plan.affine.map.len);
         let map = ParameterMap::constant(len);
         if c == 1 {
@@ -314,8 +355,7 @@ impl Planner<'_> {
         }
         let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
         let limit = SCRATCH.min(self.device.max_binding);
-        let fits =
-            |piece: &Box4| piece.extent(0) * piece.extent(2) * entries * PAIR <= limit && self.statistics_fit(piece);
+        let fits = |piece: &Box4| piece.groups() * entries * PAIR <= limit && self.statistics_fit(piece);
         Box4::whole(self.plan.view).cut([granule, b, c, d], &fits).ok_or(Error::TooLarge {
             argument: "sums of the groups of one sample",
             needed: granule * c * entries * PAIR,

@@ -2,7 +2,7 @@ use super::buffers::{Argument, Buffers, arguments, check_aliasing, estimates_sha
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
 use super::scope::{lost, scoped};
-use super::slots::{Collected, Kernel, Placement, Tracked};
+use super::slots::{Kernel, Placement, Tracked};
 use super::uniforms::Task;
 use crate::error::{Error, Result};
 use crate::plan::Tables;
@@ -122,10 +122,13 @@ impl Prepared {
             buffers.get(role).map_or(0, |slice| self.window(slice, first, first, size).shift(first, size))
         };
         let tensor = |role| shift(role, step.window.start, self.plan.dtype.size());
+        let parameter = |role, dtype: Option<Dtype>| shift(role, step.parameters.start, dtype.map_or(1, Dtype::size));
         let replaced = step.variant.placement == Some(Placement::InPlace);
         let mut task = Task {
             input_shift: tensor(if replaced { self.result() } else { step.source }),
             output_shift: tensor(self.result()),
+            weight_shift: parameter(Role::Weight, self.plan.affine.weight),
+            bias_shift: parameter(Role::Bias, self.plan.affine.bias),
             x_shift: tensor(Role::Input),
             added_shift: tensor(self.added()),
             sum_shift: tensor(Role::Sum),
@@ -137,16 +140,6 @@ impl Prepared {
             Kernel::Prepare => task.present = self.present_to_prepare(buffers),
             Kernel::MomentsInflow => task.present = present(&[Role::GradMean, Role::GradStd], buffers),
             _ => {}
-        }
-        if step.variant.collected.is_some_and(|c| c != Collected::Sums) {
-            // Their gradients are counted in words.
-            let [one, other] = step.gradients;
-            (task.weight_shift, task.bias_shift) = (shift(one, 0, 4), shift(other, 0, 4));
-        } else {
-            let parameter =
-                |role, dtype: Option<Dtype>| shift(role, step.parameters.start, dtype.map_or(1, Dtype::size));
-            task.weight_shift = parameter(Role::Weight, self.plan.affine.weight);
-            task.bias_shift = parameter(Role::Bias, self.plan.affine.bias);
         }
         if self.options.sum_in_place {
             task.added_shift = task.sum_shift;
@@ -162,15 +155,17 @@ impl Prepared {
         let first = step.statistics.start;
         let stored = |role| self.plan.parameter(role).1.map_or(1, |dtype| dtype.size() as u64);
         let size = self.plan.dtype.size() as u64;
+        // Counted in words, of which the first belongs to an even statistic or parameter.
+        let in_words =
+            |role, first, size| buffers.get(role).map_or(0, |slice| self.window(slice, first, first, size).shift(0, 4));
         match step.variant.kernel {
+            Kernel::Collect | Kernel::ColumnSums => step.gradients.map(|role| in_words(role, 0, 4)),
             Kernel::Prepare => {
                 let [one, other] = self.picked_roles();
                 [shift(one, 0, stored(one)), shift(other, 0, stored(other))]
             }
             Kernel::Mix | Kernel::Unmix => [Role::MeanWeight, Role::VarWeight].map(|role| shift(role, 0, stored(role))),
-            // Counted in words, of which the first belongs to an even statistic.
-            Kernel::Publish => [Role::Mean, Role::Std]
-                .map(|role| buffers.get(role).map_or(0, |slice| self.window(slice, first, first, size).shift(0, 4))),
+            Kernel::Publish => [Role::Mean, Role::Std].map(|role| in_words(role, first, size)),
             Kernel::MomentsInflow => [Role::GradMean, Role::GradStd].map(|role| shift(role, first, size)),
             _ => [0; 2],
         }

@@ -127,19 +127,20 @@ impl Variant {
     pub fn bindings(&self) -> impl Iterator<Item = u32> + use<> {
         use Kernel::{
             Affine, AffineColumns, AffineFlat, Average, CachedGradient, Collect, Column, ColumnSums, Counter, Given,
-            Gradient, GradientColumns, GradientFlat, Merge, Mix, MomentsInflow, Nothing, Prepare, Publish, Resident,
-            ResidentColumns, ResidentGradient, ResidentGradientColumns, Running, Split, Streaming, Sums, Unmix,
-            UnmixSums,
+            Gradient, GradientColumns, GradientFlat, Merge, MergeAffine, Mix, MomentsInflow, Nothing, Prepare, Publish,
+            Resident, ResidentColumns, ResidentGradient, ResidentGradientColumns, Running, Split, Streaming, Sums,
+            Unmix, UnmixSums,
         };
         let v = *self;
         let by_group = matches!(v.kernel, ResidentGradient | ResidentGradientColumns | CachedGradient);
         let reads_x = matches!(v.kernel, Sums | ColumnSums | Gradient | GradientColumns | GradientFlat) || by_group;
         let writes = matches!(v.kernel, Resident | ResidentColumns | Streaming)
-            || matches!(v.kernel, Affine | AffineColumns | AffineFlat)
+            || matches!(v.kernel, Affine | MergeAffine | AffineColumns | AffineFlat)
             || matches!(v.kernel, Gradient | GradientColumns | GradientFlat)
             || by_group;
-        let partials =
-            matches!(v.kernel, Split | Column | Merge | Sums | ColumnSums | Collect | Unmix | UnmixSums) || by_group;
+        let partials = matches!(v.kernel, Split | Column | Merge | MergeAffine | Sums | Collect | Unmix | UnmixSums)
+            || by_group
+            || v.collected == Some(Collected::Parts);
         let of_statistics = matches!(v.kernel, Average | Mix | Nothing | Publish | Unmix | UnmixSums | MomentsInflow);
         let statistics = matches!(v.kernel, Merge | Given | Running)
             || of_statistics
@@ -151,7 +152,8 @@ impl Variant {
             v.kernel == Counter || matches!(v.momentum, Some(MomentumSlot::Counted | MomentumSlot::Cumulative));
         let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
         let sums = matches!(v.kernel, Gradient | GradientColumns | GradientFlat | Unmix | UnmixSums | MomentsInflow)
-            || v.collected == Some(Collected::Sums);
+            || v.collected == Some(Collected::Sums)
+            || v.terms == Some(Terms::Channels);
         let by_label = v.terms == Some(Terms::Classes) || v.picking == Some(Picking::Labelled);
         let prepared = v.kernel == Prepare
             || v.affine == Some(AffineSlot::Prepared)

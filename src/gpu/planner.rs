@@ -84,7 +84,7 @@ pub(crate) enum Role {
 pub(crate) enum Pool {
     /// Moments or sums of parts.
     Partials,
-    /// Sums of cells, or of blocks of groups.
+    /// Sums of cells or their parts, or of blocks of groups.
     Cells,
     /// Sums of groups.
     Groups,
@@ -412,6 +412,11 @@ impl Box4 {
     /// Elements.
     pub(super) fn elements(&self) -> u64 {
         (0..4).map(|level| self.extent(level)).product()
+    }
+
+    /// Groups, or cells.
+    pub(super) fn groups(&self) -> u64 {
+        self.extent(0) * self.extent(2)
     }
 
     /// The statistics of a view from its first to its last.

@@ -220,7 +220,7 @@ impl Step {
         let x = u64::from(active || self.constants.given.is_none());
         match self.variant.kernel {
             Kernel::Resident | Kernel::ResidentColumns => 2 + residual,
-            Kernel::Affine | Kernel::AffineColumns | Kernel::AffineFlat => 2,
+            Kernel::Affine | Kernel::MergeAffine | Kernel::AffineColumns | Kernel::AffineFlat => 2,
             Kernel::Streaming => 3 - u64::from(is_cached),
             Kernel::Add => 3,
             Kernel::Split | Kernel::Column => 1,

@@ -4,11 +4,9 @@ use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::options::Part;
 use super::partials::{Columns, Partials};
-use super::planner::{
-    Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, low, real, set_partials, single,
-};
-use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual};
-use super::strategy::Strategy;
+use super::planner::{Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Wishes, low, real, set_partials, single};
+use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual, Saved};
+use super::strategy::{Strategy, rows_share_words};
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};
@@ -54,6 +52,12 @@ impl Planner<'_> {
     /// Split, column and affine: statistics first, chunk by chunk so that the scratch stays small.
     fn by_chunks(&mut self) -> Result<()> {
         for chunk in self.chunks()? {
+            if self.merges_to_apply() {
+                let partials = Partials::of_groups(self.plan, self.device);
+                self.split(&chunk, &partials)?;
+                self.merge_and_apply(&chunk, &partials)?;
+                continue;
+            }
             self.statistics(&chunk)?;
             self.apply(&chunk)?;
             if self.tracked().is_none() {
@@ -61,6 +65,19 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the apply step merges partials itself: of few a group, which shuffles join, where nobody else needs what
+    /// they come to. A dispatch that waits costs a GPU more than each team's merging them anew.
+    fn merges_to_apply(&self) -> bool {
+        let Some((neighbours, _)) = self.device.subgroups.filter(|_| self.wishes.subgroups) else { return false };
+        let d = self.plan.view.d as u64;
+        let are_few = Partials::of_groups(self.plan, self.device).count <= u64::from(neighbours);
+        let by_rows = !self.applies_by_columns() && !rows_share_words(self.plan, d, self.device);
+        let are_wanted = self.plan.running_update().is_some() || self.wishes.moments;
+        let is_whole = self.wishes.strategy == Strategy::Split && self.wishes.part == Part::Whole;
+        let joins_all = self.device.team_to_copy(d) >= neighbours;
+        !self.device.emulated && is_whole && by_rows && are_few && joins_all && !are_wanted
     }
 
     /// Statistics or what follows them.
@@ -88,7 +105,7 @@ impl Planner<'_> {
         let entries = partials.unwrap_or(1);
         let scratch = SCRATCH.min(self.device.max_binding);
         let whole = Box4::whole(self.plan.view);
-        let fits = |piece: &Box4| piece.extent(0) * piece.extent(2) * entries * ENTRY <= scratch;
+        let fits = |piece: &Box4| piece.groups() * entries * ENTRY <= scratch;
         let mut granule = [1, b, 4.min(c), d];
         if let Some(update) = self.plan.running_update() {
             // A dispatch of the running kernel takes whole samples, or, where there is one, some channels.
@@ -103,8 +120,9 @@ impl Planner<'_> {
             limit: scratch,
             limit_name: "scratch of one dispatch",
         })?;
-        let most = chunks.iter().map(|c| c.extent(0) * c.extent(2)).max().unwrap_or(0);
-        self.out.statistics_bytes = if self.wishes.saves { 0 } else { most * ENTRY };
+        let most = chunks.iter().map(|c| c.groups()).max().unwrap_or(0);
+        let are_scratch = !self.wishes.saves && !self.merges_to_apply();
+        self.out.statistics_bytes = if are_scratch { most * ENTRY } else { 0 };
         self.out.reserve(Pool::Partials, partials.map_or(0, |count| most * count * ENTRY));
         Ok(chunks)
     }
@@ -179,7 +197,7 @@ impl Planner<'_> {
     fn merge(&mut self, chunk: &Chunk, partials: &Partials) {
         let mut task = self.task(self.ground(), chunk, chunk);
         set_partials(&mut task, partials);
-        task.items = low(chunk.extent(0) * chunk.extent(2));
+        task.items = low(chunk.groups());
         let mut variant = Variant::new(Kernel::Merge);
         variant.lanes = Some(self.lanes(partials.team));
         variant.epsilon = Some(self.epsilon());
@@ -190,7 +208,7 @@ impl Planner<'_> {
 
     fn given(&mut self, chunk: &Chunk) {
         let mut task = self.task(self.ground(), chunk, chunk);
-        task.items = low(chunk.extent(0) * chunk.extent(2));
+        task.items = low(chunk.groups());
         let mut variant = Variant::new(Kernel::Given);
         variant.knows(Known::Estimates);
         self.push(self.ground(), variant, 1, task, chunk, chunk, None);
@@ -205,28 +223,23 @@ impl Planner<'_> {
 
     pub(super) fn running(&mut self, chunk: &Chunk) {
         let Some(update) = self.plan.running_update() else { return };
-        let here = chunk.extent(0) * chunk.extent(2);
+        let here = chunk.groups();
         let all_samples = (self.plan.view.statistics() / update.channels) as u64;
         // Either the chunk is some of the channels of one sample, or some whole samples.
         let (channels, samples) =
             if all_samples == 1 { (here, 1) } else { (update.channels as u64, here / update.channels as u64) };
         let first_channel = self.first_statistic(chunk);
-        let task = &mut self.running_step(chunk, update, channels, samples).task;
-        task.channel_origin = low(if all_samples == 1 { first_channel } else { 0 });
-        task.is_first_chunk = u32::from(all_samples == 1 || first_channel == 0);
-        task.samples_share = single(real(samples) / real(all_samples));
-    }
-
-    /// Estimates of so many channels, each from the statistics of so many samples.
-    fn running_step(&mut self, chunk: &Chunk, update: RunningUpdate, channels: u64, samples: u64) -> &mut Step {
         let mut task = self.task(self.ground(), chunk, chunk);
         task.items = low(channels);
         task.samples = low(samples);
+        task.channel_origin = low(if all_samples == 1 { first_channel } else { 0 });
+        task.is_first_chunk = u32::from(all_samples == 1 || first_channel == 0);
+        task.samples_share = single(real(samples) / real(all_samples));
         let team = self.device.team_to_collect(samples, false);
         let mut variant = Variant::new(Kernel::Running);
         variant.lanes = Some(self.lanes(team));
         variant.momentum = Some(MomentumSlot::of(update));
-        self.push(self.ground(), variant, team, task, chunk, chunk, None)
+        self.push(self.ground(), variant, team, task, chunk, chunk, None);
     }
 
     pub(super) fn apply(&mut self, chunk: &Chunk) -> Result<()> {
@@ -237,6 +250,17 @@ impl Planner<'_> {
             variant
         };
         self.write(chunk, writers, &slots, &|_| ())
+    }
+
+    fn merge_and_apply(&mut self, chunk: &Chunk, partials: &Partials) -> Result<()> {
+        let slots = |planner: &Planner<'_>, variant, row| {
+            let mut variant = planner.applying(variant, row);
+            variant.saved = Some(if planner.wishes.saves { Saved::Statistics } else { Saved::None });
+            variant.epsilon = Some(planner.epsilon());
+            variant
+        };
+        let count = low(partials.count);
+        self.write_rows(chunk, Kernel::MergeAffine, &slots, &|step| step.task.partials = count)
     }
 
     /// Where the apply step finds what it normalizes by: running estimates themselves, if nobody keeps the statistics.

@@ -53,7 +53,7 @@ slot! {
         /// Holds columns of groups that lie side by side in registers.
         ResidentColumns = "resident_columns" ["column_item", "heads", "task", "place", "moments", "gather", "rstd", "four", "epilogue"],
         /// Goes through a long group twice.
-        Streaming = "streaming" ["together", "kept", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
+        Streaming = "streaming" ["together", "apply", "kept", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
@@ -61,7 +61,9 @@ slot! {
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics", "rstd"],
         /// Applies statistics, row by row.
-        Affine = "affine" ["row_item", "together", "kept", "task", "place", "four", "epilogue"],
+        Affine = "affine" ["row_item", "together", "apply", "kept", "task", "place", "four", "epilogue"],
+        /// Merges partial moments and applies them, row by row.
+        MergeAffine = "merge_affine" ["row_item", "apply", "task", "place", "moments", "gather", "statistics", "rstd", "four", "epilogue"],
         /// Applies statistics to groups that lie side by side.
         AffineColumns = "affine_columns" ["column_item", "task", "place", "four", "epilogue"],
         /// Applies statistics to packed rows of odd length.
@@ -234,6 +236,8 @@ slot! {
         Classes = "classes" ["labels", "prepared"],
         /// All, each by the factor of its class.
         Shared = "shared" ["prepared"],
+        /// All; a group takes their sum as well, by its weight.
+        Channels = "channels" [],
     }
 }
 
@@ -290,8 +294,10 @@ slot! {
 }
 
 slot! {
-    /// Where collected sums go.
+    /// Where sums go.
     Collected in "slots/collected" {
+        /// To a dispatch that collects them.
+        Parts = "parts" [],
         /// To other dispatches.
         Sums = "sums" [],
         /// To the gradient of the weight, in f32.
@@ -391,6 +397,7 @@ impl Kernel {
                 | Self::Streaming
                 | Self::Split
                 | Self::Merge
+                | Self::MergeAffine
                 | Self::Running
                 | Self::ResidentGradient
                 | Self::ResidentGradientColumns

@@ -206,7 +206,7 @@ impl Planner<'_> {
     /// Values in place of normalized ones.
     pub(super) fn nothing(&mut self, chunk: &Chunk) {
         let mut task = self.task(self.ground(), chunk, chunk);
-        task.items = low(chunk.extent(0) * chunk.extent(2));
+        task.items = low(chunk.groups());
         self.push(self.ground(), Variant::new(Kernel::Nothing), 1, task, chunk, chunk, None);
     }
 

@@ -4,7 +4,7 @@ use super::slots::{Collected, Element, Parameter, Published};
 use crate::tensor::Dtype;
 
 impl Collected {
-    /// The choice for gradients of these parameters, stored in this type.
+    /// The choice for gradients of these parameters, stored in this type; sums where of none.
     #[must_use]
     pub const fn of(weight: bool, bias: bool, dtype: Dtype) -> Self {
         match (weight, bias, dtype) {
@@ -25,19 +25,30 @@ impl Collected {
     #[must_use]
     pub const fn parameters(self) -> (bool, bool) {
         match self {
-            Self::Sums => (false, false),
+            Self::Parts | Self::Sums => (false, false),
             Self::WeightF32 | Self::WeightF16 | Self::WeightBf16 => (true, false),
             Self::BiasF32 | Self::BiasF16 | Self::BiasBf16 => (false, true),
             Self::BothF32 | Self::BothF16 | Self::BothBf16 => (true, true),
         }
     }
 
+    /// What gradients are stored in; sums are pairs of f32.
+    #[must_use]
+    pub const fn dtype(self) -> Option<Dtype> {
+        match self {
+            Self::Parts | Self::Sums => None,
+            Self::WeightF32 | Self::BiasF32 | Self::BothF32 => Some(Dtype::F32),
+            Self::WeightF16 | Self::BiasF16 | Self::BothF16 => Some(Dtype::F16),
+            Self::WeightBf16 | Self::BiasBf16 | Self::BothBf16 => Some(Dtype::Bf16),
+        }
+    }
+
     /// Sums that one word of results holds.
     #[must_use]
     pub const fn a_word(self) -> u64 {
-        match self {
-            Self::Sums | Self::WeightF32 | Self::BiasF32 | Self::BothF32 => 1,
-            _ => 2,
+        match self.dtype() {
+            None | Some(Dtype::F32) => 1,
+            Some(Dtype::F16 | Dtype::Bf16) => 2,
         }
     }
 }

@@ -9,30 +9,37 @@ use super::strategy::{SHORT_ROW, Strategy};
 use super::variant::Variant;
 use crate::error::Result;
 use crate::plan::{StatisticMap, View};
+use crate::tensor::Dtype;
 use std::ops::Range;
 
-/// What is summed, and where to.
+/// What is summed, and how it is cut.
 #[derive(Debug, Clone, Copy)]
-struct Pass {
+pub(super) struct Summing {
     ground: Ground,
     /// Which statistic belongs to which element.
     statistics: StatisticMap,
     /// Whether gradients are those of the normalized values.
     weighted: bool,
+    /// Whether groups lie side by side.
+    columns: bool,
     partials: Partials,
-    target: Pool,
+    /// Where the sums of columns go.
+    collected: Collected,
 }
 
 impl Planner<'_> {
-    /// Sums of gradients and products over the groups of a view.
-    pub(super) fn sum(
-        &mut self,
-        ground: Ground,
-        statistics: StatisticMap,
-        weighted: bool,
-        chunk: &Chunk,
-        into: Pool,
-    ) -> Result<()> {
+    /// Gradients of the normalized values and their products, over the groups of the plan.
+    pub(super) fn summing_groups(&self) -> Summing {
+        self.summing(self.ground(), own_statistics(self.plan.view), true)
+    }
+
+    /// Gradients of the affine map's result and their products, over its cells.
+    pub(super) fn summing_cells(&self) -> Summing {
+        let cells = self.plan.affine.cells;
+        self.summing(Ground { view: cells.view, map: self.map_of_cells() }, cells.statistics(), false)
+    }
+
+    fn summing(&self, ground: Ground, statistics: StatisticMap, weighted: bool) -> Summing {
         let View { b, c, d, .. } = ground.view;
         // The strategy is about the plan's own groups; cells go by what suits them.
         let columns = match self.wishes.strategy {
@@ -45,40 +52,60 @@ impl Planner<'_> {
         } else {
             Partials::of_rows(ground.view, self.plan.dtype, self.device)
         };
-        let groups = |piece: &Box4| piece.extent(0) * piece.extent(2);
-        let halves = if !weighted && self.has_second_sums() { 2 } else { 1 };
-        self.out.reserve(into, halves * groups(chunk) * PAIR);
-        let add_up = |planner: &mut Self, part: &Chunk, target| {
-            let pass = Pass { ground, statistics, weighted, partials, target };
-            if columns { planner.sum_columns(&pass, part) } else { planner.sum_rows(&pass, part) }
-        };
-        if partials.count == 1 {
-            return add_up(self, chunk, into);
+        Summing { ground, statistics, weighted, columns, partials, collected: Collected::Parts }
+    }
+
+    /// One pair of sums for each group or cell.
+    pub(super) fn sum(&mut self, summing: &Summing, chunk: &Chunk, into: Pool) -> Result<()> {
+        let count = summing.partials.count;
+        let halves = self.halves(summing);
+        self.out.reserve(into, halves * chunk.groups() * PAIR);
+        if count == 1 {
+            return self.add_up(summing, chunk, into);
         }
-        let limit = SCRATCH.min(self.device.max_binding);
-        let (b, c, d) = (b as u64, c as u64, d as u64);
-        let fits = |part: &Box4| halves * groups(part) * partials.count * PAIR <= limit;
-        for part in self.cut(*chunk, [1, b, 4.min(c), d], &fits)? {
-            self.out.reserve(Pool::Partials, halves * groups(&part) * partials.count * PAIR);
-            add_up(self, &part, Pool::Partials)?;
-            let (items, count) = (groups(&part), partials.count);
-            let first = part.statistics(ground.view).start - chunk.statistics(ground.view).start;
+        let [_, b, c, d] = levels(summing.ground.view);
+        for part in self.cut(*chunk, [1, b, 4.min(c), d], &|part| self.partials_fit(summing, part))? {
+            self.sum_parts(summing, &part, Pool::Partials)?;
+            let items = part.groups();
+            let first = part.statistics(summing.ground.view).start - chunk.statistics(summing.ground.view).start;
             for half in 0..halves {
-                let step = self.collect(Collected::Sums, Strided { items, inner: 1, outer: count, stride: 1, count });
+                let step = self.collect(Collected::Sums, summing.terms(items));
                 (step.partials, step.sums) = (Pool::Partials, into);
                 step.task.terms_origin = low(half * items * count);
-                step.task.channel_origin = low(half * groups(chunk) + first);
+                step.task.channel_origin = low(half * chunk.groups() + first);
             }
         }
         Ok(())
     }
 
-    fn sum_rows(&mut self, pass: &Pass, chunk: &Chunk) -> Result<()> {
-        let Pass { ground, partials, .. } = *pass;
+    /// A pair of sums for each partial, those of a group or cell one after the other.
+    pub(super) fn sum_parts(&mut self, summing: &Summing, part: &Chunk, into: Pool) -> Result<()> {
+        self.out.reserve(into, self.halves(summing) * part.groups() * summing.partials.count * PAIR);
+        self.add_up(summing, part, into)
+    }
+
+    /// Whether the partials of a box fit scratch at once.
+    pub(super) fn partials_fit(&self, summing: &Summing, part: &Box4) -> bool {
+        let limit = SCRATCH.min(self.device.max_binding);
+        self.halves(summing) * part.groups() * summing.partials.count * PAIR <= limit
+    }
+
+    /// Pairs of sums for each group or cell.
+    fn halves(&self, summing: &Summing) -> u64 {
+        if !summing.weighted && self.has_second_sums() { 2 } else { 1 }
+    }
+
+    /// One dispatch, or one for each of the pieces that fit a binding.
+    pub(super) fn add_up(&mut self, summing: &Summing, part: &Chunk, target: Pool) -> Result<()> {
+        if summing.columns { self.sum_columns(summing, part, target) } else { self.sum_rows(summing, part, target) }
+    }
+
+    fn sum_rows(&mut self, summing: &Summing, chunk: &Chunk, target: Pool) -> Result<()> {
+        let Summing { ground, partials, .. } = *summing;
         let d = ground.view.d as u64;
-        let variant = self.reading_gradients(Variant::new(Kernel::Sums), d, pass.weighted);
-        let second = self.second_origin(pass, chunk);
-        let fits = |piece: &Box4| self.piece_fits(pass, piece);
+        let variant = self.reading_gradients(Variant::new(Kernel::Sums), d, summing.weighted);
+        let second = self.second_origin(summing, chunk);
+        let fits = |piece: &Box4| self.piece_fits(summing, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 1, partials.segment], &fits)? {
             let mut task = self.task(ground, &piece, chunk);
             set_partials(&mut task, &partials);
@@ -89,43 +116,43 @@ impl Planner<'_> {
             task.items = task.extent.iter().product();
             let step = self.step_in(ground, d, false);
             let pushed = self.push(ground, variant, partials.team, task, &piece, chunk, step);
-            pushed.constants.each = (pass.statistics.d_scale > 0).then_some(true);
-            pushed.sums(pass, &piece, second);
+            pushed.constants.each = (summing.statistics.d_scale > 0).then_some(true);
+            pushed.sums(summing, &piece, second, target);
         }
         Ok(())
     }
 
-    fn sum_columns(&mut self, pass: &Pass, chunk: &Chunk) -> Result<()> {
-        let Pass { ground, partials, .. } = *pass;
+    fn sum_columns(&mut self, summing: &Summing, chunk: &Chunk, target: Pool) -> Result<()> {
+        let Summing { ground, partials, .. } = *summing;
         let [_, _, c, d] = levels(ground.view);
         let columns = Columns::to_sum(ground.view, &partials, self.device);
-        let mut variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, pass.weighted);
+        let mut variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, summing.weighted);
         variant.registers = Registers::holding(columns.packs);
-        let second = self.second_origin(pass, chunk);
-        let fits = |piece: &Box4| self.piece_fits(pass, piece);
+        variant.collected = Some(summing.collected);
+        let second = self.second_origin(summing, chunk);
+        let fits = |piece: &Box4| self.piece_fits(summing, piece);
         for piece in self.cut(*chunk, [1, partials.rows, 4.min(c), d], &fits)? {
             let mut task = self.task(ground, &piece, chunk);
             set_partials(&mut task, &partials);
             columns.deal(&mut task, &piece, d);
             let step = self.step_in(ground, c * d, true);
             let pushed = self.push(ground, variant, columns.team, task, &piece, chunk, step);
-            let map = pass.statistics;
+            let map = summing.statistics;
             pushed.shares_columns(columns.shared_columns());
             pushed.constants.row_statistics = (map.b_scale > 0).then_some(true);
             pushed.constants.column_statistics = (map.c_scale > 0 || map.d_scale > 0).then_some(true);
-            pushed.sums(pass, &piece, second);
+            pushed.sums(summing, &piece, second, target);
         }
         Ok(())
     }
 
     /// Where second sums begin, if there are any.
-    fn second_origin(&self, pass: &Pass, chunk: &Chunk) -> Option<u64> {
-        let groups = chunk.extent(0) * chunk.extent(2);
-        (!pass.weighted && self.has_second_sums()).then_some(groups * pass.partials.count)
+    fn second_origin(&self, summing: &Summing, chunk: &Chunk) -> Option<u64> {
+        (self.halves(summing) == 2).then_some(chunk.groups() * summing.partials.count)
     }
 
-    fn piece_fits(&self, pass: &Pass, piece: &Box4) -> bool {
-        self.window_fits(pass.ground.view, piece) && self.entries_fit(&pass.statistics.range(piece))
+    fn piece_fits(&self, summing: &Summing, piece: &Box4) -> bool {
+        self.window_fits(summing.ground.view, piece) && self.entries_fit(&summing.statistics.range(piece))
     }
 
     /// As [`parameter_step`](Self::parameter_step), on another view.
@@ -135,6 +162,26 @@ impl Planner<'_> {
         }
         Some(if columns { 3 } else { 0 })
     }
+}
+
+impl Summing {
+    /// The same with what it comes to written where it is wanted, if nothing is left to collect.
+    pub(super) fn straight_to(&self, collected: Collected) -> Option<Self> {
+        let is_whole = self.columns && self.partials.count == 1;
+        // Others share words.
+        (is_whole && collected.dtype() == Some(Dtype::F32)).then_some(Self { collected, ..*self })
+    }
+
+    /// What there is to collect for so many groups or cells.
+    pub(super) fn terms(&self, items: u64) -> Strided {
+        let count = self.partials.count;
+        Strided { items, inner: 1, outer: count, stride: 1, count }
+    }
+}
+
+/// Each group's own statistic.
+fn own_statistics(view: View) -> StatisticMap {
+    StatisticMap { a_scale: view.c, c_scale: 1, ..StatisticMap::NONE }
 }
 
 impl StatisticMap {
@@ -156,14 +203,14 @@ impl StatisticMap {
 }
 
 impl Step {
-    /// Sums over the groups of the pass's view.
-    fn sums(&mut self, pass: &Pass, piece: &Box4, second: Option<u64>) {
-        self.constants.weighted = pass.weighted.then_some(true);
+    /// Sums over groups or cells.
+    fn sums(&mut self, summing: &Summing, piece: &Box4, second: Option<u64>, target: Pool) {
+        self.constants.weighted = summing.weighted.then_some(true);
         self.constants.second = second.map(|_| true);
         self.task.second_origin = low(second.unwrap_or(0));
-        self.partials = pass.target;
-        self.statistics = pass.statistics.range(piece);
-        let (task, map) = (&mut self.task, pass.statistics);
+        self.partials = target;
+        self.statistics = summing.statistics.range(piece);
+        let (task, map) = (&mut self.task, summing.statistics);
         task.statistic_a_divisor = bounded(map.a_divisor);
         task.statistic_a_modulus = bounded(map.a_modulus);
         task.statistic_a_scale = low(map.a_scale as u64);

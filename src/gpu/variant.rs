@@ -5,6 +5,7 @@ use super::slots::{
     OfParameters, Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
 use crate::plan::RunningUpdate;
+use crate::tensor::Dtype;
 
 /// A kernel and the choice in each of its slots: the only input of the linker, and the pipeline's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,7 +151,7 @@ impl Variant {
                 .map(|r| if r == Residual::Apart { "residual" } else { "residual_in_place" }),
             self.inflow.filter(|i| *i != Inflow::None).map(|_| "inflow"),
             self.of_parameters.map(OfParameters::name),
-            self.collected.map(Collected::name),
+            self.collected.filter(|c| *c != Collected::Parts).map(Collected::name),
             self.terms.filter(|t| *t != Terms::All).map(Terms::name),
             self.epsilon.filter(|e| *e != Epsilon::Fixed).map(Epsilon::name),
             self.picking.map(Picking::name),
@@ -237,6 +238,11 @@ impl Variant {
         let knowing = |v| fill(v, Known::ALL, Self::knows);
         let short = [Parameter::F32x1, Parameter::F16x1, Parameter::Bf16x1];
         let with_words = |v| fill(v, &short, |v: &mut Self, parameter| v.parameter = Some(parameter));
+        let kept = |v, choices: &[Collected]| fill(v, choices, |v: &mut Self, collected| v.collected = Some(collected));
+        let gradients_in = |dtypes: &[Dtype]| -> Vec<Collected> {
+            let in_them = |c: &Collected| c.dtype().is_some_and(|dtype| dtypes.contains(&dtype));
+            Collected::ALL.iter().copied().filter(in_them).collect()
+        };
         match kernel {
             Kernel::Resident => {
                 let all = saving(with_epsilon(applying(measuring(with_lanes(writing(with_elements(bare)))))));
@@ -266,6 +272,12 @@ impl Variant {
             Kernel::MomentsInflow => with_words(on_one_lane(bare)),
             Kernel::UnmixSums => with_lanes(bare),
             Kernel::Nothing => on_one_lane(bare),
+            Kernel::MergeAffine => {
+                let in_subgroups = |v| fill(v, &[Lanes::Subgroup], |v: &mut Self, lanes| v.lanes = Some(lanes));
+                let all = saving(applying(in_subgroups(writing(with_elements(bare)))));
+                let fits = |v: &Self| v.epsilon == Some(Epsilon::Fixed) || v.affine == Some(AffineSlot::Prepared);
+                fill(all, Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon)).into_iter().filter(fits).collect()
+            }
             Kernel::Affine | Kernel::AffineColumns => knowing(applying(on_one_lane(writing(with_elements(bare))))),
             Kernel::AffineFlat => knowing(one_by_one(applying(on_one_lane(writing(odd(bare)))))),
             Kernel::Given => fill(on_one_lane(bare), &[Known::Estimates], Self::knows),
@@ -286,9 +298,16 @@ impl Variant {
                 with_sums(with_inflow(applying(measuring(with_lanes(writing(with_elements(bare)))))))
             }
             Kernel::Sums => applying(with_lanes(reading(with_elements(bare)))),
-            Kernel::ColumnSums => of_columns(applying(on_one_lane(reading(with_elements(bare))))),
+            Kernel::ColumnSums => {
+                let all = of_columns(applying(on_one_lane(reading(with_elements(bare)))));
+                let with_f32 = |v: &Self| {
+                    v.affine != Some(AffineSlot::Prepared)
+                        && matches!(v.parameter, None | Some(Parameter::F32x1 | Parameter::F32x4))
+                };
+                let straight = kept(all.iter().copied().filter(with_f32).collect(), &gradients_in(&[Dtype::F32]));
+                kept(all, &[Collected::Parts]).into_iter().chain(straight).collect()
+            }
             Kernel::Collect => {
-                let kept = |v, choices| fill(v, choices, |v: &mut Self, collected| v.collected = Some(collected));
                 let of_terms = |v, terms: &[Terms]| fill(v, terms, |v: &mut Self, terms| v.terms = Some(terms));
                 let plain = fill(on_one_lane(bare), &[AffineSlot::None], |v, affine| v.affine = Some(affine));
                 let scaled = fill(plain.clone(), &[AffineSlot::Scale], |v, affine| v.affine = Some(affine));
@@ -296,11 +315,17 @@ impl Variant {
                 let prepared = fill(on_one_lane(vec![Self::new(kernel)]), &[AffineSlot::Prepared], |v, affine| {
                     v.affine = Some(affine);
                 });
-                let weighted = kept(one_by_one(scaled).into_iter().chain(prepared).collect(), &[Collected::Sums]);
-                let classes = kept(plain.clone(), &Collected::ALL[1..]);
-                of_terms(kept(plain, Collected::ALL).into_iter().chain(weighted).collect(), &[Terms::All])
+                let scaled = one_by_one(scaled);
+                let gradients = gradients_in(&Dtype::ALL);
+                let of_parameters = kept(plain.clone(), &gradients);
+                let as_stored =
+                    |v: &Self| v.parameter == v.collected.and_then(Collected::dtype).map(Parameter::one_by_one);
+                let of_channels = kept(scaled.clone(), &gradients).into_iter().filter(as_stored).collect();
+                let sums = kept(plain.into_iter().chain(scaled).chain(prepared).collect(), &[Collected::Sums]);
+                of_terms(sums, &[Terms::All])
                     .into_iter()
-                    .chain(of_terms(classes, &[Terms::Classes, Terms::Shared]))
+                    .chain(of_terms(of_parameters, Terms::ALL))
+                    .chain(of_terms(of_channels, &[Terms::Channels]))
                     .collect()
             }
             Kernel::Gradient | Kernel::GradientColumns => {

@@ -59,7 +59,7 @@ impl Planner<'_> {
         let partials = Partials::of_groups(self.plan, self.device);
         for piece in self.rows_of(chunk)? {
             let mut task = self.task(self.ground(), &piece, chunk);
-            let groups = piece.extent(0) * piece.extent(2);
+            let groups = piece.groups();
             let block = self.block(&variant, groups, team).min(piece.extent(0));
             task.items = low(piece.extent(0).div_ceil(block) * piece.extent(2));
             set_partials(&mut task, &partials);
@@ -93,7 +93,7 @@ impl Planner<'_> {
         let variant = self.of_groups(Kernel::Streaming, d, saved);
         for piece in self.rows_of(chunk)? {
             let mut task = self.task(self.ground(), &piece, chunk);
-            let groups = piece.extent(0) * piece.extent(2);
+            let groups = piece.groups();
             let together = self.together(&variant, piece.extent(0), groups);
             let together = streamed_together(self.plan, self.device, together);
             task.items = low(piece.extent(0).div_ceil(together) * piece.extent(2));

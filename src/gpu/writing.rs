@@ -39,7 +39,13 @@ impl Planner<'_> {
         }
     }
 
-    fn write_rows(&mut self, chunk: &Chunk, kernel: Kernel, slots: Slots<'_>, fill: &dyn Fn(&mut Step)) -> Result<()> {
+    pub(super) fn write_rows(
+        &mut self,
+        chunk: &Chunk,
+        kernel: Kernel,
+        slots: Slots<'_>,
+        fill: &dyn Fn(&mut Step),
+    ) -> Result<()> {
         let d = self.plan.view.d as u64;
         let team = self.device.team_to_copy(d);
         let segment = self.device.copy_segment(team);

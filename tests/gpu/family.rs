@@ -26,9 +26,7 @@ pub(crate) fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<
     let affine = |operands: Operands| operands.weight(spec(&[c])).bias(spec(&[c]));
     let classes = 5;
     let table = Some(spec(&[classes, c]));
-    let three = Some(spec(&[3]));
     let tables = Extra { class_weight: table.clone(), class_bias: table.clone(), ..Extra::default() };
-    let shares = Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() };
     let batch = |training| BatchNorm::new().training(training).layout(layout);
     let frn = || Box::new(FilterResponseNorm::new().layout(layout));
     let tau = Extra { tau: Some(spec(&[c])), ..Extra::default() };
@@ -56,7 +54,7 @@ pub(crate) fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<
             let norm = SwitchableNorm::new().training(training).layout(layout);
             // Without a counter, as in the paper, and with one.
             let running = affine(on(s)).running(c, layout == Layout::ChannelsLast);
-            all.push((Box::new(norm), running.extra(shares.clone())));
+            all.push((Box::new(norm), running.extra(shares(dtype))));
         }
         let cuts_channels = layout == Layout::ChannelsFirst;
         let fits = |g: &usize| (c * s) % g == 0 && (cuts_channels || c % g == 0);
@@ -67,6 +65,12 @@ pub(crate) fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<
         }
     }
     all
+}
+
+/// The shares of a mixture of three statistics.
+pub(crate) fn shares(dtype: Dtype) -> Extra<Option<Spec>> {
+    let three = Some(Spec::new([3], dtype));
+    Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() }
 }
 
 fn samples(shapes: &[Ncs], epilogue: Epilogue, offset: f64, dtypes: &[Dtype]) -> Vec<Sample> {
@@ -235,11 +239,9 @@ fn eight_runs_give_the_same_bits() {
 /// Switchable normalization takes its three statistics from one pass over the input.
 #[test]
 fn a_mixture_reads_the_input_twice() {
-    let three = Some(Spec::new([3], Dtype::F32));
-    let extra = Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() };
     for shape in [[8, 64, 3136], [4, 16, 6], [2, 3, 100_000]] {
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-            let operands = Operands::new(Spec::new(shape, Dtype::F32)).extra(extra.clone());
+            let operands = Operands::new(Spec::new(shape, Dtype::F32)).extra(shares(Dtype::F32));
             let plan = SwitchableNorm::new().layout(layout).lower(&operands).expect("fits");
             for rig in rigs().iter().chain(&rigs().iter().map(Rig::as_discrete).collect::<Vec<_>>()) {
                 let prepared = rig.gpu.prepare(&plan, &Options::default()).expect("fits");

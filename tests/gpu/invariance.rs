@@ -144,18 +144,22 @@ fn a_long_row_has_the_same_bits_in_any_batch() {
     }
 }
 
+/// Whoever merges moments, and whichever way lanes meet.
 #[test]
 fn streaming_and_split_give_the_same_bits() {
     let shape = [3, 30_011];
     let plan = LayerNorm::new([shape[1]]).lower(&Operands::new(Spec::new(shape, Dtype::F32))).expect("fits");
     let input = Data::from_f64(Dtype::F32, &noise(9, shape[0] * shape[1]));
-    for rig in rigs() {
-        let run = |strategy| {
-            let options = Options::default().strategy(strategy);
+    for rig in rigs().into_iter().flat_map(|rig| [rig.as_discrete(), rig]) {
+        let run = |strategy, subgroups| {
+            let options = Options::default().strategy(strategy).subgroups(subgroups).save_statistics(true);
             let input = input.clone();
             rig.run(&Call::new(&plan, options, input)).expect("runs")
         };
-        assert_eq!(run(Strategy::Streaming), run(Strategy::Split), "{}", rig.name);
+        let streaming = run(Strategy::Streaming, true);
+        for subgroups in [true, false] {
+            assert_eq!(run(Strategy::Split, subgroups), streaming, "{}, subgroups: {subgroups}", rig.name);
+        }
     }
 }
 

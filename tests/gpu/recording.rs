@@ -1,12 +1,13 @@
 //! What an application that embeds the engine relies on when it records.
 
+use crate::family::shares;
 use crate::rig::{Rig, rigs};
 use crate::sample::noise;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use wgpu_norm::gpu::{Bound, Buffers, Gpu, Options, Prepared, Strategy};
-use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands, SwitchableNorm};
-use wgpu_norm::plan::{Extra, Momentum};
+use wgpu_norm::norm::{BatchNorm, InstanceNorm, LayerNorm, Norm, Operands, SwitchableNorm};
+use wgpu_norm::plan::Momentum;
 use wgpu_norm::{Data, Dtype, Engine, RunningStatistics, Spec, Wanted};
 
 /// Counts this thread's allocations.
@@ -204,9 +205,7 @@ fn kernels_of(labels: Vec<String>) -> Vec<String> {
 /// A dispatch that waits costs a GPU as much as a megabyte or more.
 #[test]
 fn mixtures_take_one_dispatch_for_layers_and_batch_together() {
-    let three = Some(Spec::new([3], Dtype::F32));
-    let extra = Extra { mean_weight: three.clone(), var_weight: three, ..Extra::default() };
-    let operands = Operands::new(Spec::new([64, 8, 56, 56], Dtype::F32)).running(8, false).extra(extra);
+    let operands = Operands::new(Spec::new([64, 8, 56, 56], Dtype::F32)).running(8, false).extra(shares(Dtype::F32));
     let plan = SwitchableNorm::new().lower(&operands).expect("fits");
     let split = Options::default().strategy(Strategy::Split);
     for rig in rigs() {
@@ -215,6 +214,78 @@ fn mixtures_take_one_dispatch_for_layers_and_batch_together() {
         let backward = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &split).expect("prepares").labels();
         let steps = ["sums", "collect", "unmix_sums", "unmix", "collect", "gradient"];
         assert_eq!(kernels_of(backward), steps, "{}", rig.name);
+    }
+}
+
+/// Few partials are merged by each team that applies them, where shuffles join these; software adapters wait for nothing.
+#[test]
+fn few_partials_take_no_dispatch_that_merges_them() {
+    let rows_of = |d: usize| LayerNorm::new([d]).lower(&Operands::new(Spec::new([3, d], Dtype::F32))).expect("fits");
+    let kernels = |rig: &Rig, d: usize, options: Options| {
+        let prepared = rig.gpu.prepare(&rows_of(d), &options.strategy(Strategy::Split)).expect("prepares");
+        (kernels_of(prepared.labels()), prepared.scratch_size())
+    };
+    for rig in rigs() {
+        let three = ["split", "merge", "affine"];
+        let discrete = rig.as_discrete();
+        for subgroups in [true, false] {
+            let options = Options::default().subgroups(subgroups);
+            assert_eq!(kernels(&rig, 30_000, options).0, three, "{}", rig.name);
+            assert_eq!(kernels(&discrete, 1 << 20, options).0, three, "{}", discrete.name);
+            let few = kernels(&discrete, 30_000, options);
+            if subgroups && discrete.gpu.capabilities().subgroups.is_some() {
+                assert_eq!(few.0, ["split", "merge_affine"], "{}", discrete.name);
+                assert_eq!(few.1, 3 * 4 * 16, "{}: four partials a row", discrete.name);
+            } else {
+                assert_eq!(few.0, three, "{}", discrete.name);
+            }
+        }
+    }
+}
+
+/// Columns of few rows come to gradients without anything to collect.
+#[test]
+fn the_parameters_of_few_long_rows_take_one_dispatch() {
+    let spec = |shape: &[usize], dtype| Spec::new(shape, dtype);
+    for rig in rigs() {
+        for (dtype, kernels) in [
+            (Dtype::F32, &["column_sums", "sums", "collect", "gradient"][..]),
+            // Two of them share a word.
+            (Dtype::Bf16, &["column_sums", "collect", "sums", "collect", "gradient"]),
+        ] {
+            let d = 300_000;
+            let operands = Operands::new(spec(&[4, d], Dtype::F32)).weight(spec(&[d], dtype)).bias(spec(&[d], dtype));
+            let plan = LayerNorm::new([d]).lower(&operands).expect("fits");
+            let split = Options::default().strategy(Strategy::Split);
+            let prepared = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &split).expect("prepares");
+            assert_eq!(kernels_of(prepared.labels()), kernels, "{} {dtype}", rig.name);
+        }
+    }
+}
+
+/// Where each channel has one group and one weight, what collects the parts of its sums gives both theirs.
+#[test]
+fn backward_of_a_batch_collects_once() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let batch = |training, shape: &[usize]| {
+        let c = shape[1];
+        let operands = Operands::new(spec(shape)).weight(spec(&[c])).bias(spec(&[c])).running(c, false);
+        BatchNorm::new().training(training).lower(&operands).expect("fits")
+    };
+    let instances = Operands::new(spec(&[4, 8, 256, 256])).weight(spec(&[8])).bias(spec(&[8]));
+    let instances = InstanceNorm::new().lower(&instances).expect("fits");
+    for rig in rigs() {
+        for (plan, strategy, kernels) in [
+            (batch(true, &[64, 8, 56, 56]), Strategy::Split, &["sums", "collect", "gradient"][..]),
+            (batch(true, &[50_000, 40]), Strategy::Column, &["column_sums", "collect", "gradient_columns"]),
+            (batch(false, &[64, 8, 56, 56]), Strategy::Affine, &["sums", "collect", "gradient"]),
+            // A weight for several groups: cells first, then parameters and groups.
+            (instances.clone(), Strategy::Split, &["sums", "collect", "collect", "collect", "gradient"]),
+        ] {
+            let options = Options::default().strategy(strategy);
+            let prepared = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &options).expect("prepares");
+            assert_eq!(kernels_of(prepared.labels()), kernels, "{}: {strategy}", rig.name);
+        }
     }
 }
 

@@ -2,6 +2,6 @@
 const SUMS_A_WORD = 1u;
 @group(0) @binding(15) var<storage, read_write> grad_bias: array<f32>; // parameters
 
-fn keep(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
-    grad_bias[item + task.bias_shift] = first.y;
+fn put(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
+    grad_bias[item + task.extra_shift.y] = first.y;
 }

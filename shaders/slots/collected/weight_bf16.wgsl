@@ -2,6 +2,6 @@
 const SUMS_A_WORD = 2u;
 @group(0) @binding(14) var<storage, read_write> grad_weight: array<u32>; // parameters
 
-fn keep(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
-    grad_weight[item + task.weight_shift] = pair(first.x, second.x, grad_weight[item + task.weight_shift], valid);
+fn put(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
+    grad_weight[item + task.extra_shift.x] = pair(first.x, second.x, grad_weight[item + task.extra_shift.x], valid);
 }

@@ -2,6 +2,6 @@
 const SUMS_A_WORD = 1u;
 @group(0) @binding(14) var<storage, read_write> grad_weight: array<f32>; // parameters
 
-fn keep(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
-    grad_weight[item + task.weight_shift] = first.x;
+fn put(item: u32, first: vec2<f32>, second: vec2<f32>, valid: u32) {
+    grad_weight[item + task.extra_shift.x] = first.x;
 }
