@@ -107,7 +107,11 @@ impl Planner<'_> {
             } else {
                 Box4::whole(cells)
             };
-            if nesting == Nesting::Equal && !several && self.cells_are_parameters(&summing, &part, wanted) {
+            if self.wishes.beside
+                && nesting == Nesting::Equal
+                && !several
+                && self.cells_are_parameters(&summing, &part, wanted)
+            {
                 self.parameters_and_groups(&summing, &part, wanted)?;
             } else {
                 self.sum(&summing, &part, Pool::Cells)?;
@@ -167,7 +171,7 @@ impl Planner<'_> {
 
     /// Of cells each of which has a parameter of its own.
     fn parameters_of_parts(&mut self, summing: &Summing, part: &Box4, wanted: Wanted) -> Result<()> {
-        if let Some(straight) = summing.straight_to(self.collected(wanted)) {
+        if let Some(straight) = summing.straight_to(self.collected(wanted)).filter(|_| self.wishes.beside) {
             return self.add_up(&straight, part, Pool::Cells);
         }
         self.collected_parts(summing, part, wanted)?;

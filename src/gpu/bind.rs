@@ -1,8 +1,8 @@
-use super::buffers::{Argument, Buffers, arguments, check_aliasing, estimates_share_a_buffer};
+use super::buffers::{Argument, Buffers, arguments, check_aliasing, written_shares_a_buffer};
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
 use super::scope::{lost, scoped};
-use super::slots::{Kernel, Placement, Tracked};
+use super::slots::{Collected, Kernel, Placement, Terms, Tracked};
 use super::uniforms::Task;
 use crate::error::{Error, Result};
 use crate::plan::Tables;
@@ -33,8 +33,8 @@ pub(super) struct Scratch {
 impl Prepared {
     /// Checks the buffers and makes the bind groups. Once a set of buffers.
     ///
-    /// Running estimates that lie in one buffer with what is read are moved by a dispatch of their own, whatever
-    /// [`workgroups`](Self::workgroups) says of others; its kernels are compiled here, the first time.
+    /// Running estimates, and gradients of weight and bias, that lie in one buffer with what is read are written by dispatches
+    /// of their own, whatever [`workgroups`](Self::workgroups) says of others; their kernels are compiled here, the first time.
     ///
     /// # Errors
     ///
@@ -44,8 +44,8 @@ impl Prepared {
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<Bound> {
         let arguments = arguments(buffers, &self.expected())?;
         check_aliasing(&arguments, &self.same())?;
-        if self.tracks_beside_the_input() && estimates_share_a_buffer(&arguments) {
-            return self.gpu.prepare_tracking(&self.plan, &self.options, false)?.bind(buffers);
+        if self.schedule.steps.iter().any(Step::writes_beside) && written_shares_a_buffer(&arguments) {
+            return self.apart()?.bind(buffers);
         }
         if self.schedule.steps.is_empty() {
             return Ok(Bound { steps: Vec::new() });
@@ -62,13 +62,6 @@ impl Prepared {
             other => other,
         })?;
         if mapped { Ok(Bound { steps }) } else { Err(lost()) }
-    }
-
-    /// Whether a dispatch binds running estimates to be written beside the tensor to be read.
-    fn tracks_beside_the_input(&self) -> bool {
-        let tracks = |step: &&Step| step.variant.tracked == Some(Tracked::Estimates);
-        let reads_statistics = |step: &Step| matches!(step.variant.kernel, Kernel::Merge | Kernel::Average);
-        self.schedule.steps.iter().filter(tracks).any(|step| !reads_statistics(step))
     }
 
     fn scratch(&self, buffers: &Buffers<'_>) -> Scratch {
@@ -277,6 +270,19 @@ impl Prepared {
         match arguments.iter().find(refused) {
             Some(argument) => Error::ForeignBuffer { argument: argument.role.name(), message },
             None => Error::Device(message),
+        }
+    }
+}
+
+impl Step {
+    /// Whether it binds running estimates, or gradients of parameters, to be written beside arguments to be read.
+    fn writes_beside(&self) -> bool {
+        let tracks = self.variant.tracked == Some(Tracked::Estimates);
+        match self.variant.kernel {
+            Kernel::Merge | Kernel::Average => false,
+            Kernel::Collect => self.variant.terms == Some(Terms::Channels),
+            Kernel::ColumnSums => self.variant.collected != Some(Collected::Parts),
+            _ => tracks,
         }
     }
 }

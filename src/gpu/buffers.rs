@@ -272,11 +272,13 @@ pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) 
     Ok(())
 }
 
-/// Whether running estimates lie in a buffer with what is read, which no dispatch binds for both.
-pub(super) fn estimates_share_a_buffer(arguments: &[Argument<'_>]) -> bool {
-    let estimates = arguments.iter().filter(|a| a.role.is_state());
+/// Whether running estimates that are moved, or gradients of weight and bias, lie in a buffer with what is read, which no
+/// dispatch binds for both.
+pub(super) fn written_shares_a_buffer(arguments: &[Argument<'_>]) -> bool {
+    let is_small = |role: Role| role.is_state() || matches!(role, Role::GradWeight | Role::GradBias);
+    let written = arguments.iter().filter(|a| a.written && is_small(a.role));
     let mut read = arguments.iter().filter(|a| !a.written);
-    read.any(|read| estimates.clone().any(|estimate| estimate.slice.buffer() == read.slice.buffer()))
+    read.any(|read| written.clone().any(|own| own.slice.buffer() == read.slice.buffer()))
 }
 
 /// Whether what a pass writes is also read by a later dispatch of it, be it by some strategies only: which one is taken

@@ -113,9 +113,8 @@ impl Options {
         grad_sum(grad_sum: bool) sets grad_sum to grad_sum;
     }
 
-    /// What the schedule is made with, where `strategy` is what was chosen, and running estimates may be moved by the
-    /// kernel that reads the tensor or not.
-    pub(super) fn wishes(&self, strategy: Strategy, tracks: bool) -> Result<Wishes> {
+    /// What the schedule is made with, where `strategy` is what was chosen; for `beside` see [`Wishes::beside`].
+    pub(super) fn wishes(&self, strategy: Strategy, beside: bool) -> Result<Wishes> {
         let alignment = self.offset_alignment;
         if alignment < 4 || !alignment.is_power_of_two() {
             return Err(Error::Value {
@@ -134,7 +133,7 @@ impl Options {
             sum_in_place: self.sum_in_place,
             inflow: self.grad_sum,
             moments: self.moments,
-            tracks,
+            beside,
         })
     }
 }

@@ -176,8 +176,9 @@ pub(crate) struct Wishes {
     pub(crate) inflow: bool,
     /// Whether means and deviations are written forward, or have gradients backward.
     pub(crate) moments: bool,
-    /// Whether the kernel that reads the tensor may move running estimates.
-    pub(crate) tracks: bool,
+    /// Whether a kernel may keep statistics, move running estimates or write gradients of parameters beside what it reads:
+    /// that takes more bindings, and buffers that are not one.
+    pub(crate) beside: bool,
 }
 
 /// Bytes of one statistic or one partial moment.

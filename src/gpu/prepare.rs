@@ -83,13 +83,14 @@ impl Gpu {
     /// When a forced strategy cannot serve the plan, a level of the view, or what lies side by side in it, is longer than
     /// 2³² - 2¹⁶, the alignment is no power of two from 4 on, or a kernel does not compile.
     pub fn prepare(&self, plan: &Plan, options: &Options) -> Result<Prepared> {
-        let storage_buffers = self.device.limits().max_storage_buffers_per_shader_stage;
-        self.prepare_tracking(plan, options, storage_buffers >= MOST_STORAGE_BUFFERS)
+        self.prepare_forward(plan, options, self.binds_enough())
     }
 
-    /// As [`prepare`](Self::prepare); whether running estimates may be moved by the kernel that reads the tensor, which binds
-    /// them beside all that it reads, or only by one of their own.
-    pub(super) fn prepare_tracking(&self, plan: &Plan, options: &Options, tracks: bool) -> Result<Prepared> {
+    fn binds_enough(&self) -> bool {
+        self.device.limits().max_storage_buffers_per_shader_stage >= MOST_STORAGE_BUFFERS
+    }
+
+    fn prepare_forward(&self, plan: &Plan, options: &Options, beside: bool) -> Result<Prepared> {
         let capabilities = self.capabilities_under(options);
         let strategy = match options.strategy {
             Some(forced) => forced.supports(plan, &capabilities).map(|()| forced)?,
@@ -108,7 +109,7 @@ impl Gpu {
             let reason = "mean and deviation are made of the statistics, and the plan is prepared without those";
             return Err(Error::Unexpected { argument: "moments", reason });
         }
-        let schedule = schedule(plan, &capabilities, options.wishes(strategy, tracks)?)?;
+        let schedule = schedule(plan, &capabilities, options.wishes(strategy, beside)?)?;
         self.compiled(plan, Pass::Forward, options, schedule)
     }
 
@@ -136,6 +137,10 @@ impl Gpu {
     ///
     /// As [`prepare`](Self::prepare); and when the gradient of a parameter is wanted that the plan has not.
     pub fn prepare_backward(&self, plan: &Plan, wanted: Wanted, options: &Options) -> Result<Prepared> {
+        self.prepare_gradients(plan, wanted, options, self.binds_enough())
+    }
+
+    fn prepare_gradients(&self, plan: &Plan, wanted: Wanted, options: &Options, beside: bool) -> Result<Prepared> {
         wanted.check(plan)?;
         let capabilities = self.capabilities_under(options);
         // The first half serves the input's gradient, which the second one writes.
@@ -153,7 +158,7 @@ impl Gpu {
             let reason = "the plan was lowered without a residual";
             return Err(Error::Unexpected { argument: "grad_sum", reason });
         }
-        let schedule = backward(plan, wanted, &capabilities, options.wishes(strategy, false)?)?;
+        let schedule = backward(plan, wanted, &capabilities, options.wishes(strategy, beside)?)?;
         self.compiled(plan, Pass::Backward(wanted), options, schedule)
     }
 
@@ -170,6 +175,14 @@ impl Gpu {
 }
 
 impl Prepared {
+    /// The same with dispatches of their own for running estimates, and for gradients of parameters.
+    pub(super) fn apart(&self) -> Result<Self> {
+        match self.pass {
+            Pass::Forward => self.gpu.prepare_forward(&self.plan, &self.options, false),
+            Pass::Backward(wanted) => self.gpu.prepare_gradients(&self.plan, wanted, &self.options, false),
+        }
+    }
+
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {

@@ -77,7 +77,7 @@ impl Planner<'_> {
         let are_wanted = self.plan.running_update().is_some() || self.wishes.moments;
         let is_whole = self.wishes.strategy == Strategy::Split && self.wishes.part == Part::Whole;
         let joins_all = self.device.team_to_copy(d) >= neighbours;
-        !self.device.emulated && is_whole && by_rows && are_few && joins_all && !are_wanted
+        self.wishes.beside && !self.device.emulated && is_whole && by_rows && are_few && joins_all && !are_wanted
     }
 
     /// Statistics or what follows them.
@@ -276,7 +276,7 @@ impl Planner<'_> {
         let of_one = |u: &RunningUpdate| u.channels == self.plan.view.statistics();
         let by_the_way = match self.wishes.strategy {
             Strategy::Split | Strategy::Column => true,
-            Strategy::Resident => self.wishes.tracks && !self.plan.residual,
+            Strategy::Resident => self.wishes.beside && !self.plan.residual,
             Strategy::Streaming | Strategy::Affine => false,
         };
         let is_whole = self.wishes.part == Part::Whole && self.plan.source.mixing().is_none();

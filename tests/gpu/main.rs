@@ -1,5 +1,6 @@
 //! The GPU backend on every adapter of this machine.
 
+mod arena;
 mod blocks;
 #[path = "../common/draw.rs"]
 mod draw;

@@ -3,7 +3,7 @@
 use crate::rig::{Rig, rigs};
 use wgpu::BufferUsages;
 use wgpu_norm::Error;
-use wgpu_norm::gpu::{Buffers, Gpu, Options, Strategy};
+use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Dtype, Spec, Wanted};
@@ -173,9 +173,10 @@ fn what_shares_a_buffer_without_colliding_is_served() {
     }
 }
 
-/// On a device with fewer storage buffers than all of that takes, running estimates have a dispatch of their own.
+/// On a device with fewer storage buffers than all of that takes, running estimates have a dispatch of their own, and so
+/// has what merges partials.
 #[test]
-fn five_storage_buffers_train_batch_norm() {
+fn five_storage_buffers_are_enough() {
     for rig in rigs() {
         let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 5, ..rig.adapter.limits() };
         let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
@@ -189,6 +190,14 @@ fn five_storage_buffers_train_batch_norm() {
         assert_eq!(prepared.workgroups().len(), 2, "{}: {:?}", rig.name, prepared.labels());
         let whole = rig.gpu.prepare(&plan, &Options::default()).expect("eight are there");
         assert_eq!(whole.workgroups().len(), 1, "{}: {:?}", rig.name, whole.labels());
+        let rows = || Spec::new([30_000], Dtype::F32);
+        let operands = Operands::new(Spec::new([3, 30_000], Dtype::F32)).weight(rows()).bias(rows());
+        let plan = LayerNorm::new([30_000]).lower(&operands).expect("fits");
+        let capabilities = Capabilities { emulated: false, ..*gpu.capabilities() };
+        let discrete = gpu.assuming(capabilities);
+        let options = Options::default().strategy(Strategy::Split).save_statistics(true);
+        let split = discrete.prepare(&plan, &options).expect("five are enough");
+        assert_eq!(split.workgroups().len(), 3, "{}: {:?}", rig.name, split.labels());
     }
 }
 
