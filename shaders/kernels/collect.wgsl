@@ -11,9 +11,17 @@ fn total_of(j: u32, lane: u32, is_item: bool) -> vec2<f32> {
     let count = select(0u, task.sums_count, is_item);
     var total = vec2<f32>();
     for (var k = lane; k < count; k += LANES) {
-        total += term_at(begin + k * task.sums_stride, j, k);
+        total += term_at(begin + term_offset(k), j, k);
     }
     return total;
+}
+
+// From a result's first term to its k-th: all partials of a cell, then those of the next. A division is dear where a processor emulates the GPU.
+fn term_offset(k: u32) -> u32 {
+    if task.partials == 1u {
+        return k * task.sums_stride;
+    }
+    return k / task.partials * task.sums_stride + k % task.partials;
 }
 
 fn run(here: Place) {

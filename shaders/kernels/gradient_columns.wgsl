@@ -4,8 +4,6 @@
 // grid     one team of LANES lanes a segment of columns of c * d and `rows` rows of b
 // bytes    reads x and the output's gradient once, writes the input's once; 24 bytes a column and `rows` rows
 // limits   a 16-bit row is of even length
-@group(0) @binding(13) var<storage, read> group_sums: array<vec2<f32>>; // [a, c] of (products, gradients)
-
 fn run(here: Place) {
     if here.item >= task.items {
         return;

@@ -3,8 +3,6 @@
 //
 // grid     one lane a pack of four elements, counted from an even place of the window
 // bytes    reads x and the output's gradient once, writes the input's once
-@group(0) @binding(13) var<storage, read> group_sums: array<vec2<f32>>; // [a, c] of (products, gradients)
-
 // The gradient of the element at `place` of the run.
 fn element(place: u32) -> f32 {
     let at = element_at(place);

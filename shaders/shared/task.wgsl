@@ -26,7 +26,7 @@ struct Task {
     rows: u32,                    // rows of b a partial
     segment: u32,                 // elements of a row that go to one partial, or to one affine item
     segments: u32,                // partials a row
-    partials: u32,                // partials a statistic
+    partials: u32,                // partials a statistic, or a cell
     a_modulus: u32,               // p = (i_a % a_modulus) * a_scale + i_b / b_divisor * b_scale
     a_scale: u32,                 //     + i_c * c_scale + i_d / d_divisor
     b_divisor: u32,
@@ -51,7 +51,7 @@ struct Task {
     block_a: u32,                 // groups along a and along c that one team takes one after the other
     block_c: u32,
     sums_inner: u32,              // collect: sum j begins at term j / inner * outer + j % inner,
-    sums_outer: u32,              // and goes on in steps of stride
+    sums_outer: u32,              // and goes on with the partials that are a stride further
     sums_stride: u32,
     sums_count: u32,
     sums_origin: u32,             // what leads from a term to its parameter

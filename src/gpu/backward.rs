@@ -6,6 +6,8 @@
 //!                                                      └─ sums of groups ─ gradient
 //! cells lie within groups     sums of cells ─┬─ collect ─ parameters
 //!                                            └─ collect ─ sums of groups ─ gradient
+//! there, few sums a group     sums of parts ─┬─ collect ─ parameters
+//!                                            └─ collect_gradient
 //! cells lie across groups     sums of cells ─ collect ─ parameters;  sums of groups ─ gradient
 //! statistics are given        sums of cells ─ collect ─ parameters;  gradient
 //! there, columns of few rows  sums of cells, which are the gradients of parameters
@@ -29,14 +31,32 @@ pub(super) const PAIR: u64 = 8;
 /// Bytes that a binding of statistics may begin before the first one meant.
 const SLACK: u64 = 512;
 
-/// Sums that lie a stride apart: result `j` begins at `j / inner * outer + j % inner`.
+/// Sums of terms that come in runs a stride apart: result `j` begins at `j / inner * outer + j % inner`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strided {
     pub(super) items: u64,
     pub(super) inner: u64,
     pub(super) outer: u64,
     pub(super) stride: u64,
+    pub(super) run: u64,
     pub(super) count: u64,
+}
+
+impl Strided {
+    /// Each of so many neighbours, one result after the other.
+    pub(super) fn neighbours(items: u64, count: u64) -> Self {
+        Self { items, inner: 1, outer: count, stride: 1, run: 1, count }
+    }
+
+    /// Each of so many rows of results.
+    pub(super) fn rows(items: u64, count: u64) -> Self {
+        Self::rows_of_runs(items, 1, count)
+    }
+
+    /// The same where each entry of a row is a run.
+    fn rows_of_runs(items: u64, run: u64, rows: u64) -> Self {
+        Self { items, inner: 1, outer: run, stride: items * run, run, count: rows * run }
+    }
 }
 
 /// The schedule of a plan's backward pass.
@@ -58,14 +78,14 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
         Strategy::Affine => {
             planner.parameters_alone(wanted)?;
             if wanted.input {
-                for chunk in planner.backward_chunks(1)? {
+                for chunk in planner.backward_chunks(1, 1)? {
                     planner.gradient(&chunk, true)?;
                 }
             }
         }
         _ if !planner.sums_of_cells_serve_groups(wanted) => {
             planner.parameters_alone(wanted)?;
-            for chunk in planner.backward_chunks(1)? {
+            for chunk in planner.backward_chunks(1, 1)? {
                 planner.sum(&planner.summing_groups(), &chunk, Pool::Groups)?;
                 planner.through_statistics(&chunk, wanted)?;
                 if wanted.input {
@@ -98,24 +118,29 @@ impl Planner<'_> {
     fn by_cells(&mut self, wanted: Wanted) -> Result<()> {
         let (view, Cells { view: cells, nesting }) = (self.plan.view, self.plan.affine.cells);
         let a_step = (cells.a / view.a).max(1) as u64;
-        let chunks = self.backward_chunks(self.period())?;
-        let several = chunks.len() > 1;
         let summing = self.summing_cells();
+        let sums = summing.partials.count;
+        let few = self.sums_a_team_joins(&summing, wanted);
+        let chunks = self.backward_chunks(self.period(), few.map_or(1, |_| sums))?;
+        let several = chunks.len() > 1;
         for chunk in chunks {
             let part = if several {
                 Box4::whole(cells).with(0, chunk.from[0] * a_step, chunk.to[0] * a_step)
             } else {
                 Box4::whole(cells)
             };
-            if self.wishes.beside
-                && nesting == Nesting::Equal
-                && !several
-                && self.cells_are_parameters(&summing, &part, wanted)
-            {
+            if let Some(of_group) = few {
+                self.sum_parts(&summing, &part, Pool::Cells)?;
+                self.parameters_of_cells(&part, (cells, sums), wanted, several);
+                self.collect_to_gradient(&chunk, &part, [sums, of_group])?;
+                continue;
+            }
+            let is_one_each = nesting == Nesting::Equal && self.cells_are_parameters(&summing, &part, wanted);
+            if self.wishes.beside && is_one_each && !several {
                 self.parameters_and_groups(&summing, &part, wanted)?;
             } else {
                 self.sum(&summing, &part, Pool::Cells)?;
-                self.parameters_of_cells(&part, cells, wanted, several);
+                self.parameters_of_cells(&part, (cells, 1), wanted, several);
                 self.groups_of_cells(&part, chunk.groups(), nesting);
             }
             self.through_statistics(&chunk, wanted)?;
@@ -132,19 +157,29 @@ impl Planner<'_> {
         if !wanted.parameters() {
             return Ok(());
         }
-        let cells = self.plan.affine.cells;
+        let cells = self.plan.affine.cells.view;
         let summing = self.summing_cells();
-        let whole = Box4::whole(cells.view);
-        if self.cells_are_parameters(&summing, &whole, wanted) {
-            return self.parameters_of_parts(&summing, &whole, wanted);
+        let whole = Box4::whole(cells);
+        if self.wishes.beside
+            && self.cells_are_parameters(&summing, &whole, wanted)
+            && let Some(straight) = summing.straight_to(self.collected(wanted))
+        {
+            return self.add_up(&straight, &whole, Pool::Cells);
         }
+        let [_, b, c, d] = levels(cells);
+        let granule = [self.period_of(cells), b, c, d];
+        let parts = whole.cut(granule, &|piece| self.partials_fit(&summing, piece));
+        let sums = if parts.is_some() { summing.partials.count } else { 1 };
         let entries = |piece: &Box4| piece.groups() * PAIR <= SCRATCH.min(self.device.max_binding);
-        let [_, b, c, d] = levels(cells.view);
-        let pieces = self.cut(whole, [self.period_of(cells.view), b, c, d], &entries)?;
+        let pieces = parts.map_or_else(|| self.cut(whole, granule, &entries), Ok)?;
         let several = pieces.len() > 1;
         for piece in &pieces {
-            self.sum(&summing, piece, Pool::Cells)?;
-            self.parameters_of_cells(piece, cells.view, wanted, several);
+            if sums == 1 {
+                self.sum(&summing, piece, Pool::Cells)?;
+            } else {
+                self.sum_parts(&summing, piece, Pool::Cells)?;
+            }
+            self.parameters_of_cells(piece, (cells, sums), wanted, several);
         }
         self.parameters_of_carry(wanted, several);
         Ok(())
@@ -161,52 +196,73 @@ impl Planner<'_> {
         })
     }
 
-    /// Whether each parameter belongs to one cell of a box, whose parts fit scratch at once: these are collected then to
-    /// where they are wanted, without sums of cells between.
+    /// The sums that a group's come from, where nobody else needs these, and each team that writes its gradients joins
+    /// them itself.
+    fn sums_a_team_joins(&self, summing: &Summing, wanted: Wanted) -> Option<u64> {
+        let cells = match self.plan.affine.cells.nesting {
+            Nesting::Equal => 1,
+            Nesting::Neighbours(n) => n as u64,
+            Nesting::Repeated(_) | Nesting::Across(_) => return None,
+        };
+        let are_wanted = !wanted.input || self.wishes.moments || self.plan.source.mixing().is_some();
+        let is_whole = self.wishes.part == Part::Whole && !self.has_second_sums();
+        // Each cell has one weight, whichever its place.
+        let one_each = self.parameter_step(self.plan.view.d as u64, false) != Some(1);
+        let sums = cells * summing.partials.count;
+        let whole = self.parameters_fit(&Box4::whole(self.plan.view));
+        (is_whole && !are_wanted && one_each && whole && self.team_joins(sums)).then_some(sums)
+    }
+
+    /// The input's gradient from the sums of a chunk's cells: so many a cell, and so many a group.
+    fn collect_to_gradient(&mut self, chunk: &Chunk, part: &Box4, [of_cell, of_group]: [u64; 2]) -> Result<()> {
+        let len = (self.plan.affine.map.len as u64).max(1);
+        let origin = part.statistics(self.plan.affine.cells.view).start % len;
+        let slots = |planner: &Planner<'_>, variant, row| planner.writing_gradients(variant, row);
+        self.write_rows(chunk, Kernel::CollectGradient, &slots, &|step| {
+            step.partials = Pool::Cells;
+            (step.task.partials, step.task.sums_count) = (low(of_cell), low(of_group));
+            (step.task.sums_origin, step.task.sums_len) = (low(origin), low(len));
+            step.parameters = 0..len;
+        })
+    }
+
+    /// Whether each of the caller's parameters belongs to one cell of a box, whose parts fit scratch at once.
     fn cells_are_parameters(&self, summing: &Summing, part: &Box4, wanted: Wanted) -> bool {
         let one_each = part.groups() == self.plan.affine.map.len as u64;
         let are_callers = (wanted.weight || wanted.bias) && self.plan.derivation.is_none();
         one_each && are_callers && self.partials_fit(summing, part)
     }
 
-    /// Of cells each of which has a parameter of its own.
-    fn parameters_of_parts(&mut self, summing: &Summing, part: &Box4, wanted: Wanted) -> Result<()> {
-        if let Some(straight) = summing.straight_to(self.collected(wanted)).filter(|_| self.wishes.beside) {
-            return self.add_up(&straight, part, Pool::Cells);
-        }
-        self.collected_parts(summing, part, wanted)?;
-        Ok(())
-    }
-
-    /// The same where each cell is a group as well, which takes its sum by the weight.
+    /// Of cells each of which has a parameter of its own, and is a group, which takes its sum by the weight.
     fn parameters_and_groups(&mut self, summing: &Summing, part: &Box4, wanted: Wanted) -> Result<()> {
         self.out.reserve(Pool::Groups, part.groups() * PAIR);
-        self.collected_parts(summing, part, wanted)?.variant.terms = Some(Terms::Channels);
+        self.sum_parts(summing, part, Pool::Cells)?;
+        let step = self.collect(self.collected(wanted), Strided::neighbours(part.groups(), summing.partials.count));
+        step.partials = Pool::Cells;
+        step.variant.terms = Some(Terms::Channels);
         self.weighs_terms();
         Ok(())
     }
 
-    /// Parts are not summed where groups' are, so that nobody waits for both.
-    fn collected_parts(&mut self, summing: &Summing, part: &Box4, wanted: Wanted) -> Result<&mut Step> {
-        self.sum_parts(summing, part, Pool::Cells)?;
-        let step = self.collect(self.collected(wanted), summing.terms(part.groups()));
-        step.partials = Pool::Cells;
-        Ok(step)
-    }
-
-    /// From cells, whose parameter is `cell % len`. `part` begins at a multiple of that.
-    pub(super) fn parameters_of_cells(&mut self, part: &Box4, cells: View, wanted: Wanted, several: bool) {
+    /// From cells, each so many sums, whose parameter is `cell % len`. `part` begins at a multiple of that.
+    pub(super) fn parameters_of_cells(
+        &mut self,
+        part: &Box4,
+        (cells, sums): (View, u64),
+        wanted: Wanted,
+        several: bool,
+    ) {
         let len = self.plan.affine.map.len as u64;
         let (c, first) = (cells.c as u64, part.statistics(cells).start % len);
         let here = part.groups();
         let items = here.min(len);
-        let strided = Strided { items, inner: items, outer: 0, stride: items, count: here / items };
+        let strided = Strided::rows_of_runs(items, sums, here / items);
         let is_first = part.from[0] * c / len == 0 || items < len;
         self.parameters(strided, wanted, several.then_some((first, is_first)));
         if self.has_second_sums() {
             self.parameters(strided, wanted, Some((len + first, is_first)));
             if let Some(step) = self.out.steps.last_mut() {
-                step.task.terms_origin = low(here);
+                step.task.terms_origin = low(here * sums);
             }
         }
     }
@@ -216,13 +272,14 @@ impl Planner<'_> {
         let places = self.plan.view.count() as u64;
         let all = blocks[0] * blocks[1];
         if self.plan.affine.map.a_scale == 0 {
-            let strided = Strided { items: places, inner: places, outer: 0, stride: places, count: all };
+            let strided = Strided::rows(places, all);
             let is_first = piece.from[0] == 0 && piece.from[2] == 0;
             self.parameters(strided, wanted, several.then_some((0, is_first)));
         } else {
             // A row of parameters for each step of a.
             let items = piece.extent(0) * places;
-            let strided = Strided { items, inner: places, outer: blocks[1] * places, stride: places, count: blocks[1] };
+            let outer = blocks[1] * places;
+            let strided = Strided { items, inner: places, outer, stride: places, run: 1, count: blocks[1] };
             let carry = (piece.from[0] * places, piece.from[2] == 0);
             self.parameters(strided, wanted, several.then_some(carry));
         }
@@ -256,8 +313,7 @@ impl Planner<'_> {
             return;
         }
         let len = self.plan.affine.map.len as u64;
-        let strided = Strided { items: len, inner: len, outer: 0, stride: len, count: 1 };
-        let step = self.collect(self.collected(wanted), strided);
+        let step = self.collect(self.collected(wanted), Strided::rows(len, 1));
         step.partials = Pool::Carry;
     }
 
@@ -268,15 +324,12 @@ impl Planner<'_> {
     /// Sums of so many groups from those of cells, each times its weight.
     fn groups_of_cells(&mut self, part: &Box4, items: u64, nesting: Nesting) {
         let strided = match nesting {
-            Nesting::Neighbours(n) => {
-                let n = n as u64;
-                Strided { items, inner: 1, outer: n, stride: 1, count: n }
-            }
+            Nesting::Neighbours(n) => Strided::neighbours(items, n as u64),
             Nesting::Repeated(n) => {
                 let n = n as u64;
-                Strided { items, inner: n, outer: 0, stride: n, count: part.groups() / n.max(1) }
+                Strided { items, inner: n, outer: 0, stride: n, run: 1, count: part.groups() / n.max(1) }
             }
-            Nesting::Equal | Nesting::Across(_) => Strided { items, inner: 1, outer: 1, stride: 1, count: 1 },
+            Nesting::Equal | Nesting::Across(_) => Strided::neighbours(items, 1),
         };
         self.out.reserve(Pool::Groups, items * PAIR);
         let len = (self.plan.affine.map.len as u64).max(1);
@@ -314,6 +367,7 @@ impl Planner<'_> {
         task.sums_inner = low(strided.inner.max(1));
         task.sums_outer = low(strided.outer);
         task.sums_stride = low(strided.stride);
+        task.partials = low(strided.run);
         task.sums_count = low(strided.count);
         let mut variant = Variant::new(Kernel::Collect);
         variant.collected = Some(collected);
@@ -350,14 +404,15 @@ impl Planner<'_> {
         (self.plan.affine.map.len / cells.c.max(1)).max(1) as u64
     }
 
-    fn backward_chunks(&self, granule: u64) -> Result<Vec<Chunk>> {
+    /// Chunks whose cells, each so many sums, fit scratch.
+    fn backward_chunks(&self, granule: u64, sums: u64) -> Result<Vec<Chunk>> {
         let [_, b, c, d] = levels(self.plan.view);
         let cells = self.plan.affine.cells.view;
         if self.plan.source.mixing().is_some() {
             // What reaches one group's statistics reaches all of them.
             return Ok(vec![Box4::whole(self.plan.view)]);
         }
-        let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
+        let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64 * sums;
         let limit = SCRATCH.min(self.device.max_binding);
         let fits = |piece: &Box4| piece.groups() * entries * PAIR <= limit && self.statistics_fit(piece);
         Box4::whole(self.plan.view).cut([granule, b, c, d], &fits).ok_or(Error::TooLarge {
@@ -370,7 +425,7 @@ impl Planner<'_> {
 
     /// All groups together, whose sums the application owns.
     fn one_chunk(&self) -> Result<Chunk> {
-        match self.backward_chunks(self.period())?.as_slice() {
+        match self.backward_chunks(self.period(), 1)?.as_slice() {
             [chunk] => Ok(*chunk),
             _ => Err(Error::TooLarge {
                 argument: "sums",

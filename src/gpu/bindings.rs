@@ -126,20 +126,24 @@ impl Variant {
     /// The bindings that the entry point uses, by number. A test holds them against the shaders.
     pub fn bindings(&self) -> impl Iterator<Item = u32> + use<> {
         use Kernel::{
-            Affine, AffineColumns, AffineFlat, Average, CachedGradient, Collect, Column, ColumnSums, Counter, Given,
-            Gradient, GradientColumns, GradientFlat, Merge, MergeAffine, Mix, MomentsInflow, Nothing, Prepare, Publish,
-            Resident, ResidentColumns, ResidentGradient, ResidentGradientColumns, Running, Split, Streaming, Sums,
-            Unmix, UnmixSums,
+            Affine, AffineColumns, AffineFlat, Average, CachedGradient, Collect, CollectGradient, Column, ColumnSums,
+            Counter, Given, Gradient, GradientColumns, GradientFlat, Merge, MergeAffine, Mix, MomentsInflow, Nothing,
+            Prepare, Publish, Resident, ResidentColumns, ResidentGradient, ResidentGradientColumns, Running, Split,
+            Streaming, Sums, Unmix, UnmixSums,
         };
         let v = *self;
         let by_group = matches!(v.kernel, ResidentGradient | ResidentGradientColumns | CachedGradient);
-        let reads_x = matches!(v.kernel, Sums | ColumnSums | Gradient | GradientColumns | GradientFlat) || by_group;
+        let reads_x =
+            matches!(v.kernel, Sums | ColumnSums | CollectGradient | Gradient | GradientColumns | GradientFlat)
+                || by_group;
         let writes = matches!(v.kernel, Resident | ResidentColumns | Streaming)
             || matches!(v.kernel, Affine | MergeAffine | AffineColumns | AffineFlat)
-            || matches!(v.kernel, Gradient | GradientColumns | GradientFlat)
+            || matches!(v.kernel, CollectGradient | Gradient | GradientColumns | GradientFlat)
             || by_group;
-        let partials = matches!(v.kernel, Split | Column | Merge | MergeAffine | Sums | Collect | Unmix | UnmixSums)
-            || by_group
+        let partials = matches!(
+            v.kernel,
+            Split | Column | Merge | MergeAffine | Sums | Collect | CollectGradient | Unmix | UnmixSums
+        ) || by_group
             || v.collected == Some(Collected::Parts);
         let of_statistics = matches!(v.kernel, Average | Mix | Nothing | Publish | Unmix | UnmixSums | MomentsInflow);
         let statistics = matches!(v.kernel, Merge | Given | Running)

@@ -239,7 +239,9 @@ impl Step {
             Kernel::Split | Kernel::Column => 1,
             Kernel::ResidentGradient | Kernel::ResidentGradientColumns | Kernel::CachedGradient => 3 + inflow,
             Kernel::Sums | Kernel::ColumnSums => 2,
-            Kernel::Gradient | Kernel::GradientColumns | Kernel::GradientFlat => 2 + x + inflow,
+            Kernel::Gradient | Kernel::CollectGradient | Kernel::GradientColumns | Kernel::GradientFlat => {
+                2 + x + inflow
+            }
             Kernel::Merge
             | Kernel::Given
             | Kernel::Running

@@ -6,7 +6,7 @@ use super::options::Part;
 use super::partials::{Columns, Partials};
 use super::planner::{Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Wishes, low, real, set_partials, single};
 use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual, Saved};
-use super::strategy::{Strategy, rows_share_words};
+use super::strategy::Strategy;
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::{Error, Result};
@@ -67,17 +67,11 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether the apply step merges partials itself: of few a group, which shuffles join, where nobody else needs what
-    /// they come to. A dispatch that waits costs a GPU more than each team's merging them anew.
+    /// Whether the apply step merges partials itself, where nobody else needs what they come to.
     fn merges_to_apply(&self) -> bool {
-        let Some((neighbours, _)) = self.device.subgroups.filter(|_| self.wishes.subgroups) else { return false };
-        let d = self.plan.view.d as u64;
-        let are_few = Partials::of_groups(self.plan, self.device).count <= u64::from(neighbours);
-        let by_rows = !self.applies_by_columns() && !rows_share_words(self.plan, d, self.device);
         let are_wanted = self.plan.running_update().is_some() || self.wishes.moments;
         let is_whole = self.wishes.strategy == Strategy::Split && self.wishes.part == Part::Whole;
-        let joins_all = self.device.team_to_copy(d) >= neighbours;
-        self.wishes.beside && !self.device.emulated && is_whole && by_rows && are_few && joins_all && !are_wanted
+        is_whole && !are_wanted && self.team_joins(Partials::of_groups(self.plan, self.device).count)
     }
 
     /// Statistics or what follows them.

@@ -99,11 +99,13 @@ slot! {
         /// Adds sums up.
         Collect = "collect" ["task", "place", "moments", "gather"],
         /// The input's gradient, row by row.
-        Gradient = "gradient" ["row_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
+        Gradient = "gradient" ["row_item", "gradient_row", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "group_sums"],
+        /// Collects the sums of groups and makes the input's gradient of them, row by row.
+        CollectGradient = "collect_gradient" ["row_item", "gradient_row", "task", "place", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
         /// The input's gradient, for groups that lie side by side.
-        GradientColumns = "gradient_columns" ["column_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
+        GradientColumns = "gradient_columns" ["column_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "group_sums"],
         /// The input's gradient in packed rows of odd length.
-        GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "flat", "store_within"],
+        GradientFlat = "gradient_flat" ["task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "group_sums", "flat", "store_within"],
         /// Adds up what reaches the mixtures of layers and of the batch.
         UnmixSums = "unmix_sums" ["instances", "of_mixture", "task", "place", "moments", "gather"],
         /// What reaches mixed statistics goes on to those of the instances.
@@ -403,6 +405,7 @@ impl Kernel {
                 | Self::ResidentGradientColumns
                 | Self::CachedGradient
                 | Self::Sums
+                | Self::CollectGradient
                 | Self::Average
                 | Self::UnmixSums
         )

@@ -82,15 +82,15 @@ impl Planner<'_> {
         let own = (wanted.weight, wanted.bias, [Role::GradWeight, Role::GradBias]);
         let Some(Tables { classes, are_parameters }) = derivation.tables else {
             let repeat = derivation.repeat as u64;
-            let strided = Strided { items: columns, inner: 1, outer: repeat, stride: 1, count: repeat };
+            let strided = Strided::neighbours(columns, repeat);
             self.derived(Terms::All, strided, own, 0);
             let parameters = columns * repeat;
             self.derived(Terms::All, strided, (extra.tau, false, [Role::GradTau, Role::GradTau]), parameters);
-            let all = Strided { items: 1, inner: 1, outer: 0, stride: 1, count: parameters };
+            let all = Strided::neighbours(1, parameters);
             return self.derived(Terms::All, all, (false, extra.eps_l, [Role::GradEpsL, Role::GradEpsL]), parameters);
         };
         let of_samples =
-            |items| Strided { items, inner: width, outer: 0, stride: width, count: derivation.rows as u64 };
+            |items| Strided { items, inner: width, outer: 0, stride: width, run: 1, count: derivation.rows as u64 };
         let of_classes = of_samples(classes as u64 * width);
         if are_parameters {
             return self.derived(Terms::Classes, of_classes, own, 0);
@@ -134,7 +134,7 @@ impl Planner<'_> {
                 continue;
             }
             let len = len as u64;
-            let strided = Strided { items: len, inner: len, outer: 0, stride: len, count: 0 };
+            let strided = Strided::rows(len, 0);
             let step = self.collect(Collected::of(one, other, self.plan.parameter_dtype()), strided);
             (step.partials, step.gradients) = (Pool::Cells, roles);
         }
@@ -258,7 +258,7 @@ impl Planner<'_> {
         (step.task.samples, step.task.channels) = (low(samples), low(channels));
         step.task.present = u32::from(matches!(mixing.batch, Batch::Input { .. }));
         if wanted.extra {
-            let strided = Strided { items: 3, inner: 3, outer: 0, stride: 3, count: places.groups };
+            let strided = Strided::rows(3, places.groups);
             let step = self.collect(Collected::of(true, true, self.plan.parameter_dtype()), strided);
             (step.partials, step.gradients) = (Pool::Shares, [Role::GradVarWeight, Role::GradMeanWeight]);
         }

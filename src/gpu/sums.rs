@@ -22,7 +22,7 @@ pub(super) struct Summing {
     weighted: bool,
     /// Whether groups lie side by side.
     columns: bool,
-    partials: Partials,
+    pub(super) partials: Partials,
     /// Where the sums of columns go.
     collected: Collected,
 }
@@ -69,7 +69,7 @@ impl Planner<'_> {
             let items = part.groups();
             let first = part.statistics(summing.ground.view).start - chunk.statistics(summing.ground.view).start;
             for half in 0..halves {
-                let step = self.collect(Collected::Sums, summing.terms(items));
+                let step = self.collect(Collected::Sums, Strided::neighbours(items, count));
                 (step.partials, step.sums) = (Pool::Partials, into);
                 step.task.terms_origin = low(half * items * count);
                 step.task.channel_origin = low(half * chunk.groups() + first);
@@ -170,12 +170,6 @@ impl Summing {
         let is_whole = self.columns && self.partials.count == 1;
         // Others share words.
         (is_whole && collected.dtype() == Some(Dtype::F32)).then_some(Self { collected, ..*self })
-    }
-
-    /// What there is to collect for so many groups or cells.
-    pub(super) fn terms(&self, items: u64) -> Strided {
-        let count = self.partials.count;
-        Strided { items, inner: 1, outer: count, stride: 1, count }
     }
 }
 

@@ -191,6 +191,7 @@ impl Variant {
         let bare = vec![Self::new(kernel)];
         let with_lanes = |v| fill(v, Lanes::ALL, |v, lanes| v.lanes = Some(lanes));
         let on_one_lane = |v| fill(v, &[Lanes::Shared], |v, lanes| v.lanes = Some(lanes));
+        let in_subgroups = |v| fill(v, &[Lanes::Subgroup], |v: &mut Self, lanes| v.lanes = Some(lanes));
         let with_elements = |v| fill(v, Element::ALL, |v, element| v.element = Some(element));
         let reading = |v| fill(v, &[Placement::Apart], |v, placement| v.placement = Some(placement));
         let writing = |v| fill(v, Placement::ALL, |v, placement| v.placement = Some(placement));
@@ -273,7 +274,6 @@ impl Variant {
             Kernel::UnmixSums => with_lanes(bare),
             Kernel::Nothing => on_one_lane(bare),
             Kernel::MergeAffine => {
-                let in_subgroups = |v| fill(v, &[Lanes::Subgroup], |v: &mut Self, lanes| v.lanes = Some(lanes));
                 let all = saving(applying(in_subgroups(writing(with_elements(bare)))));
                 let fits = |v: &Self| v.epsilon == Some(Epsilon::Fixed) || v.affine == Some(AffineSlot::Prepared);
                 fill(all, Epsilon::ALL, |v, epsilon| v.epsilon = Some(epsilon)).into_iter().filter(fits).collect()
@@ -328,6 +328,7 @@ impl Variant {
                     .chain(of_terms(of_channels, &[Terms::Channels]))
                     .collect()
             }
+            Kernel::CollectGradient => with_inflow(measuring(applying(in_subgroups(writing(with_elements(bare)))))),
             Kernel::Gradient | Kernel::GradientColumns => {
                 with_inflow(measuring(applying(on_one_lane(writing(with_elements(bare))))))
             }

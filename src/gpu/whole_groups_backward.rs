@@ -120,7 +120,7 @@ impl Planner<'_> {
             self.out.reserve(Pool::Cells, partials(piece) * if second { 2 * PAIR } else { PAIR });
             match taking.sums {
                 ParameterSums::Nothing => {}
-                ParameterSums::EachGroup => self.parameters_of_cells(piece, view, wanted, several),
+                ParameterSums::EachGroup => self.parameters_of_cells(piece, (view, 1), wanted, several),
                 ParameterSums::EachPlace => self.parameters_of_blocks(piece, blocks(piece), wanted, several),
             }
         }

@@ -39,6 +39,16 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether each team that writes rows joins so many moments or sums of its group itself: a dispatch that waits costs a
+    /// GPU more than each team's doing so anew, if shuffles join them.
+    pub(super) fn team_joins(&self, terms: u64) -> bool {
+        let Some((neighbours, _)) = self.device.subgroups.filter(|_| self.wishes.subgroups) else { return false };
+        let d = self.plan.view.d as u64;
+        let by_rows = !self.applies_by_columns() && !rows_share_words(self.plan, d, self.device);
+        let reach_all = terms <= u64::from(neighbours) && self.device.team_to_copy(d) >= neighbours;
+        self.wishes.beside && !self.device.emulated && by_rows && reach_all
+    }
+
     pub(super) fn write_rows(
         &mut self,
         chunk: &Chunk,

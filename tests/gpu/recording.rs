@@ -6,7 +6,7 @@ use crate::sample::noise;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use wgpu_norm::gpu::{Bound, Buffers, Gpu, Options, Prepared, Strategy};
-use wgpu_norm::norm::{BatchNorm, InstanceNorm, LayerNorm, Norm, Operands, SwitchableNorm};
+use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, SwitchableNorm};
 use wgpu_norm::plan::Momentum;
 use wgpu_norm::{Data, Dtype, Engine, RunningStatistics, Spec, Wanted};
 
@@ -259,6 +259,36 @@ fn the_parameters_of_few_long_rows_take_one_dispatch() {
             let split = Options::default().strategy(Strategy::Split);
             let prepared = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &split).expect("prepares");
             assert_eq!(kernels_of(prepared.labels()), kernels, "{} {dtype}", rig.name);
+        }
+    }
+}
+
+/// Nor do few sums of a group's cells.
+#[test]
+fn gradients_of_few_parts_wait_once() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let lowered = |norm: &dyn Norm, shape: &[usize]| {
+        let c = shape[1];
+        norm.lower(&Operands::new(spec(shape)).weight(spec(&[c])).bias(spec(&[c]))).expect("fits")
+    };
+    let once = ["sums", "collect", "collect_gradient"];
+    for rig in rigs().iter().map(Rig::as_discrete) {
+        let joins = rig.gpu.capabilities().subgroups.is_some();
+        for (name, plan, otherwise) in [
+            ("batch", lowered(&BatchNorm::new(), &[2, 8, 16_384]), &["sums", "collect", "gradient"][..]),
+            // Two groups of three channels, each in two parts.
+            (
+                "group",
+                lowered(&GroupNorm::new(2), &[5, 6, 16_384]),
+                &["sums", "collect", "collect", "collect", "gradient"],
+            ),
+        ] {
+            for subgroups in [true, false] {
+                let split = Options::default().strategy(Strategy::Split).subgroups(subgroups);
+                let prepared = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &split).expect("prepares");
+                let kernels = if joins && subgroups { &once } else { otherwise };
+                assert_eq!(kernels_of(prepared.labels()), kernels, "{}: {name}", rig.name);
+            }
         }
     }
 }
