@@ -1,5 +1,5 @@
-// collect: sums of terms that lie a stride apart, in a fixed order: partials to a group or cell, cells to a group,
-// cells or blocks to a parameter.
+// collect: sums of terms, in a fixed order: partials to a group or cell, cells to a group, cells, their partials or blocks
+// to a parameter, and where that has one cell to the cell's group as well.
 //
 // grid     LANES lanes a word of results
 // bytes    reads 8 bytes a term, writes 8 bytes a sum, or the gradient of a parameter
@@ -16,7 +16,8 @@ fn total_of(j: u32, lane: u32, is_item: bool) -> vec2<f32> {
     return total;
 }
 
-// From a result's first term to its k-th: all partials of a cell, then those of the next. A division is dear where a processor emulates the GPU.
+// From a result's first term to its k-th: all partials of a cell, then those of the next. A division is dear where a
+// processor emulates the GPU.
 fn term_offset(k: u32) -> u32 {
     if task.partials == 1u {
         return k * task.sums_stride;
@@ -26,7 +27,7 @@ fn term_offset(k: u32) -> u32 {
 
 fn run(here: Place) {
     let first_word = here.item - own_lane / LANES;
-    if task.sums_stride != 1u {
+    if task.sums_stride != 1u && task.partials == 1u {
         // Neighbouring lanes read neighbouring terms, which are those of neighbouring words: words are dealt first.
         let words = WORKGROUP_SIZE / LANES;
         own_lane = own_lane % words * LANES + own_lane / words;

@@ -3,17 +3,29 @@
 //
 // grid     one team of LANES lanes a segment of a row of d elements
 // bytes    reads the tensor once, writes it once; 16 bytes a partial for each team, from a cache but for the first
-// limits   a 16-bit row is of even length; partials are no more than the neighbours that shuffles join
+// steps    each lane of a subgroup merges four partials, and meets the others
+// limits   a 16-bit row is of even length; partials are no more than four for each neighbour within reach
 @group(0) @binding(6) var<storage, read> partials: array<vec4<f32>>; // [a, c, partials] of (head, tail, squares, count)
 
-// Lanes without an item, or beyond the partials, have nothing to add, and meet the others all the same.
-fn merged(i_a: u32, i_c: u32, is_item: bool) -> vec4<f32> {
-    let partial = own_lane % reach();
-    var own = no_moments();
-    if is_item && partial < task.partials {
-        own = moments_of(partials[entry_index(i_a, i_c) * task.partials + partial]);
+fn moments_at(begin: u32, partial: u32, count: u32) -> Moments {
+    if partial >= count {
+        return no_moments();
     }
-    return statistics_of(near_moments(partial, own, reach()));
+    return moments_of(partials[begin + partial]);
+}
+
+// Pairs of neighbours, then pairs of pairs, as if each had a lane. Lanes without an item have nothing to add, and meet the
+// others all the same.
+fn merged(i_a: u32, i_c: u32, is_item: bool) -> vec4<f32> {
+    let begin = entry_index(i_a, i_c) * task.partials;
+    let count = select(0u, task.partials, is_item);
+    let lane = own_lane % reach();
+    let partial = 4u * lane;
+    let own = merge(
+        merge(moments_at(begin, partial, count), moments_at(begin, partial + 1u, count)),
+        merge(moments_at(begin, partial + 2u, count), moments_at(begin, partial + 3u, count)),
+    );
+    return statistics_of(near_moments(lane, own, reach()));
 }
 
 fn run(here: Place) {

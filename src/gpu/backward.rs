@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! groups fit registers        resident_gradient or resident_gradient_columns ─ collect ─ parameters
+//! cells lie within groups     sums of parts ─┬─ collect ─ parameters
+//!                                            └─ collect ─ sums of cells ─ collect ─ sums of groups ─ gradient
+//! there, few parts a group    sums of parts ─┬─ collect ─ parameters
+//!                                            └─ collect_gradient
 //! cells are groups            sums of parts ─ collect ─┬─ parameters
 //!                                                      └─ sums of groups ─ gradient
-//! cells lie within groups     sums of cells ─┬─ collect ─ parameters
-//!                                            └─ collect ─ sums of groups ─ gradient
-//! there, few sums a group     sums of parts ─┬─ collect ─ parameters
-//!                                            └─ collect_gradient
-//! cells lie across groups     sums of cells ─ collect ─ parameters;  sums of groups ─ gradient
-//! statistics are given        sums of cells ─ collect ─ parameters;  gradient
-//! there, columns of few rows  sums of cells, which are the gradients of parameters
+//! cells lie across groups     parameters alone;  sums of groups ─ gradient
+//! statistics are given        parameters alone;  gradient
+//!
+//! parameters alone            sums of parts ─ collect ─ parameters
+//! there, columns of few rows  column_sums ─ parameters
 //! ```
 
 use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::options::Part;
+use super::parameters::SumsOfCells;
 use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low};
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Terms};
 use super::strategy::Strategy;
@@ -54,9 +57,16 @@ impl Strided {
     }
 
     /// The same where each entry of a row is a run.
-    fn rows_of_runs(items: u64, run: u64, rows: u64) -> Self {
+    pub(super) fn rows_of_runs(items: u64, run: u64, rows: u64) -> Self {
         Self { items, inner: 1, outer: run, stride: items * run, run, count: rows * run }
     }
+}
+
+/// How a team joins the sums of its group: how many there are, and by how many lanes.
+#[derive(Debug, Clone, Copy)]
+struct Joined {
+    count: u64,
+    lanes: u32,
 }
 
 /// The schedule of a plan's backward pass.
@@ -78,14 +88,14 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
         Strategy::Affine => {
             planner.parameters_alone(wanted)?;
             if wanted.input {
-                for chunk in planner.backward_chunks(1, 1)? {
+                for chunk in planner.backward_chunks(1)? {
                     planner.gradient(&chunk, true)?;
                 }
             }
         }
         _ if !planner.sums_of_cells_serve_groups(wanted) => {
             planner.parameters_alone(wanted)?;
-            for chunk in planner.backward_chunks(1, 1)? {
+            for chunk in planner.backward_chunks(1)? {
                 planner.sum(&planner.summing_groups(), &chunk, Pool::Groups)?;
                 planner.through_statistics(&chunk, wanted)?;
                 if wanted.input {
@@ -119,9 +129,7 @@ impl Planner<'_> {
         let (view, Cells { view: cells, nesting }) = (self.plan.view, self.plan.affine.cells);
         let a_step = (cells.a / view.a).max(1) as u64;
         let summing = self.summing_cells();
-        let sums = summing.partials.count;
-        let few = self.sums_a_team_joins(&summing, wanted);
-        let chunks = self.backward_chunks(self.period(), few.map_or(1, |_| sums))?;
+        let chunks = self.backward_chunks(self.period())?;
         let several = chunks.len() > 1;
         for chunk in chunks {
             let part = if several {
@@ -129,57 +137,23 @@ impl Planner<'_> {
             } else {
                 Box4::whole(cells)
             };
-            if let Some(of_group) = few {
-                self.sum_parts(&summing, &part, Pool::Cells)?;
-                self.parameters_of_cells(&part, (cells, sums), wanted, several);
-                self.collect_to_gradient(&chunk, &part, [sums, of_group])?;
-                continue;
-            }
-            let is_one_each = nesting == Nesting::Equal && self.cells_are_parameters(&summing, &part, wanted);
-            if self.wishes.beside && is_one_each && !several {
+            let joined = self.joined_by_teams(self.sums_a_cell(&summing, &part), wanted);
+            let is_one_each = nesting == Nesting::Equal && !several && self.cells_are_parameters(&part, wanted);
+            if joined.is_none() && is_one_each && self.wishes.beside && self.partials_fit(&summing, &part) {
                 self.parameters_and_groups(&summing, &part, wanted)?;
             } else {
-                self.sum(&summing, &part, Pool::Cells)?;
-                self.parameters_of_cells(&part, (cells, 1), wanted, several);
-                self.groups_of_cells(&part, chunk.groups(), nesting);
+                let sums = self.sum_cells(&summing, &part, Pool::Partials)?;
+                self.parameters_of_cells(&part, sums, wanted, several);
+                if let Some(joined) = joined {
+                    self.collect_to_gradient(&chunk, &part, sums, joined)?;
+                    continue;
+                }
+                self.groups_of_cells(&part, sums, chunk.groups(), nesting);
             }
             self.through_statistics(&chunk, wanted)?;
             if wanted.input {
                 self.gradient(&chunk, false)?;
             }
-        }
-        self.parameters_of_carry(wanted, several);
-        Ok(())
-    }
-
-    /// The parameters' gradients, read for on their own.
-    pub(super) fn parameters_alone(&mut self, wanted: Wanted) -> Result<()> {
-        if !wanted.parameters() {
-            return Ok(());
-        }
-        let cells = self.plan.affine.cells.view;
-        let summing = self.summing_cells();
-        let whole = Box4::whole(cells);
-        if self.wishes.beside
-            && self.cells_are_parameters(&summing, &whole, wanted)
-            && let Some(straight) = summing.straight_to(self.collected(wanted))
-        {
-            return self.add_up(&straight, &whole, Pool::Cells);
-        }
-        let [_, b, c, d] = levels(cells);
-        let granule = [self.period_of(cells), b, c, d];
-        let parts = whole.cut(granule, &|piece| self.partials_fit(&summing, piece));
-        let sums = if parts.is_some() { summing.partials.count } else { 1 };
-        let entries = |piece: &Box4| piece.groups() * PAIR <= SCRATCH.min(self.device.max_binding);
-        let pieces = parts.map_or_else(|| self.cut(whole, granule, &entries), Ok)?;
-        let several = pieces.len() > 1;
-        for piece in &pieces {
-            if sums == 1 {
-                self.sum(&summing, piece, Pool::Cells)?;
-            } else {
-                self.sum_parts(&summing, piece, Pool::Cells)?;
-            }
-            self.parameters_of_cells(piece, (cells, sums), wanted, several);
         }
         self.parameters_of_carry(wanted, several);
         Ok(())
@@ -196,9 +170,9 @@ impl Planner<'_> {
         })
     }
 
-    /// The sums that a group's come from, where nobody else needs these, and each team that writes its gradients joins
-    /// them itself.
-    fn sums_a_team_joins(&self, summing: &Summing, wanted: Wanted) -> Option<u64> {
+    /// How each team that writes a group's gradients joins its sums itself, of cells that have so many each: where nobody
+    /// else needs them, and in the order in which others would collect them, so halves of a pass have its bits.
+    fn joined_by_teams(&self, a_cell: u64, wanted: Wanted) -> Option<Joined> {
         let cells = match self.plan.affine.cells.nesting {
             Nesting::Equal => 1,
             Nesting::Neighbours(n) => n as u64,
@@ -206,31 +180,28 @@ impl Planner<'_> {
         };
         let are_wanted = !wanted.input || self.wishes.moments || self.plan.source.mixing().is_some();
         let is_whole = self.wishes.part == Part::Whole && !self.has_second_sums();
-        // Each cell has one weight, whichever its place.
-        let one_each = self.parameter_step(self.plan.view.d as u64, false) != Some(1);
-        let sums = cells * summing.partials.count;
-        let whole = self.parameters_fit(&Box4::whole(self.plan.view));
-        (is_whole && !are_wanted && one_each && whole && self.team_joins(sums)).then_some(sums)
+        // Each cell has one weight, whichever its place. Of several cells in parts each has to be collected first.
+        let one_weight = self.parameter_step(self.plan.view.d as u64, false) != Some(1);
+        let one_level = cells == 1 || a_cell == 1;
+        let fits = self.parameters_fit(&Box4::whole(self.plan.view));
+        let count = cells * a_cell;
+        let lanes = self.device.team_to_collect(count, true);
+        let is_served = is_whole && !are_wanted && one_weight && one_level && fits;
+        (is_served && self.team_joins(count, lanes)).then_some(Joined { count, lanes })
     }
 
-    /// The input's gradient from the sums of a chunk's cells: so many a cell, and so many a group.
-    fn collect_to_gradient(&mut self, chunk: &Chunk, part: &Box4, [of_cell, of_group]: [u64; 2]) -> Result<()> {
+    /// The input's gradient from the sums of a chunk's cells.
+    fn collect_to_gradient(&mut self, chunk: &Chunk, part: &Box4, sums: SumsOfCells, joined: Joined) -> Result<()> {
         let len = (self.plan.affine.map.len as u64).max(1);
-        let origin = part.statistics(self.plan.affine.cells.view).start % len;
+        let origin = part.statistics(sums.cells).start % len;
         let slots = |planner: &Planner<'_>, variant, row| planner.writing_gradients(variant, row);
         self.write_rows(chunk, Kernel::CollectGradient, &slots, &|step| {
-            step.partials = Pool::Cells;
-            (step.task.partials, step.task.sums_count) = (low(of_cell), low(of_group));
+            step.partials = sums.pool;
+            step.constants.collecting = Some(joined.lanes);
+            (step.task.partials, step.task.sums_count) = (low(sums.each), low(joined.count));
             (step.task.sums_origin, step.task.sums_len) = (low(origin), low(len));
             step.parameters = 0..len;
         })
-    }
-
-    /// Whether each of the caller's parameters belongs to one cell of a box, whose parts fit scratch at once.
-    fn cells_are_parameters(&self, summing: &Summing, part: &Box4, wanted: Wanted) -> bool {
-        let one_each = part.groups() == self.plan.affine.map.len as u64;
-        let are_callers = (wanted.weight || wanted.bias) && self.plan.derivation.is_none();
-        one_each && are_callers && self.partials_fit(summing, part)
     }
 
     /// Of cells each of which has a parameter of its own, and is a group, which takes its sum by the weight.
@@ -244,85 +215,13 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// From cells, each so many sums, whose parameter is `cell % len`. `part` begins at a multiple of that.
-    pub(super) fn parameters_of_cells(
-        &mut self,
-        part: &Box4,
-        (cells, sums): (View, u64),
-        wanted: Wanted,
-        several: bool,
-    ) {
-        let len = self.plan.affine.map.len as u64;
-        let (c, first) = (cells.c as u64, part.statistics(cells).start % len);
-        let here = part.groups();
-        let items = here.min(len);
-        let strided = Strided::rows_of_runs(items, sums, here / items);
-        let is_first = part.from[0] * c / len == 0 || items < len;
-        self.parameters(strided, wanted, several.then_some((first, is_first)));
-        if self.has_second_sums() {
-            self.parameters(strided, wanted, Some((len + first, is_first)));
-            if let Some(step) = self.out.steps.last_mut() {
-                step.task.terms_origin = low(here * sums);
-            }
-        }
-    }
-
-    /// From blocks of groups, each with a sum for every place of a group.
-    pub(super) fn parameters_of_blocks(&mut self, piece: &Box4, blocks: [u64; 2], wanted: Wanted, several: bool) {
-        let places = self.plan.view.count() as u64;
-        let all = blocks[0] * blocks[1];
-        if self.plan.affine.map.a_scale == 0 {
-            let strided = Strided::rows(places, all);
-            let is_first = piece.from[0] == 0 && piece.from[2] == 0;
-            self.parameters(strided, wanted, several.then_some((0, is_first)));
-        } else {
-            // A row of parameters for each step of a.
-            let items = piece.extent(0) * places;
-            let outer = blocks[1] * places;
-            let strided = Strided { items, inner: places, outer, stride: places, run: 1, count: blocks[1] };
-            let carry = (piece.from[0] * places, piece.from[2] == 0);
-            self.parameters(strided, wanted, several.then_some(carry));
-        }
-    }
-
-    /// Collects from the pool of cells: to the gradients, or, where more is to come, to the carry.
-    fn parameters(&mut self, strided: Strided, wanted: Wanted, carry: Option<(u64, bool)>) {
-        let carry = carry.or(self.plan.derivation.map(|_| (0, true)));
-        let Some((origin, is_first)) = carry else {
-            if wanted.weight || wanted.bias {
-                let step = self.collect(self.collected(wanted), strided);
-                step.partials = Pool::Cells;
-            }
-            return;
-        };
-        let halves = if self.has_second_sums() { 2 } else { 1 };
-        self.out.reserve(Pool::Carry, halves * self.plan.affine.map.len as u64 * PAIR);
-        let step = self.collect(Collected::Sums, strided);
-        (step.partials, step.sums) = (Pool::Cells, Pool::Carry);
-        step.task.channel_origin = low(origin);
-        step.task.is_first_chunk = u32::from(is_first);
-    }
-
-    /// What was collected in the carry, where there was more than one part, or where the caller's parameters are not
-    /// those of the affine map.
-    pub(super) fn parameters_of_carry(&mut self, wanted: Wanted, several: bool) {
-        if let Some(derivation) = self.plan.derivation {
-            return self.derived_parameters(derivation, wanted);
-        }
-        if !several || !(wanted.weight || wanted.bias) {
-            return;
-        }
-        let len = self.plan.affine.map.len as u64;
-        let step = self.collect(self.collected(wanted), Strided::rows(len, 1));
-        step.partials = Pool::Carry;
-    }
-
-    fn collected(&self, wanted: Wanted) -> Collected {
-        Collected::of(wanted.weight, wanted.bias, self.plan.parameter_dtype())
-    }
-
     /// Sums of so many groups from those of cells, each times its weight.
-    fn groups_of_cells(&mut self, part: &Box4, items: u64, nesting: Nesting) {
+    fn groups_of_cells(&mut self, part: &Box4, sums: SumsOfCells, items: u64, nesting: Nesting) {
+        if sums.each > 1 {
+            self.out.reserve(Pool::Cells, part.groups() * PAIR);
+            let step = self.collect(Collected::Sums, Strided::neighbours(part.groups(), sums.each));
+            (step.partials, step.sums) = (sums.pool, Pool::Cells);
+        }
         let strided = match nesting {
             Nesting::Neighbours(n) => Strided::neighbours(items, n as u64),
             Nesting::Repeated(n) => {
@@ -335,7 +234,7 @@ impl Planner<'_> {
         let len = (self.plan.affine.map.len as u64).max(1);
         let origin = part.statistics(self.plan.affine.cells.view).start % len;
         let step = self.collect(Collected::Sums, strided);
-        (step.partials, step.sums) = (Pool::Cells, Pool::Groups);
+        (step.partials, step.sums) = (if sums.each > 1 { Pool::Cells } else { sums.pool }, Pool::Groups);
         (step.task.sums_origin, step.task.sums_len) = (low(origin), low(len));
         self.weighs_terms();
     }
@@ -373,7 +272,8 @@ impl Planner<'_> {
         variant.collected = Some(collected);
         variant.terms = Some(Terms::All);
         variant.affine = Some(AffineSlot::None);
-        let team = self.device.team_to_collect(strided.count, strided.stride == 1);
+        let are_neighbours = strided.stride == 1 || strided.run > 1;
+        let team = self.device.team_to_collect(strided.count, are_neighbours);
         self.push(ground, variant, team, task, &point, &point, None)
     }
 
@@ -400,19 +300,18 @@ impl Planner<'_> {
     }
 
     /// The same, of a view of cells.
-    fn period_of(&self, cells: View) -> u64 {
+    pub(super) fn period_of(&self, cells: View) -> u64 {
         (self.plan.affine.map.len / cells.c.max(1)).max(1) as u64
     }
 
-    /// Chunks whose cells, each so many sums, fit scratch.
-    fn backward_chunks(&self, granule: u64, sums: u64) -> Result<Vec<Chunk>> {
+    fn backward_chunks(&self, granule: u64) -> Result<Vec<Chunk>> {
         let [_, b, c, d] = levels(self.plan.view);
         let cells = self.plan.affine.cells.view;
         if self.plan.source.mixing().is_some() {
             // What reaches one group's statistics reaches all of them.
             return Ok(vec![Box4::whole(self.plan.view)]);
         }
-        let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64 * sums;
+        let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
         let limit = SCRATCH.min(self.device.max_binding);
         let fits = |piece: &Box4| piece.groups() * entries * PAIR <= limit && self.statistics_fit(piece);
         Box4::whole(self.plan.view).cut([granule, b, c, d], &fits).ok_or(Error::TooLarge {
@@ -425,7 +324,7 @@ impl Planner<'_> {
 
     /// All groups together, whose sums the application owns.
     fn one_chunk(&self) -> Result<Chunk> {
-        match self.backward_chunks(self.period(), 1)?.as_slice() {
+        match self.backward_chunks(self.period())?.as_slice() {
             [chunk] => Ok(*chunk),
             _ => Err(Error::TooLarge {
                 argument: "sums",

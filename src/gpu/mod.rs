@@ -21,6 +21,7 @@ mod expected;
 mod held;
 mod link;
 mod options;
+mod parameters;
 mod partials;
 mod pipelines;
 mod planner;

@@ -239,6 +239,7 @@ impl Constants {
             ("THRESHOLDED", flag(self.thresholded)),
             ("SECOND", flag(self.second)),
             ("TOGETHER", self.together.map(f64::from)),
+            ("COLLECTING", self.collecting.map(f64::from)),
             ("AHEAD", flag(self.ahead)),
         ];
         named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()

@@ -37,6 +37,7 @@ pub(crate) struct Constants {
     pub(crate) thresholded: Option<bool>,
     pub(crate) second: Option<bool>,
     pub(crate) together: Option<u32>,
+    pub(crate) collecting: Option<u32>,
     pub(crate) ahead: Option<bool>,
 }
 

@@ -12,6 +12,9 @@ use super::writing::Writers;
 use crate::error::{Error, Result};
 use crate::plan::{Momentum, Plan, RunningUpdate, Source};
 
+/// Partials that a lane of the kernel which merges and applies merges before it meets others.
+const MERGED_A_LANE: u64 = 4;
+
 /// The schedule of a plan.
 pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Result<Schedule> {
     let mut planner = Planner::new(plan, device, wishes)?;
@@ -71,7 +74,11 @@ impl Planner<'_> {
     fn merges_to_apply(&self) -> bool {
         let are_wanted = self.plan.running_update().is_some() || self.wishes.moments;
         let is_whole = self.wishes.strategy == Strategy::Split && self.wishes.part == Part::Whole;
-        is_whole && !are_wanted && self.team_joins(Partials::of_groups(self.plan, self.device).count)
+        let partials = Partials::of_groups(self.plan, self.device);
+        // Where each has a lane of the merge kernel, moments meet in the same order.
+        let in_order = partials.count <= u64::from(partials.team);
+        let lanes = u32::try_from(partials.count.div_ceil(MERGED_A_LANE)).unwrap_or(u32::MAX);
+        is_whole && !are_wanted && in_order && self.wishes.beside && self.team_joins(partials.count, lanes)
     }
 
     /// Statistics or what follows them.

@@ -101,7 +101,7 @@ slot! {
         /// The input's gradient, row by row.
         Gradient = "gradient" ["row_item", "gradient_row", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "group_sums"],
         /// Collects the sums of groups and makes the input's gradient of them, row by row.
-        CollectGradient = "collect_gradient" ["row_item", "gradient_row", "task", "place", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics", "through"],
+        CollectGradient = "collect_gradient" ["row_item", "gradient_row", "task", "place", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics", "through", "positive_zero"],
         /// The input's gradient, for groups that lie side by side.
         GradientColumns = "gradient_columns" ["column_item", "task", "place", "moments", "epilogue", "four", "gradient", "x", "of_statistics", "through", "group_sums"],
         /// The input's gradient in packed rows of odd length.
@@ -239,7 +239,7 @@ slot! {
         /// All, each by the factor of its class.
         Shared = "shared" ["prepared"],
         /// All; a group takes their sum as well, by its weight.
-        Channels = "channels" [],
+        Channels = "channels" ["positive_zero"],
     }
 }
 

@@ -78,9 +78,11 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// A pair of sums for each partial, those of a group or cell one after the other.
+    /// A pair of sums for each partial, those of a group or cell one after the other; straight to gradients without a pool.
     pub(super) fn sum_parts(&mut self, summing: &Summing, part: &Chunk, into: Pool) -> Result<()> {
-        self.out.reserve(into, self.halves(summing) * part.groups() * summing.partials.count * PAIR);
+        if summing.collected == Collected::Parts {
+            self.out.reserve(into, self.halves(summing) * part.groups() * summing.partials.count * PAIR);
+        }
         self.add_up(summing, part, into)
     }
 
@@ -95,8 +97,7 @@ impl Planner<'_> {
         if !summing.weighted && self.has_second_sums() { 2 } else { 1 }
     }
 
-    /// One dispatch, or one for each of the pieces that fit a binding.
-    pub(super) fn add_up(&mut self, summing: &Summing, part: &Chunk, target: Pool) -> Result<()> {
+    fn add_up(&mut self, summing: &Summing, part: &Chunk, target: Pool) -> Result<()> {
         if summing.columns { self.sum_columns(summing, part, target) } else { self.sum_rows(summing, part, target) }
     }
 

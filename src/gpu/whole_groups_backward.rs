@@ -2,6 +2,7 @@
 
 use super::backward::PAIR;
 use super::boxes::{Box4, levels};
+use super::parameters::SumsOfCells;
 use super::partials::Columns;
 use super::planner::{Planner, Pool, SCRATCH, low};
 use super::slots::{Kernel, OfParameters, Registers};
@@ -120,7 +121,10 @@ impl Planner<'_> {
             self.out.reserve(Pool::Cells, partials(piece) * if second { 2 * PAIR } else { PAIR });
             match taking.sums {
                 ParameterSums::Nothing => {}
-                ParameterSums::EachGroup => self.parameters_of_cells(piece, (view, 1), wanted, several),
+                ParameterSums::EachGroup => {
+                    let sums = SumsOfCells { cells: view, pool: Pool::Cells, each: 1 };
+                    self.parameters_of_cells(piece, sums, wanted, several);
+                }
                 ParameterSums::EachPlace => self.parameters_of_blocks(piece, blocks(piece), wanted, several),
             }
         }

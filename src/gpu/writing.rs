@@ -16,6 +16,9 @@ pub(super) struct Writers {
     pub(super) flat: Kernel,
 }
 
+/// Moments or sums of a group that each of its teams joins anew at most: a kilobyte or two, where a team moves a hundred.
+const MOST_JOINED: u64 = 128;
+
 /// Fills the slots of a kernel that takes rows of so many elements.
 type Slots<'s> = &'s dyn Fn(&Planner<'_>, Variant, u64) -> Variant;
 
@@ -39,14 +42,14 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether each team that writes rows joins so many moments or sums of its group itself: a dispatch that waits costs a
-    /// GPU more than each team's doing so anew, if shuffles join them.
-    pub(super) fn team_joins(&self, terms: u64) -> bool {
+    /// Whether each team that writes rows joins so many moments or sums of its group itself, by so many lanes: a dispatch
+    /// that waits costs a GPU more than each team's doing so anew, if these are few and shuffles join them.
+    pub(super) fn team_joins(&self, terms: u64, lanes: u32) -> bool {
         let Some((neighbours, _)) = self.device.subgroups.filter(|_| self.wishes.subgroups) else { return false };
         let d = self.plan.view.d as u64;
         let by_rows = !self.applies_by_columns() && !rows_share_words(self.plan, d, self.device);
-        let reach_all = terms <= u64::from(neighbours) && self.device.team_to_copy(d) >= neighbours;
-        self.wishes.beside && !self.device.emulated && by_rows && reach_all
+        let reach_all = lanes <= neighbours && self.device.team_to_copy(d) >= neighbours;
+        !self.device.emulated && by_rows && terms <= MOST_JOINED && reach_all
     }
 
     pub(super) fn write_rows(

@@ -25,8 +25,8 @@ impl Arena {
     }
 }
 
-/// The gradients of weight and bias where everything but the input's gradient is in one buffer.
-fn in_an_arena(rig: &Rig, call: &BackwardCall<'_>) -> [Vec<u8>; 2] {
+/// The gradients of input, weight and bias, where everything but the first is in one buffer.
+fn in_an_arena(rig: &Rig, call: &BackwardCall<'_>) -> [Vec<u8>; 3] {
     let weight = call.weight.as_ref().expect("there is a weight").bytes();
     let mut arena = Arena::default();
     let [input, grad_output, statistics, of_weight, grad_weight, grad_bias] = [
@@ -54,7 +54,9 @@ fn in_an_arena(rig: &Rig, call: &BackwardCall<'_>) -> [Vec<u8>; 2] {
         let [from, to] = [range.start, range.end].map(|at| usize::try_from(at).expect("small"));
         after[from..to].to_vec()
     };
-    [at(grad_weight), at(grad_bias)]
+    let mut of_input = vec![0; call.input.bytes().len()];
+    rig.fetch(&grad_input, 0, &mut of_input);
+    [of_input, at(grad_weight), at(grad_bias)]
 }
 
 #[test]
@@ -74,7 +76,8 @@ fn gradients_lie_beside_what_they_come_from() {
             let wanted = Wanted::all(&sample.plan);
             let call = sample.call(Options::default().strategy(*strategy), wanted, 0);
             let apart = rig.run_backward(&call).expect("it runs");
-            let apart = [&apart.weight, &apart.bias].map(|data| data.as_ref().expect("it was wanted").bytes().to_vec());
+            let apart = [&apart.input, &apart.weight, &apart.bias];
+            let apart = apart.map(|data| data.as_ref().expect("it was wanted").bytes().to_vec());
             assert!(in_an_arena(&rig, &call) == apart, "{}: {} {strategy}", rig.name, sample.name);
         }
     }

@@ -181,29 +181,6 @@ fn a_tensor_in_many_pieces_has_the_same_gradients() {
     assert_all_ways(&samples, &rigs);
 }
 
-/// Teams that join the sums of their groups find these in every chunk.
-#[test]
-fn groups_of_few_parts_agree_in_pieces() {
-    let on = |norm: &dyn Norm, shape: &[usize], parameters: &[usize], dtype: Dtype| {
-        let spec = |shape: &[usize]| Spec::new(shape, dtype);
-        Sample::new(norm, &Operands::new(spec(shape)).weight(spec(parameters)).bias(spec(parameters)), 0.0)
-    };
-    let samples: Vec<Sample> = [Dtype::F32, Dtype::Bf16]
-        .into_iter()
-        .flat_map(|dtype| {
-            [
-                on(&BatchNorm::new(), &[600, 7, 70], &[7], dtype),
-                on(&InstanceNorm::new(), &[3, 6, 9001], &[6], dtype),
-                on(&GroupNorm::new(3), &[2000, 6, 84], &[6], dtype),
-                on(&GroupNorm::new(2), &[5, 4, 3000], &[5, 4], dtype),
-            ]
-        })
-        .collect();
-    let discrete = rigs().into_iter().map(|rig| rig.as_discrete());
-    let rigs: Vec<Rig> = discrete.flat_map(|rig| [rig.with_bindings_of(80 << 10), rig]).collect();
-    assert_all_ways(&samples, &rigs);
-}
-
 #[test]
 fn a_hundred_thousand_rows_have_gradients() {
     let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);

@@ -177,7 +177,7 @@ fn fit_for_small() -> Vec<Sample> {
 
 #[test]
 fn backward_in_halves_has_the_bits_of_the_whole() {
-    let all: Vec<Rig> = rigs();
+    let all: Vec<Rig> = rigs().into_iter().flat_map(|rig| [rig.as_discrete(), rig]).collect();
     let small: Vec<Rig> = all.iter().map(|rig| rig.with_bindings_of(16 << 10)).collect();
     for (rig, samples) in all.iter().map(|rig| (rig, samples())).chain(small.iter().map(|rig| (rig, fit_for_small()))) {
         for sample in &samples {

@@ -12,6 +12,7 @@ mod gradients;
 mod halves;
 mod held;
 mod invariance;
+mod joined;
 mod large;
 mod numerics;
 mod pipeline_cache;

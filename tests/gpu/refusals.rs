@@ -3,7 +3,7 @@
 use crate::rig::{Rig, rigs};
 use wgpu::BufferUsages;
 use wgpu_norm::Error;
-use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Strategy};
+use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Strategy, optional_features};
 use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Dtype, Spec, Wanted};
@@ -179,7 +179,8 @@ fn what_shares_a_buffer_without_colliding_is_served() {
 fn five_storage_buffers_are_enough() {
     for rig in rigs() {
         let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 5, ..rig.adapter.limits() };
-        let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+        let required_features = optional_features(&rig.adapter);
+        let descriptor = wgpu::DeviceDescriptor { required_features, required_limits: limits, ..Default::default() };
         let (device, _queue) = pollster::block_on(rig.adapter.request_device(&descriptor)).expect("there is a device");
         let gpu = Gpu::new(&device);
         let spec = || Spec::new([16], Dtype::F32);
@@ -198,6 +199,9 @@ fn five_storage_buffers_are_enough() {
         let options = Options::default().strategy(Strategy::Split).save_statistics(true);
         let split = discrete.prepare(&plan, &options).expect("five are enough");
         assert_eq!(split.workgroups().len(), 3, "{}: {:?}", rig.name, split.labels());
+        let wanted = Wanted { input: false, ..Wanted::all(&plan) };
+        let parameters = discrete.prepare_backward(&plan, wanted, &Options::default()).expect("five are enough");
+        assert_eq!(parameters.workgroups().len(), 2, "{}: {:?}", rig.name, parameters.labels());
     }
 }
 

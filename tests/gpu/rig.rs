@@ -137,10 +137,19 @@ impl Rig {
 
     /// The same device with the kernels laid out as for a GPU with wide workgroups.
     pub(crate) fn as_discrete(&self) -> Self {
+        self.taken_for(false, " with wide workgroups")
+    }
+
+    /// The same device as if a processor stood in for it.
+    pub(crate) fn as_emulated(&self) -> Self {
+        self.taken_for(true, " with narrow workgroups")
+    }
+
+    fn taken_for(&self, emulated: bool, name: &str) -> Self {
         let mut rig = self.sibling();
-        let capabilities = Capabilities { emulated: false, ..*rig.gpu.capabilities() };
+        let capabilities = Capabilities { emulated, ..*rig.gpu.capabilities() };
         rig.gpu = rig.gpu.assuming(capabilities);
-        rig.name += " with wide workgroups";
+        rig.name += name;
         rig
     }
 

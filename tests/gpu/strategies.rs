@@ -61,7 +61,7 @@ fn in_every_way(tally: &mut Tally<'_>, number: usize, sample: &Sample) -> usize 
                 .subgroups(subgroups)
                 .native_f16(native_f16)
                 .save_statistics(subgroups)
-                .moments(subgroups)
+                .moments(subgroups && in_place)
                 .sum_in_place(in_place && sample.residual.is_some())
                 .offset_alignment(if offset == 4 { 4 } else { 16 });
             strategy.supports(&sample.plan, &rig.capabilities(&options)).is_ok().then_some((options, offset))
