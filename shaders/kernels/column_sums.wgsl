@@ -5,6 +5,7 @@
 // bytes    reads x and the output's gradient once, writes 8 bytes a column and block, or the gradient of a parameter
 // steps    each lane the sums of its rows; where several share a column, one adds theirs in the order of rows
 // limits   a lane's rows times REGISTERS bound its iterations; REGISTERS is 1 where ROW_LANES is not
+
 // Whether rows of b have statistics of their own, and whether columns have.
 override ROW_STATISTICS: bool = false;
 override COLUMN_STATISTICS: bool = false;

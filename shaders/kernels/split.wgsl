@@ -1,4 +1,4 @@
-// split: the moments of each partial of a group, for the merge kernel.
+// split: the moments of each partial of a group, for the kernel that merges them.
 //
 // grid     one team of LANES lanes a partial
 // bytes    reads the tensor once, writes 16 bytes a partial

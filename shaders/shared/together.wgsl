@@ -23,8 +23,8 @@ fn group_step() -> u32 {
     return task.levels.y * task.levels.z * task.levels.w;
 }
 
-// Applies the statistic of each group to its pack at the same place. The loop is not one over TOGETHER, which a compiler can count: it
-// would write all of it out.
+// Applies the statistic of each group to its pack at the same place. The loop is not one over TOGETHER, which a compiler
+// can count: it would write all of it out.
 fn apply_to_all(kept: ptr<function, KeptOfAll>, groups: u32, index: u32, parameters: Parameters, valid: u32) {
     if TOGETHER == 1u {
         apply(index, (*kept)[0], parameters, valid);

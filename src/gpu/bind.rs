@@ -34,7 +34,8 @@ impl Prepared {
     /// Checks the buffers and makes the bind groups. Once a set of buffers.
     ///
     /// Running estimates, and gradients of weight and bias, that lie in one buffer with what is read are written by dispatches
-    /// of their own, whatever [`workgroups`](Self::workgroups) says of others; their kernels are compiled here, the first time.
+    /// of their own, whatever [`workgroups`](Self::workgroups), [`labels`](Self::labels) and
+    /// [`scratch_size`](Self::scratch_size) say of others; their kernels are compiled here, the first time.
     ///
     /// # Errors
     ///

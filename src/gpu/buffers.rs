@@ -299,7 +299,8 @@ fn share_a_dispatch(written: Role, read: Role) -> bool {
         NumBatchesTracked => read.is_state() || read == Role::Statistics,
         // Statistics are written from running estimates in evaluation, and beside the tensors in training.
         Role::Statistics => true,
-        // Gradients of parameters are collected from scratch, by labels.
+        // Gradients of parameters are collected from scratch, by labels; those written beside other things that are read
+        // have dispatches of their own where these share their buffer.
         GradWeight | GradBias | GradClassWeight | GradClassBias | GradTau | GradEpsL | GradMeanWeight
         | GradVarWeight => read == Labels,
         // In evaluation the apply step reads running estimates itself.

@@ -36,7 +36,7 @@ pub struct Variant {
     pub inflow: Option<Inflow>,
     /// How sums for the parameters' gradients are written.
     pub of_parameters: Option<OfParameters>,
-    /// Where collected sums go.
+    /// Where sums go.
     pub collected: Option<Collected>,
     /// Which terms are collected.
     pub terms: Option<Terms>,
