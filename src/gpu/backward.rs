@@ -311,7 +311,8 @@ impl Planner<'_> {
             // What reaches one group's statistics reaches all of them.
             return Ok(vec![Box4::whole(self.plan.view)]);
         }
-        let entries = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
+        let cells_a_group = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
+        let entries = cells_a_group * self.pairs_a_cell();
         let limit = SCRATCH.min(self.device.max_binding);
         let fits = |piece: &Box4| piece.groups() * entries * PAIR <= limit && self.statistics_fit(piece);
         Box4::whole(self.plan.view).cut([granule, b, c, d], &fits).ok_or(Error::TooLarge {

@@ -33,7 +33,8 @@ impl Planner<'_> {
         }
         let [_, b, c, d] = levels(cells);
         let granule = [self.period_of(cells), b, c, d];
-        let entries = |piece: &Box4| piece.groups() * PAIR <= SCRATCH.min(self.device.max_binding);
+        let pair = self.pairs_a_cell() * PAIR;
+        let entries = |piece: &Box4| piece.groups() * pair <= SCRATCH.min(self.device.max_binding);
         let pieces = match whole.cut(granule, &|piece| self.partials_fit(&summing, piece)) {
             Some(pieces) => pieces,
             None => self.cut(whole, granule, &entries)?,
@@ -116,8 +117,7 @@ impl Planner<'_> {
             }
             return;
         };
-        let halves = if self.has_second_sums() { 2 } else { 1 };
-        self.out.reserve(Pool::Carry, halves * self.plan.affine.map.len as u64 * PAIR);
+        self.out.reserve(Pool::Carry, self.pairs_a_cell() * self.plan.affine.map.len as u64 * PAIR);
         let step = self.collect(Collected::Sums, strided);
         (step.partials, step.sums) = (pool, Pool::Carry);
         step.task.channel_origin = low(origin);

@@ -75,6 +75,11 @@ impl Planner<'_> {
         self.plan.extra.tau.is_some() || self.plan.extra.eps_l.is_some()
     }
 
+    /// Pairs of sums that a cell has then.
+    pub(super) fn pairs_a_cell(&self) -> u64 {
+        if self.has_second_sums() { 2 } else { 1 }
+    }
+
     /// The gradients of the caller's parameters from those of the affine map's, which the carry holds.
     pub(super) fn derived_parameters(&mut self, derivation: Derivation, wanted: Wanted) {
         let (width, columns) = (derivation.width as u64, derivation.columns() as u64);

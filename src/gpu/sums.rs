@@ -94,7 +94,7 @@ impl Planner<'_> {
 
     /// Pairs of sums for each group or cell.
     fn halves(&self, summing: &Summing) -> u64 {
-        if !summing.weighted && self.has_second_sums() { 2 } else { 1 }
+        if summing.weighted { 1 } else { self.pairs_a_cell() }
     }
 
     fn add_up(&mut self, summing: &Summing, part: &Chunk, target: Pool) -> Result<()> {
