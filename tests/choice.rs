@@ -35,6 +35,10 @@ fn rows(n: usize, d: usize) -> Plan {
     plan_of(&LayerNorm::new([d]), &[n, d], Dtype::F32)
 }
 
+fn rows_of_16_bits(n: usize, d: usize) -> Plan {
+    plan_of(&LayerNorm::new([d]), &[n, d], Dtype::Bf16)
+}
+
 fn columns(n: usize, c: usize, dtype: Dtype) -> Plan {
     plan_of(&BatchNorm::new(), &[n, c], dtype)
 }
@@ -63,6 +67,10 @@ fn each_boundary_lies_where_the_table_says() {
         ("enough groups to stream", rows(512, 26_625), DISCRETE, Strategy::Streaming),
         ("twice the lanes hold twice that", rows(1, 53_248), WIDE, Strategy::Resident),
         ("half the lanes hold half", rows(1, 13_313), LEAST, Strategy::Split),
+        // Of 16 bits a lane holds 16 packs at most.
+        ("the longest resident row of 16 bits", rows_of_16_bits(1, 32_768), WIDE, Strategy::Resident),
+        ("one element more", rows_of_16_bits(1, 32_770), WIDE, Strategy::Split),
+        ("enough groups to stream", rows_of_16_bits(512, 32_770), WIDE, Strategy::Streaming),
         ("a row too long to stream", rows(512, 1 << 25), DISCRETE, Strategy::Split),
         (
             "positions side by side",
@@ -150,13 +158,18 @@ fn backward_holds_half_as_long_a_row() {
 
 #[test]
 fn lanes_are_added_before_they_hold_too_much() {
-    let teams = |device: Capabilities, d: u64| (device.resident_team(d / 4), device.gradient_team(d / 4));
+    let holders = |device: Capabilities, d: u64, dtype| device.resident_team(d / 4, dtype);
+    let teams = |device: Capabilities, d: u64| (holders(device, d, Dtype::F32), device.gradient_team(d / 4));
     assert_eq!(teams(WIDE, 4096), (256, 256));
     assert_eq!(teams(WIDE, 8192), (256, 512));
     assert_eq!(teams(WIDE, 16_384), (512, 512));
     assert_eq!(teams(DISCRETE, 16_384), (256, 256));
     assert_eq!(teams(LEAST, 8192), (128, 128));
     assert_eq!(teams(EMULATED, 8192), (8, 8));
+    for (d, lanes) in [(512, 32), (1024, 32), (4096, 128), (8192, 256), (16_384, 512)] {
+        assert_eq!(holders(WIDE, d, Dtype::F16), lanes, "{d}");
+        assert_eq!(holders(WIDE, d, Dtype::Bf16), holders(WIDE, d, Dtype::F32), "{d}");
+    }
 }
 
 /// What adds up columns is told of blocks by one function and of lanes by another.
@@ -210,7 +223,7 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
             let of_merging = partials.count.div_ceil(u64::from(partials.team));
             assert!(of_one_partial + of_merging < MOST_ITERATIONS, "split of {d}: {of_one_partial} + {of_merging}");
             if Strategy::Resident.supports(&plan, &device).is_ok() {
-                let a_pass = packs(plan.view()).div_ceil(device.resident_team(packs(plan.view())).into());
+                let a_pass = packs(plan.view()).div_ceil(device.resident_team(packs(plan.view()), Dtype::F32).into());
                 assert!(3 * a_pass < MOST_ITERATIONS, "resident of {d}");
             }
             if Strategy::Resident.supports_backward(&plan, Wanted::all(&plan), &device).is_ok() {

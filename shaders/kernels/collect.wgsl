@@ -4,14 +4,36 @@
 // grid     LANES lanes a word of results
 // bytes    reads 8 bytes a term, writes 8 bytes a sum, or the gradient of a parameter
 // steps    each lane every LANES-th term of a word; those of a word meet in workgroup memory, so it can number them anew
+
+// Terms that a lane loads before it adds the first of them.
+const AT_ONCE = 8u;
+override LOADS_FIRST: bool = false;
+
 @group(0) @binding(6) var<storage, read> partials: array<vec2<f32>>; // (products, gradients)
 
 fn total_of(j: u32, lane: u32, is_item: bool) -> vec2<f32> {
     let begin = j / task.sums_inner * task.sums_outer + j % task.sums_inner + task.terms_origin;
     let count = select(0u, task.sums_count, is_item);
     var total = vec2<f32>();
-    for (var k = lane; k < count; k += LANES) {
+    let turns = select(0u, count / (AT_ONCE * LANES), LOADS_FIRST);
+    for (var turn = 0u; turn < turns; turn++) {
+        total = with_terms(total, begin, j, turn * AT_ONCE * LANES + lane);
+    }
+    for (var k = turns * AT_ONCE * LANES + lane; k < count; k += LANES) {
         total += term_at(begin + term_offset(k), j, k);
+    }
+    return total;
+}
+
+// With the terms of so many turns, from the k-th on.
+fn with_terms(sum: vec2<f32>, begin: u32, j: u32, k: u32) -> vec2<f32> {
+    var terms: array<vec2<f32>, AT_ONCE>;
+    for (var i = 0u; i < AT_ONCE; i++) {
+        terms[i] = term_at(begin + term_offset(k + i * LANES), j, k + i * LANES);
+    }
+    var total = sum;
+    for (var i = 0u; i < AT_ONCE; i++) {
+        total += terms[i];
     }
     return total;
 }

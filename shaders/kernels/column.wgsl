@@ -9,6 +9,8 @@
 
 // Rows that a lane reads of one pack before it goes on to the next.
 const ROWS_AT_ONCE = 8u;
+// Whether it loads them all before it looks at the first.
+override LOADS_FIRST: bool = false;
 const KEPT = REGISTERS;
 alias Kept = LaneMoments;
 
@@ -23,6 +25,11 @@ fn run(here: Place) {
             let k = pack_number(columns, place);
             let head = heads_of(load(first + place));
             var moments = counting(kept_of(&kept, k), i);
+            if LOADS_FIRST && end - i == ROWS_AT_ONCE {
+                accumulate_all(&moments, first + i * row_step + place, row_step, head);
+                keep(&kept, k, moments);
+                continue;
+            }
             for (var row = i; row < end; row++) {
                 accumulate(&moments, load(first + row * row_step + place) - head, vec4<f32>(1.0));
             }
@@ -42,6 +49,17 @@ fn run(here: Place) {
         for (var i = 0u; i < min(4u, columns.end - place); i++) {
             partials[column_index(columns, place + i)] = four_of(component(moments, head[i], i));
         }
+    }
+}
+
+// All rows that are read at once, from this index on.
+fn accumulate_all(moments: ptr<function, LaneMoments>, from_index: u32, row_step: u32, head: vec4<f32>) {
+    var loaded: array<vec4<f32>, ROWS_AT_ONCE>;
+    for (var i = 0u; i < ROWS_AT_ONCE; i++) {
+        loaded[i] = load(from_index + i * row_step);
+    }
+    for (var i = 0u; i < ROWS_AT_ONCE; i++) {
+        accumulate(moments, loaded[i] - head, vec4<f32>(1.0));
     }
 }
 

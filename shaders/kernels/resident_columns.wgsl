@@ -2,8 +2,8 @@
 //
 // grid     one team a segment of columns; ROW_LANES of its lanes share four columns
 // bytes    reads the tensor once, writes it once; with running estimates reads and writes 8 bytes a channel
-// steps    those of the resident kernel: load and sum to the means' heads; sum what is left to the tails and the squares;
-//          apply and store
+// steps    those of the resident kernel: load and sum to the means' heads; sum what is left to the tails and the squares,
+//          and hold that instead; apply and store
 // limits   d is 1; all b rows fit ROW_LANES * REGISTERS; a 16-bit row is of even length
 fn run(here: Place) {
     let columns = column_item(here.item, here.lane);
@@ -42,6 +42,7 @@ fn run(here: Place) {
             continue;
         }
         let centred = again(&held, k, first + k * row_step) - head;
+        hold(&held, k, centred);
         sum += centred;
         squares += centred * centred;
     }
@@ -54,7 +55,6 @@ fn run(here: Place) {
     let variance = (gather_apart(squares, column_lanes()) - tail * left) / task.divisor;
     let rstd = vec4<f32>(rstd_of(variance.x), rstd_of(variance.y), rstd_of(variance.z), rstd_of(variance.w));
 
-    let four = Four(head, tail, rstd);
     let base = group_parameter(columns.i_a, 0u);
     var parameters = parameters_at(base + row_parameter(columns.row), columns.place);
     for (var k = 0u; k < rounds(rows); k++) {
@@ -65,7 +65,7 @@ fn run(here: Place) {
             parameters = parameters_at(base + row_parameter(columns.row + k), columns.place);
         }
         let index = first + k * row_step;
-        let value = normalized_by(again(&held, k, index), four);
+        let value = (again(&held, k, index) - tail) * rstd;
         store(index + task.output_shift, activate(affine(value, parameters)), min(4u, columns.end - columns.place));
     }
     if is_there && here.lane < column_lanes() {

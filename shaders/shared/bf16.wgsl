@@ -13,3 +13,15 @@ fn bf16_bits(value: f32) -> u32 {
 fn pack_two(value: vec2<f32>) -> u32 {
     return bf16_bits(value.x) | (bf16_bits(value.y) << 16u);
 }
+
+// Rounding is most of what lanes do with such elements, so NaN is looked for in all four together: without one their sum
+// is none, but for infinities of both signs, which only take longer.
+fn pack_four(value: vec4<f32>) -> vec2<u32> {
+    let sum = (value.x + value.y) + (value.z + value.w);
+    if (bitcast<u32>(sum) & 0x7fffffffu) > 0x7f800000u {
+        return vec2<u32>(pack_two(value.xy), pack_two(value.zw));
+    }
+    let bits = bitcast<vec4<u32>>(value);
+    let rounded = bits + vec4<u32>(0x7fffu) + ((bits >> vec4<u32>(16u)) & vec4<u32>(1u));
+    return (rounded.xz >> vec2<u32>(16u)) | (rounded.yw & vec2<u32>(0xffff0000u));
+}

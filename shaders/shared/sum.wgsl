@@ -26,8 +26,3 @@ fn retake(index: u32) -> vec4<f32> {
     }
     return vec4<f32>(load_sum_one(first), load_sum_one(first + 1u), load_sum_one(first + 2u), load_sum_one(first + 3u));
 }
-
-fn take_stored(index: u32, valid: u32) -> Stored {
-    let value = take(index, valid);
-    return stored(word_of(value, 0u), value);
-}

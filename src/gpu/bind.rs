@@ -236,6 +236,11 @@ impl Prepared {
         self.window(slice, elements.start, elements.end, size as u64).of(slice)
     }
 
+    /// Parameters, and those that share a pack of four with the last.
+    pub(super) fn in_whole_packs(&self, parameters: &Range<u64>) -> Range<u64> {
+        parameters.start..parameters.end.next_multiple_of(4).min(self.plan.affine.map.len as u64)
+    }
+
     /// A running estimate, whole.
     pub(super) fn estimate<'a>(&self, slice: BufferSlice<'a>) -> wgpu::BufferBinding<'a> {
         let bytes = 4 * self.plan.running_len().unwrap_or(0) as u64;

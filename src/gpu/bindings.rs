@@ -53,8 +53,9 @@ impl Prepared {
     ) -> Option<wgpu::BufferBinding<'a>> {
         let affine = self.plan.affine;
         let tensor = |role| Some(self.part(buffers.get(role)?, &step.window, self.plan.dtype.size()));
-        let parameter =
-            |role, dtype: Option<Dtype>| Some(self.part(buffers.get(role)?, &step.parameters, dtype?.size()));
+        let parameter = |role, dtype: Option<Dtype>| {
+            Some(self.part(buffers.get(role)?, &self.in_whole_packs(&step.parameters), dtype?.size()))
+        };
         let whole = |role: Role| {
             let (len, dtype) = self.plan.parameter(role.of_what());
             Some(self.part(buffers.get(role)?, &(0..len as u64), dtype?.size()))

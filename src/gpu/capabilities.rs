@@ -82,16 +82,20 @@ impl Capabilities {
         turns(rows.saturating_mul(packs)).clamp(16, 32)
     }
 
-    /// Lanes that stand side by side on so many packs, and those that share a column of so many rows. Together they
-    /// are a workgroup at most: 128, since what lanes have meets in workgroup memory, of which some devices have less
-    /// than 16 KiB.
+    /// Lanes that stand side by side on so many packs, and those that share a column of so many rows: none share few.
+    /// Together they are a workgroup at most: 128, since what lanes have meets in workgroup memory, of which some devices
+    /// have less than 16 KiB.
     #[must_use]
     pub fn column_lanes(&self, rows: u64, packs: u64) -> (u32, u32) {
         if self.emulated {
             return (8, 1);
         }
+        let most = self.most_column_lanes();
+        if rows <= 8 {
+            return (lanes(packs, most), 1);
+        }
         let side = lanes(packs, 32);
-        (side, lanes(rows, self.most_column_lanes() / side))
+        (side, lanes(rows, most / side))
     }
 
     /// How columns of so many rows, of elements of so many bytes, are held: by so many lanes side by side, which read
@@ -181,14 +185,31 @@ impl Capabilities {
     /// Lanes of a team for this many packs.
     #[must_use]
     pub fn team(&self, packs: u64) -> u32 {
-        // A lane more than 32 pays only when each has several packs to load at once.
-        lanes(if packs <= 32 { packs } else { packs.div_ceil(6).max(32) }, self.most_lanes())
+        self.team_of(packs, 6)
+    }
+
+    /// A lane more than 32 pays only when each has several packs to load at once.
+    fn team_of(&self, packs: u64, each: u64) -> u32 {
+        lanes(if packs <= 32 { packs } else { packs.div_ceil(each).max(32) }, self.most_lanes())
     }
 
     /// Lanes of a team that copies a row of this many elements.
     #[must_use]
     pub fn team_to_copy(&self, row: u64) -> u32 {
         lanes(row.div_ceil(4), self.copy_lanes())
+    }
+
+    /// Lanes that merge so many moments. A GPU waits for one division after the other.
+    #[must_use]
+    pub fn team_to_merge(&self, moments: u64) -> u32 {
+        if self.emulated { self.team(moments.div_ceil(8)) } else { lanes(moments.div_ceil(2), self.most_lanes()) }
+    }
+
+    /// Whether a lane loads all that it adds up next before it adds the first of it. A processor that stands in waits for
+    /// no load, and keeps them in memory.
+    #[must_use]
+    pub fn loads_first(&self) -> bool {
+        !self.emulated
     }
 
     /// Lanes that add up the terms of a sum, be they neighbours in memory or those of neighbouring sums: some dozens each,
@@ -208,31 +229,24 @@ impl Capabilities {
         self.granted((8 * team).clamp(64, 256))
     }
 
-    /// Lanes of a team that holds a group of this many packs.
+    /// Lanes of a team that holds a group of this many packs. Those of f16 are short, so each loads more of them; with
+    /// bf16 lanes have more to do than to load.
     #[must_use]
-    pub fn resident_team(&self, packs: u64) -> u32 {
-        self.team_of_holders(packs, Registers::R8.packs())
+    pub fn resident_team(&self, packs: u64, dtype: Dtype) -> u32 {
+        let most = Registers::R8.packs();
+        let each = if dtype == Dtype::F16 { most } else { 6 };
+        self.team_of(packs, each).max(self.holders(packs, most))
     }
 
     /// The same, where it holds what backward needs: of each pack four times as much, six times where it loads ahead.
     #[must_use]
     pub fn gradient_team(&self, packs: u64) -> u32 {
-        self.team_of_holders(packs, Registers::R4.packs())
+        self.team(packs).max(self.holders(packs, Registers::R4.packs()))
     }
 
-    /// A team as wide as others, unless a lane would hold more than so many packs, and may be one of more.
-    fn team_of_holders(&self, packs: u64, most: u64) -> u32 {
-        self.team(packs).max(lanes(packs.div_ceil(most), self.most_resident_lanes()))
-    }
-
-    /// Groups that a team of so many lanes normalizes one after the other, loading each while it is at work on the one
-    /// before. Those of 16 bits are so short that memory would wait; what is loaded ahead takes registers as well.
-    #[must_use]
-    pub fn resident_block(&self, groups: u64, team: u32, held: Registers, dtype: Dtype) -> u64 {
-        if self.emulated || held == Registers::None || held.packs() > Registers::R16.packs() || dtype == Dtype::F32 {
-            return 1;
-        }
-        turns(groups.saturating_mul(u64::from(team)) / 2).clamp(1, 8)
+    /// So many lanes that none has to hold more than so many packs, or the most.
+    fn holders(&self, packs: u64, most: u64) -> u32 {
+        lanes(packs.div_ceil(most), self.most_resident_lanes())
     }
 
     /// Groups that a team of so many lanes takes one after the other where it adds up the gradients of parameters:
@@ -253,12 +267,17 @@ impl Capabilities {
         if self.emulated { MOST_CACHED } else { self.held(MOST_HELD) }
     }
 
-    /// Packs of the longest group that is resident where streaming serves it as well. Where a processor stands in nothing
-    /// is held, so the resident kernel reads a group three times and streaming twice; the moments that streaming merges
-    /// outweigh that only where groups are short.
+    /// Packs of the longest group that is resident where other strategies serve it as well. Where a processor stands in
+    /// nothing is held, so the resident kernel reads a group three times and streaming twice; the moments that streaming
+    /// merges outweigh that only where groups are short. On a GPU words of 16 bits take registers beside what is held of
+    /// them, and what lanes hold most of is not left to registers then.
     #[must_use]
-    pub fn packs_worth_holding(&self) -> u64 {
-        if self.emulated { 1 << 6 } else { self.resident_packs() }
+    pub fn packs_worth_holding(&self, dtype: Dtype) -> u64 {
+        match (self.emulated, dtype) {
+            (true, _) => 1 << 6,
+            (false, Dtype::F32) => self.resident_packs(),
+            (false, Dtype::F16 | Dtype::Bf16) => self.held(Registers::R16),
+        }
     }
 
     /// Whether a processor stands in whose cache holds a group of so many packs from one read to the next.

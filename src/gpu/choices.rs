@@ -65,11 +65,6 @@ impl Planner<'_> {
         if takes_several && share_parameters { self.device.groups_together(teams) } else { 1 }
     }
 
-    /// Groups of so many that a resident team takes one after the other.
-    pub(super) fn block(&self, variant: &Variant, groups: u64, team: u32) -> u64 {
-        variant.registers.map_or(1, |held| self.device.resident_block(groups, team, held, self.plan.dtype))
-    }
-
     /// What is added to the variance.
     pub(super) fn epsilon(&self) -> Epsilon {
         if self.plan.extra.eps_l.is_some() { Epsilon::Learned } else { Epsilon::Fixed }
@@ -113,15 +108,11 @@ impl Planner<'_> {
 
     pub(super) fn parameter(&self, row: u64) -> Parameter {
         let map = self.plan.affine.map;
+        let dtype = self.plan.affine.weight.or(self.plan.affine.bias).unwrap_or(Dtype::F32);
         let whole = row.is_multiple_of(4)
-            && self.wishes.alignment.is_multiple_of(16)
+            && self.wishes.alignment.is_multiple_of(4 * dtype.size() as u64)
             && [map.a_scale, map.b_scale, map.c_scale, map.len].iter().all(|n| n % 4 == 0);
-        match self.plan.affine.weight.or(self.plan.affine.bias) {
-            Some(Dtype::F16) => Parameter::F16x1,
-            Some(Dtype::Bf16) => Parameter::Bf16x1,
-            _ if whole => Parameter::F32x4,
-            _ => Parameter::F32x1,
-        }
+        if whole { Parameter::four_by_four(dtype) } else { Parameter::one_by_one(dtype) }
     }
 
     /// How the parameters of neighbours in a row lie; see `parameter_steps.wgsl`.

@@ -240,7 +240,7 @@ impl Constants {
             ("SECOND", flag(self.second)),
             ("TOGETHER", self.together.map(f64::from)),
             ("COLLECTING", self.collecting.map(f64::from)),
-            ("AHEAD", flag(self.ahead)),
+            ("LOADS_FIRST", flag(self.loads_first)),
         ];
         named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

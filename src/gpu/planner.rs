@@ -38,7 +38,7 @@ pub(crate) struct Constants {
     pub(crate) second: Option<bool>,
     pub(crate) together: Option<u32>,
     pub(crate) collecting: Option<u32>,
-    pub(crate) ahead: Option<bool>,
+    pub(crate) loads_first: Option<bool>,
 }
 
 /// A tensor of a call, by what it is to the plan.
@@ -316,6 +316,7 @@ impl<'a> Planner<'a> {
                 one_row: (variant.kernel.walks() && one_row).then_some(true),
                 each_row: (variant.kernel.takes_columns() && task.b_scale != 0).then_some(true),
                 shared_rows: (variant.kernel != Kernel::Counter && task.b_divisor != 1).then_some(true),
+                loads_first: (variant.kernel.adds_up_loads() && self.device.loads_first()).then_some(true),
                 ..self.constants(&variant, workgroup_size, team, parameter_step)
             },
             workgroups: fold(lanes.div_ceil(u64::from(workgroup_size)), self.device.max_workgroups),

@@ -174,9 +174,13 @@ slot! {
         F32x4 = "f32x4" [],
         /// f32, one at a time.
         F32x1 = "f32x1" [],
-        /// f16 packed in u32.
+        /// f16 packed in u32, whole packs.
+        F16x4 = "f16x4" [],
+        /// f16 packed in u32, one at a time.
         F16x1 = "f16x1" [],
-        /// bf16 packed in u32.
+        /// bf16 packed in u32, whole packs.
+        Bf16x4 = "bf16x4" [],
+        /// bf16 packed in u32, one at a time.
         Bf16x1 = "bf16x1" [],
     }
 }
@@ -378,6 +382,14 @@ impl Kernel {
                 | Self::AffineColumns
                 | Self::GradientColumns
         )
+    }
+
+    /// Whether its lanes add up what they load one after the other, as [`Capabilities::loads_first`] decides.
+    ///
+    /// [`Capabilities::loads_first`]: super::capabilities::Capabilities::loads_first
+    #[must_use]
+    pub const fn adds_up_loads(self) -> bool {
+        matches!(self, Self::Column | Self::Collect)
     }
 
     /// Whether its lanes walk through boxes of rows.

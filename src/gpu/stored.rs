@@ -84,6 +84,32 @@ impl Parameter {
             Dtype::Bf16 => Self::Bf16x1,
         }
     }
+
+    /// The choice that reads four neighbours at once.
+    #[must_use]
+    pub const fn four_by_four(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32x4,
+            Dtype::F16 => Self::F16x4,
+            Dtype::Bf16 => Self::Bf16x4,
+        }
+    }
+
+    /// The storage type.
+    #[must_use]
+    pub const fn dtype(self) -> Dtype {
+        match self {
+            Self::F32x4 | Self::F32x1 => Dtype::F32,
+            Self::F16x4 | Self::F16x1 => Dtype::F16,
+            Self::Bf16x4 | Self::Bf16x1 => Dtype::Bf16,
+        }
+    }
+
+    /// Whether a word is four of them.
+    #[must_use]
+    pub const fn has_whole_packs(self) -> bool {
+        matches!(self, Self::F32x4 | Self::F16x4 | Self::Bf16x4)
+    }
 }
 
 impl Element {

@@ -153,17 +153,18 @@ pub(super) const MOST_STEPS: u64 = (u32::MAX - (1 << 16)) as u64;
 pub fn choose(plan: &Plan, device: &Capabilities) -> Strategy {
     let view = plan.view;
     let serves = |strategy: Strategy| strategy.supports(plan, device).is_ok();
+    // With a residual the resident kernel saves a pass over both.
+    let is_held = plan.residual || packs(view) <= device.packs_worth_holding(plan.dtype);
+    let are_enough = view.statistics() >= device.enough_groups() || device.caches(packs(view));
     if serves(Strategy::Affine) {
         Strategy::Affine
     } else if Columns::to_hold(plan, device).is_some() && serves(Strategy::Resident) {
         Strategy::Resident
     } else if are_columns(view) && serves(Strategy::Column) {
         Strategy::Column
-    } else if serves(Strategy::Resident) {
-        // With a residual the resident kernel saves a pass over both.
-        let is_held = plan.residual || packs(view) <= device.packs_worth_holding();
-        if is_held || !serves(Strategy::Streaming) { Strategy::Resident } else { Strategy::Streaming }
-    } else if view.statistics() >= device.enough_groups() && serves(Strategy::Streaming) {
+    } else if serves(Strategy::Resident) && (is_held || !serves(Strategy::Streaming)) {
+        Strategy::Resident
+    } else if are_enough && serves(Strategy::Streaming) {
         Strategy::Streaming
     } else {
         Strategy::Split

@@ -210,8 +210,9 @@ impl Variant {
         };
         let with_inflow = |v| fill(v, Inflow::ALL, |v, inflow| v.inflow = Some(inflow));
         let odd = |v| fill(v, &[Element::F16x1, Element::Bf16x1], |v, element| v.element = Some(element));
-        let one_by_one =
-            |v: Vec<Self>| -> Vec<Self> { v.into_iter().filter(|v| v.parameter != Some(Parameter::F32x4)).collect() };
+        let one_by_one = |v: Vec<Self>| -> Vec<Self> {
+            v.into_iter().filter(|v| !v.parameter.is_some_and(Parameter::has_whole_packs)).collect()
+        };
         let applying = |v: Vec<Self>| -> Vec<Self> {
             let bare = [AffineSlot::None, AffineSlot::Prepared];
             let without = fill(v.clone(), &bare, |v, affine| v.affine = Some(affine));
@@ -302,7 +303,7 @@ impl Variant {
                 let all = of_columns(applying(on_one_lane(reading(with_elements(bare)))));
                 let with_f32 = |v: &Self| {
                     v.affine != Some(AffineSlot::Prepared)
-                        && matches!(v.parameter, None | Some(Parameter::F32x1 | Parameter::F32x4))
+                        && v.parameter.is_none_or(|parameter| parameter.dtype() == Dtype::F32)
                 };
                 let straight = kept(all.iter().copied().filter(with_f32).collect(), &gradients_in(&[Dtype::F32]));
                 kept(all, &[Collected::Parts]).into_iter().chain(straight).collect()

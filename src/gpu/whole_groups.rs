@@ -51,22 +51,16 @@ impl Planner<'_> {
     fn hold(&mut self, chunk: &Chunk, saved: Saved) -> Result<()> {
         let [_, _, _, d] = levels(self.plan.view);
         let packs = packs(self.plan.view);
-        let team = self.device.resident_team(packs);
+        let team = self.device.resident_team(packs, self.plan.dtype);
         let mut variant = self.of_groups(Kernel::Resident, d, saved);
         variant.registers = self.device.registers(packs.div_ceil(u64::from(team)));
         variant.residual = Some(self.residual());
         variant.tracks(self.tracked());
-        let partials = Partials::of_groups(self.plan, self.device);
         for piece in self.rows_of(chunk)? {
             let mut task = self.task(self.ground(), &piece, chunk);
-            let groups = piece.groups();
-            let block = self.block(&variant, groups, team).min(piece.extent(0));
-            task.items = low(piece.extent(0).div_ceil(block) * piece.extent(2));
-            set_partials(&mut task, &partials);
-            task.block_a = low(block);
+            task.items = low(piece.groups());
             let step = self.parameter_step(d, false);
-            let step = self.push(self.ground(), variant, team, task, &piece, chunk, step);
-            step.constants.ahead = (block > 1).then_some(true);
+            self.push(self.ground(), variant, team, task, &piece, chunk, step);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 // bf16 packed in u32, two elements a word: rows of any length to read, of even length to write.
 alias Word = u32;
 const ELEMENTS_A_WORD = 2u;
+const HAVE_16_BITS = true;
 
 fn element_of(word: Word, index: u32) -> f32 {
     return unpack_two(word)[index & 1u];

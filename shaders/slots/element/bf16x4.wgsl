@@ -1,6 +1,7 @@
 // bf16 packed in u32, four elements a word: rows are whole packs. No feature needed.
 alias Word = vec2<u32>;
 const ELEMENTS_A_WORD = 4u;
+const HAVE_16_BITS = true;
 
 fn element_of(word: Word, index: u32) -> f32 {
     return pack_of(word)[index & 3u];
@@ -11,7 +12,7 @@ fn pack_of(word: Word) -> vec4<f32> {
 }
 
 fn word_of(value: vec4<f32>, i: u32) -> Word {
-    return vec2<u32>(pack_two(value.xy), pack_two(value.zw));
+    return pack_four(value);
 }
 
 fn rounded(value: vec4<f32>) -> vec4<f32> {

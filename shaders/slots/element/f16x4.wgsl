@@ -1,6 +1,7 @@
 // f16 packed in u32, four elements a word: rows are whole packs. No feature needed.
 alias Word = vec2<u32>;
 const ELEMENTS_A_WORD = 4u;
+const HAVE_16_BITS = true;
 
 fn element_of(word: Word, index: u32) -> f32 {
     return pack_of(word)[index & 3u];

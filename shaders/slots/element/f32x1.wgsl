@@ -1,6 +1,7 @@
 // f32, one element a word: rows of any length, anywhere.
 alias Word = f32;
 const ELEMENTS_A_WORD = 1u;
+const HAVE_16_BITS = false;
 
 fn element_of(word: Word, index: u32) -> f32 {
     return word;

@@ -1,6 +1,7 @@
 // f32, four elements a word: rows are whole packs.
 alias Word = vec4<f32>;
 const ELEMENTS_A_WORD = 4u;
+const HAVE_16_BITS = false;
 
 fn element_of(word: Word, index: u32) -> f32 {
     return word[index & 3u];

@@ -1,6 +1,7 @@
 // f16 as the adapter's own type, one element a word: rows of any length, anywhere.
 alias Word = f16;
 const ELEMENTS_A_WORD = 1u;
+const HAVE_16_BITS = true;
 
 fn element_of(word: Word, index: u32) -> f32 {
     return f32(word);

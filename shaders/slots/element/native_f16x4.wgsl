@@ -2,6 +2,7 @@
 // NVIDIA's compiler loads one at a time.
 alias Word = vec2<u32>;
 const ELEMENTS_A_WORD = 4u;
+const HAVE_16_BITS = true;
 
 fn element_of(word: Word, index: u32) -> f32 {
     return pack_of(word)[index & 3u];

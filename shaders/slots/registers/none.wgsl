@@ -14,12 +14,3 @@ fn hold(held: ptr<function, Held>, k: u32, value: vec4<f32>) {}
 fn again(held: ptr<function, Held>, k: u32, index: u32) -> vec4<f32> {
     return retake(index);
 }
-
-// Nothing is loaded ahead either.
-alias Ahead = u32;
-
-fn put_ahead(ahead: ptr<function, Ahead>, k: u32, value: Stored) {}
-
-fn from_ahead(ahead: ptr<function, Ahead>, k: u32) -> vec4<f32> {
-    return vec4<f32>();
-}

@@ -10,8 +10,3 @@ fn retake(index: u32) -> vec4<f32> {
 fn take(index: u32, valid: u32) -> vec4<f32> {
     return load(index + task.input_shift);
 }
-
-fn take_stored(index: u32, valid: u32) -> Stored {
-    let at = index + task.input_shift;
-    return stored(read_word(at / ELEMENTS_A_WORD), load(at));
-}
