@@ -137,14 +137,13 @@ impl Planner<'_> {
             } else {
                 Box4::whole(cells)
             };
-            let joined = self.joined_by_teams(self.sums_a_cell(&summing, &part), wanted);
             let is_one_each = nesting == Nesting::Equal && !several && self.cells_are_parameters(&part, wanted);
-            if joined.is_none() && is_one_each && self.wishes.beside && self.partials_fit(&summing, &part) {
+            if is_one_each && self.wishes.beside && self.partials_fit(&summing, &part) {
                 self.parameters_and_groups(&summing, &part, wanted)?;
             } else {
                 let sums = self.sum_cells(&summing, &part, Pool::Partials)?;
                 self.parameters_of_cells(&part, sums, wanted, several);
-                if let Some(joined) = joined {
+                if let Some(joined) = self.joined_by_teams(sums.each, wanted) {
                     self.collect_to_gradient(&chunk, &part, sums, joined)?;
                     continue;
                 }

@@ -60,11 +60,6 @@ impl Planner<'_> {
         Ok(SumsOfCells { cells, pool: Pool::Cells, each: 1 })
     }
 
-    /// How many each cell will have.
-    pub(super) fn sums_a_cell(&self, summing: &Summing, part: &Box4) -> u64 {
-        if self.partials_fit(summing, part) { summing.partials.count } else { 1 }
-    }
-
     /// Whether each of the caller's parameters belongs to one cell of a box.
     pub(super) fn cells_are_parameters(&self, part: &Box4, wanted: Wanted) -> bool {
         let are_callers = (wanted.weight || wanted.bias) && self.plan.derivation.is_none();

@@ -61,7 +61,7 @@ impl Partials {
         let wanted = device.column_rows(b, packs) * u64::from(device.column_lanes(b, packs).1);
         let rows = wanted.max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
         let count = b.div_ceil(rows) * d;
-        Self { rows, segment: d, segments: 1, count, team: device.team(count.div_ceil(8)) }
+        Self { rows, segment: d, segments: 1, count, team: device.team_to_merge(count) }
     }
 }
 

@@ -275,7 +275,11 @@ fn gradients_of_few_parts_wait_once() {
     for rig in rigs().iter().map(Rig::as_discrete) {
         let joins = rig.gpu.capabilities().subgroups.is_some();
         for (name, plan, otherwise) in [
-            ("batch", lowered(&BatchNorm::new(), &[2, 8, 16_384]), &["sums", "collect", "gradient"][..]),
+            (
+                "instance",
+                lowered(&InstanceNorm::new(), &[2, 8, 16_384]),
+                &["sums", "collect", "collect", "collect", "gradient"][..],
+            ),
             ("group", lowered(&GroupNorm::new(2), &[5, 6, 2048]), &["sums", "collect", "collect", "gradient"]),
         ] {
             for subgroups in [true, false] {
@@ -297,15 +301,11 @@ fn backward_of_a_batch_collects_once() {
         let operands = Operands::new(spec(shape)).weight(spec(&[c])).bias(spec(&[c])).running(c, false);
         BatchNorm::new().training(training).lower(&operands).expect("fits")
     };
-    let instances = Operands::new(spec(&[4, 8, 256, 256])).weight(spec(&[8])).bias(spec(&[8]));
-    let instances = InstanceNorm::new().lower(&instances).expect("fits");
-    for rig in rigs().iter().map(Rig::as_emulated) {
+    for rig in rigs().iter().flat_map(|rig| [rig.as_emulated(), rig.as_discrete()]) {
         for (plan, strategy, kernels) in [
             (batch(true, &[64, 8, 56, 56]), Strategy::Split, &["sums", "collect", "gradient"][..]),
             (batch(true, &[50_000, 40]), Strategy::Column, &["column_sums", "collect", "gradient_columns"]),
             (batch(false, &[64, 8, 56, 56]), Strategy::Affine, &["sums", "collect", "gradient"]),
-            // A weight for several groups: cells first, then parameters and groups.
-            (instances.clone(), Strategy::Split, &["sums", "collect", "collect", "collect", "gradient"]),
         ] {
             let options = Options::default().strategy(strategy);
             let prepared = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &options).expect("prepares");
