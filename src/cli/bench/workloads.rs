@@ -69,11 +69,11 @@ pub(crate) struct Problem {
 }
 
 impl Workload {
-    /// The tensors, stored in this type; parameters and mixing vectors in f32.
+    /// The tensors, parameters and mixing vectors, stored in this type; running estimates in f32.
     pub(crate) fn problem(&self, dtype: Dtype) -> wgpu_norm::Result<Problem> {
         let mut operands = Operands::new(Spec::new(self.shape, dtype));
         if !self.parameters.is_empty() {
-            let spec = || Spec::new(self.parameters, Dtype::F32);
+            let spec = || Spec::new(self.parameters, dtype);
             operands = operands.weight(spec()).bias(spec());
         }
         let channels = self.parameters.iter().product();
@@ -82,14 +82,14 @@ impl Workload {
             operands = operands.running(channels, !self.mixes);
         }
         if self.mixes {
-            let spec = || Some(Spec::new([3], Dtype::F32));
+            let spec = || Some(Spec::new([3], dtype));
             operands = operands.extra(Extra { mean_weight: spec(), var_weight: spec(), ..Extra::default() });
         }
         let plan = (self.norm)().lower(&operands)?;
         let elements = self.shape.iter().product();
         let len = plan.parameter_len();
-        let parameter = |seed, is_there: bool| is_there.then(|| Data::from_f64(Dtype::F32, &noise(seed, len, 1.0)));
-        let shares = |seed| self.mixes.then(|| Data::from_f64(Dtype::F32, &noise(seed, 3, 0.0)));
+        let parameter = |seed, is_there: bool| is_there.then(|| Data::from_f64(dtype, &noise(seed, len, 1.0)));
+        let shares = |seed| self.mixes.then(|| Data::from_f64(dtype, &noise(seed, 3, 0.0)));
         let mut running = RunningStatistics::new(channels);
         running.num_batches_tracked = running.num_batches_tracked.filter(|_| !self.mixes);
         Ok(Problem {
