@@ -37,34 +37,6 @@ fn ways() -> [(Options, u64); 3] {
 }
 
 #[test]
-fn rows_of_16_bits_are_normalized_block_by_block() {
-    let with_residual = |operands: Operands, dtype| operands.residual(Spec::new([32_771, 64], dtype));
-    let samples = [
-        Sample::new(&LayerNorm::new([64]), &of(32_771, 64, Dtype::Bf16), 3.0),
-        Sample::new(&LayerNorm::new([62]), &of(32_771, 62, Dtype::F16), 3.0),
-        Sample::new(&RmsNorm::new([64]), &with_residual(of(32_771, 64, Dtype::F16), Dtype::F16), 0.0),
-    ];
-    for rig in discrete() {
-        for sample in &samples {
-            let expected = sample.expected(UNITS);
-            for (options, offset) in ways() {
-                let options =
-                    options.save_statistics(offset == 0).sum_in_place(options.in_place && sample.residual.is_some());
-                let prepared = rig.gpu.prepare(&sample.plan, &options).expect("resident serves it");
-                let each = groups_a_workgroup(32_771, prepared.workgroups()[0]);
-                assert!(each > 8.0 || prepared.workgroups().len() > 1, "{}: {each} rows a workgroup", rig.name);
-                let outcome = rig.run(&sample.call(options, offset)).expect("it runs");
-                if options.save_statistics {
-                    expected.check_statistics(&outcome.statistics).expect("they are those of the reference");
-                }
-                let verdict = expected.check_sum(outcome.sum.as_ref()).and_then(|()| expected.worst(&outcome.output));
-                verdict.unwrap_or_else(|fault| panic!("{}: {} {options:?}: {fault}", rig.name, sample.name));
-            }
-        }
-    }
-}
-
-#[test]
 fn gradients_of_blocks_of_rows_agree() {
     let samples = [
         Sample::new(&LayerNorm::new([64]), &of(8_195, 64, Dtype::F32), 3.0),

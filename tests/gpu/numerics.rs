@@ -119,3 +119,58 @@ fn nan_and_infinity_poison_their_own_row_alone() {
         }
     }
 }
+
+/// The two columns of the table of what adapters like.
+fn both(rig: &Rig) -> [Rig; 2] {
+    [rig.as_emulated(), rig.as_discrete()]
+}
+
+/// Near the largest of their types too, where a sum of a row would overflow.
+#[test]
+fn constant_rows_of_16_bits_give_exactly_the_bias() {
+    let norms: [(Box<dyn Norm>, Vec<usize>); 3] = [
+        (Box::new(LayerNorm::new([768])), vec![3, 768]),
+        (Box::new(LayerNorm::new([4098])), vec![2, 4098]),
+        (Box::new(LayerNorm::over_axes([1])), vec![2, 320, 36]),
+    ];
+    for rig in rigs().iter().flat_map(both) {
+        for (dtype, large) in [(Dtype::F16, 6e4), (Dtype::Bf16, 3e38)] {
+            for (norm, shape) in &norms {
+                let spec = |shape: &[usize]| Spec::new(shape, dtype);
+                let parameters = norm_parameters(&**norm, shape);
+                let operands = Operands::new(spec(shape)).weight(spec(&parameters)).bias(spec(&parameters));
+                let mut sample = Sample::new(&**norm, &operands, 0.0);
+                for constant in [0.0, 1.0, -3.7, large] {
+                    sample.input = Data::from_f64(dtype, &vec![constant; shape.iter().product()]);
+                    let want = sample.expected(1.0).output;
+                    for (name, output) in outputs(&rig, &sample) {
+                        assert_eq!(output.to_f64(), want, "{name}: constant {constant} {dtype}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Four elements are rounded together, and have neighbours that are none of their business. The NaN is that of NVIDIA's
+/// arithmetic, which rounding carries over into a zero.
+#[test]
+fn what_is_no_number_in_a_weight_stays_in_its_place_where_elements_have_16_bits() {
+    for rig in rigs().iter().flat_map(both) {
+        for (dtype, columns) in [(Dtype::Bf16, 64), (Dtype::Bf16, 66), (Dtype::F16, 64)] {
+            let weight = Spec::new([columns], Dtype::F32);
+            let operands = Operands::new(Spec::new([3, columns], dtype)).weight(weight.clone()).bias(weight);
+            let mut sample = Sample::new(&LayerNorm::new([columns]), &operands, 3.0);
+            let Some(Data::F32(weight)) = &mut sample.weight else { panic!("it is f32") };
+            // Infinities of both signs in one pack, and in others a NaN.
+            (weight[9], weight[10]) = (f32::INFINITY, f32::NEG_INFINITY);
+            (weight[33], weight[38]) = (f32::from_bits(0x7fff_ffff), f32::from_bits(0xffff_ffff));
+            let want = sample.expected(16.0);
+            let no_numbers = want.output.iter().filter(|y| !y.is_finite()).count();
+            assert_eq!(no_numbers, 12, "four a row");
+            for (name, output) in outputs(&rig, &sample) {
+                want.worst(&output).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            }
+        }
+    }
+}
