@@ -11,15 +11,11 @@ fn bias_pack(base: u32, place: u32) -> vec4<f32> {
         return vec4<f32>(bias_at(first));
     }
     if PARAMETER_STEP == 4u {
-        return vec4<f32>(bias_at(first + parameter_offset(place)));
+        return vec4<f32>(bias_at(first + place / task.d_divisor));
     }
     if PARAMETER_STEP == 1u && PARAMETERS_A_WORD == 4u {
         return parameter_pack(bias[(first + place) / 4u]);
     }
-    return vec4<f32>(
-        bias_at(first + parameter_offset(place)),
-        bias_at(first + parameter_offset(place + 1u)),
-        bias_at(first + parameter_offset(place + 2u)),
-        bias_at(first + parameter_offset(place + 3u)),
-    );
+    let four = first + parameter_offsets(place);
+    return vec4<f32>(bias_at(four.x), bias_at(four.y), bias_at(four.z), bias_at(four.w));
 }

@@ -1,7 +1,13 @@
 // Joins what the LANES lanes of an item hold: a butterfly, so every lane ends with the same bits, and the same ones
 // whichever way lanes meet. Neighbours within reach meet first, by shuffles where there are any; where there are more
-// lanes, one of each neighbourhood then meets those of the others. Steps are written out, so that a compiler sees which
-// of them there are: where lanes meet by shuffles alone no barrier is left.
+// lanes, one of each neighbourhood then meets those of the others. Steps are loops whose ends a compiler knows, so that
+// it writes them out: where lanes meet by shuffles alone no barrier is left. Written out here, with those that a variant has
+// no use for, they were more than half of what software adapters compiled.
+
+// How often one doubles to this power of two.
+fn doublings(power: u32) -> u32 {
+    return firstTrailingBit(power);
+}
 
 fn gather_sum(value: f32) -> f32 {
     return far_sums(vec4<f32>(near_sum(value, 1u, reach()), 0.0, 0.0, 0.0), 1u, LANES).x;
@@ -29,20 +35,10 @@ fn gather_apart(values: vec4<f32>, apart: u32) -> vec4<f32> {
 // Over every so many-th of so many neighbours, powers of two within reach.
 fn near_sum(value: f32, apart: u32, neighbours: u32) -> f32 {
     var all = value;
-    all = with_neighbour(all, 1u, apart, neighbours);
-    all = with_neighbour(all, 2u, apart, neighbours);
-    all = with_neighbour(all, 4u, apart, neighbours);
-    all = with_neighbour(all, 8u, apart, neighbours);
-    all = with_neighbour(all, 16u, apart, neighbours);
-    all = with_neighbour(all, 32u, apart, neighbours);
-    return with_neighbour(all, 64u, apart, neighbours);
-}
-
-fn with_neighbour(value: f32, mask: u32, apart: u32, neighbours: u32) -> f32 {
-    if mask < apart || mask >= neighbours {
-        return value;
+    for (var step = doublings(apart); step < doublings(neighbours); step++) {
+        all += neighbour(all, 1u << step);
     }
-    return value + neighbour(value, mask);
+    return all;
 }
 
 fn near_sums(values: vec4<f32>, apart: u32, neighbours: u32) -> vec4<f32> {
@@ -64,27 +60,10 @@ fn far_sums(near: vec4<f32>, apart: u32, lanes: u32) -> vec4<f32> {
         return near_sums(some_of_each(near, apart, lanes), apart, handed_on);
     }
     var all = near;
-    all = with_partner(all, 1u, apart, lanes);
-    all = with_partner(all, 2u, apart, lanes);
-    all = with_partner(all, 4u, apart, lanes);
-    all = with_partner(all, 8u, apart, lanes);
-    all = with_partner(all, 16u, apart, lanes);
-    all = with_partner(all, 32u, apart, lanes);
-    all = with_partner(all, 64u, apart, lanes);
-    all = with_partner(all, 128u, apart, lanes);
-    all = with_partner(all, 256u, apart, lanes);
-    return with_partner(all, 512u, apart, lanes);
-}
-
-fn is_far(mask: u32, lanes: u32) -> bool {
-    return mask >= reach() && mask < lanes;
-}
-
-fn with_partner(values: vec4<f32>, mask: u32, apart: u32, lanes: u32) -> vec4<f32> {
-    if mask < apart || !is_far(mask, lanes) {
-        return values;
+    for (var step = doublings(max(apart, reach())); step < doublings(lanes); step++) {
+        all += partner(all, 1u << step);
     }
-    return values + partner(values, mask);
+    return all;
 }
 
 fn sums(values: vec4<f32>) -> f32 {
@@ -101,51 +80,32 @@ fn gather_moments(lane: u32, value: Moments) -> Moments {
         return near_moments(lane, moments_of(some_of_each(four_of(near), 1u, LANES)), neighbourhoods);
     }
     var all = near;
-    all = merged_with_partner(all, lane, 1u);
-    all = merged_with_partner(all, lane, 2u);
-    all = merged_with_partner(all, lane, 4u);
-    all = merged_with_partner(all, lane, 8u);
-    all = merged_with_partner(all, lane, 16u);
-    all = merged_with_partner(all, lane, 32u);
-    all = merged_with_partner(all, lane, 64u);
-    all = merged_with_partner(all, lane, 128u);
-    all = merged_with_partner(all, lane, 256u);
-    return merged_with_partner(all, lane, 512u);
+    for (var step = doublings(reach()); step < doublings(LANES); step++) {
+        all = merged_in_order(all, moments_of(partner(four_of(all), 1u << step)), step, lane);
+    }
+    return all;
 }
 
 fn near_moments(lane: u32, value: Moments, neighbours: u32) -> Moments {
     var all = value;
-    all = merged_with_neighbour(all, lane, 1u, neighbours);
-    all = merged_with_neighbour(all, lane, 2u, neighbours);
-    all = merged_with_neighbour(all, lane, 4u, neighbours);
-    all = merged_with_neighbour(all, lane, 8u, neighbours);
-    all = merged_with_neighbour(all, lane, 16u, neighbours);
-    all = merged_with_neighbour(all, lane, 32u, neighbours);
-    return merged_with_neighbour(all, lane, 64u, neighbours);
+    for (var step = 0u; step < doublings(neighbours); step++) {
+        all = merged_in_order(all, neighbouring(all, 1u << step), step, lane);
+    }
+    return all;
 }
 
-fn merged_with_neighbour(own: Moments, lane: u32, mask: u32, neighbours: u32) -> Moments {
-    if mask >= neighbours {
-        return own;
-    }
-    let met = vec4<f32>(
-        neighbour(own.head, mask),
-        neighbour(own.tail, mask),
-        neighbour(own.squares, mask),
-        neighbour(own.count, mask),
+fn neighbouring(moments: Moments, mask: u32) -> Moments {
+    return Moments(
+        neighbour(moments.head, mask),
+        neighbour(moments.tail, mask),
+        neighbour(moments.squares, mask),
+        neighbour(moments.count, mask),
     );
-    return merged_in_order(own, moments_of(met), (lane & mask) == 0u);
-}
-
-fn merged_with_partner(own: Moments, lane: u32, mask: u32) -> Moments {
-    if !is_far(mask, LANES) {
-        return own;
-    }
-    return merged_in_order(own, moments_of(partner(four_of(own), mask)), (lane & mask) == 0u);
 }
 
 // Chan's formula is not symmetric in its roundings: the lower lane always comes first.
-fn merged_in_order(own: Moments, other: Moments, is_lower: bool) -> Moments {
+fn merged_in_order(own: Moments, other: Moments, step: u32, lane: u32) -> Moments {
+    let is_lower = extractBits(lane, step, 1u) == 0u;
     let ours = four_of(own);
     let theirs = four_of(other);
     return merge(moments_of(select(theirs, ours, is_lower)), moments_of(select(ours, theirs, is_lower)));

@@ -4,13 +4,14 @@
 // 4: as 2, where no pack has two.
 override PARAMETER_STEP: u32 = 2u;
 
-fn parameter_offset(place: u32) -> u32 {
-    if PARAMETER_STEP == 2u || PARAMETER_STEP == 4u {
-        return place / task.d_divisor;
+fn parameter_offsets(place: u32) -> vec4<u32> {
+    let four = vec4<u32>(place) + vec4<u32>(0u, 1u, 2u, 3u);
+    if PARAMETER_STEP == 2u {
+        return four / task.d_divisor;
     }
     if PARAMETER_STEP == 3u {
         let d = task.levels.w;
-        return (place / d) * task.c_scale + (place % d) / task.d_divisor;
+        return (four / d) * task.c_scale + (four % d) / task.d_divisor;
     }
-    return place;
+    return four;
 }

@@ -11,17 +11,13 @@ fn weight_pack(base: u32, place: u32) -> vec4<f32> {
         return vec4<f32>(weight_at(first));
     }
     if PARAMETER_STEP == 4u {
-        return vec4<f32>(weight_at(first + parameter_offset(place)));
+        return vec4<f32>(weight_at(first + place / task.d_divisor));
     }
     if PARAMETER_STEP == 1u && PARAMETERS_A_WORD == 4u {
         return parameter_pack(weight[(first + place) / 4u]);
     }
-    return vec4<f32>(
-        weight_at(first + parameter_offset(place)),
-        weight_at(first + parameter_offset(place + 1u)),
-        weight_at(first + parameter_offset(place + 2u)),
-        weight_at(first + parameter_offset(place + 3u)),
-    );
+    let four = first + parameter_offsets(place);
+    return vec4<f32>(weight_at(four.x), weight_at(four.y), weight_at(four.z), weight_at(four.w));
 }
 
 // Whether a weight is stored as its distance from 1.

@@ -10,14 +10,10 @@ fn prepared_pack(base: u32, place: u32) -> vec4<f32> {
         return vec4<f32>(prepared[base]);
     }
     if PARAMETER_STEP == 4u {
-        return vec4<f32>(prepared[base + parameter_offset(place)]);
+        return vec4<f32>(prepared[base + place / task.d_divisor]);
     }
-    return vec4<f32>(
-        prepared[base + parameter_offset(place)],
-        prepared[base + parameter_offset(place + 1u)],
-        prepared[base + parameter_offset(place + 2u)],
-        prepared[base + parameter_offset(place + 3u)],
-    );
+    let four = base + parameter_offsets(place);
+    return vec4<f32>(prepared[four.x], prepared[four.y], prepared[four.z], prepared[four.w]);
 }
 
 fn parameters_at(base: u32, place: u32) -> Parameters {
