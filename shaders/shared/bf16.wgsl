@@ -4,24 +4,19 @@ fn unpack_two(word: u32) -> vec2<f32> {
     return vec2<f32>(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
 }
 
-fn bf16_bits(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    let rounded = (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
-    return select(rounded, (bits >> 16u) | 0x40u, (bits & 0x7fffffffu) > 0x7f800000u);
-}
-
 fn pack_two(value: vec2<f32>) -> u32 {
-    return bf16_bits(value.x) | (bf16_bits(value.y) << 16u);
+    return pack_four(vec4<f32>(value, 0.0, 0.0)).x;
 }
 
 // Rounding is most of what lanes do with such elements, so NaN is looked for in all four together: without one their sum
 // is none, but for infinities of both signs, which only take longer.
 fn pack_four(value: vec4<f32>) -> vec2<u32> {
+    let bits = bitcast<vec4<u32>>(value);
+    var rounded = bits + vec4<u32>(0x7fffu) + ((bits >> vec4<u32>(16u)) & vec4<u32>(1u));
     let sum = (value.x + value.y) + (value.z + value.w);
     if (bitcast<u32>(sum) & 0x7fffffffu) > 0x7f800000u {
-        return vec2<u32>(pack_two(value.xy), pack_two(value.zw));
+        let are_nan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+        rounded = select(rounded, bits | vec4<u32>(0x400000u), are_nan);
     }
-    let bits = bitcast<vec4<u32>>(value);
-    let rounded = bits + vec4<u32>(0x7fffu) + ((bits >> vec4<u32>(16u)) & vec4<u32>(1u));
     return (rounded.xz >> vec2<u32>(16u)) | (rounded.yw & vec2<u32>(0xffff0000u));
 }

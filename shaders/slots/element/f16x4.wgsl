@@ -12,7 +12,7 @@ fn pack_of(word: Word) -> vec4<f32> {
 }
 
 fn word_of(value: vec4<f32>, i: u32) -> Word {
-    return vec2<u32>(pack_two(value.xy), pack_two(value.zw));
+    return pack_four(value);
 }
 
 fn rounded(value: vec4<f32>) -> vec4<f32> {
