@@ -8,7 +8,7 @@
 fn element(place: u32) -> f32 {
     let at = element_at(place);
     let value = load_one(row_index(at.x, at.y, at.z) + at.w + task.input_shift);
-    let y = normalized_by(vec4<f32>(value), all_of(known(at.x, at.z)));
+    let y = normalized_by(vec4<f32>(value), all_of(known(first_known(at.x) + at.z)));
     return activate(affine(y, parameters_at(parameter_base(at.x, at.y, at.z), at.w))).x;
 }
 

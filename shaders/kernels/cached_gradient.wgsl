@@ -37,10 +37,15 @@ fn run(here: Place) {
     let row_packs = packs_of(d);
     let row_step = task.levels.z * d;
     let step = walk_step(row_packs);
+    let shifts = bound_shifts();
     let first_group = vec2<u32>(
         task.origin.x + here.item / task.extent.z * task.block_a,
         task.origin.z + here.item % task.extent.z * task.block_c,
     );
+    let first_entry = entry_index(first_group.x, first_group.y);
+    let entries_row = task.statistics_row;
+    let statistics_shift = task.statistics_shift;
+    let ends = vec2<u32>(task.a_end, task.c_end);
     // Those of one group are those of all in the block.
     let group_base = group_parameter(first_group.x, first_group.y);
 
@@ -48,10 +53,12 @@ fn run(here: Place) {
     var present = 0u;
     var at = first_group;
     for (var group = 0u; group < task.block_a * task.block_c; group++) {
-        let is_group = is_item && at.x < task.a_end && at.y < task.c_end;
+        let is_group = is_item && all(at < ends);
         let packs = select(0u, task.levels.y * row_packs, is_group);
         let first = row_index(at.x, 0u, at.y);
-        let statistic = statistics[select(0u, statistic_index(at.x, at.y), is_group)];
+        let from_first = at - first_group;
+        let entry = first_entry + from_first.x * entries_row + from_first.y;
+        let statistic = statistics[select(0u, entry + statistics_shift, is_group)];
         let four = all_of(statistic);
 
         var sum = vec4<f32>();
@@ -63,7 +70,7 @@ fn run(here: Place) {
             let place = 4u * walk.pack;
             let valid = min(4u, d - place);
             let parameters = parameters_at(group_base + row_parameter(walk.row), place);
-            let terms = terms_at(first + walk.row * row_step + place, four, parameters);
+            let terms = terms_at(first + walk.row * row_step + place + shifts, four, parameters);
             let of_affine = masked(terms.of_affine, valid);
             let normalized = masked(terms.normalized, valid);
             let gradient = masked(weighted(of_affine, parameters), valid);
@@ -83,10 +90,10 @@ fn run(here: Place) {
         keep(&kept, group, Kept(statistic, of_statistics(total.x, total.y)));
         present += u32(is_group);
         if PARAMETER_SUMS == 2u && is_group && here.lane == 0u {
-            keep_pair(entry_index(at.x, at.y), total.zw);
+            keep_pair(entry, total.zw);
             if SECOND {
                 let of_eps = (-0.5 * sign_of_eps()) * four.rstd.x * four.rstd.x * total.x;
-                keep_pair(entry_index(at.x, at.y) + task.second_origin, vec2<f32>(total.y, of_eps));
+                keep_pair(entry + task.second_origin, vec2<f32>(total.y, of_eps));
             }
         }
         at = group_after(at, first_group);
@@ -105,14 +112,14 @@ fn run(here: Place) {
             let own = kept_of(&kept, group);
             let four = all_of(own.statistic);
             let index = row_index(at.x, 0u, at.y) + walk.row * row_step + place;
-            let terms = terms_at(index, four, parameters);
+            let terms = terms_at(index + shifts, four, parameters);
             let gradient = weighted(terms.of_affine, parameters);
             let of_input = ((gradient - vec4<f32>(own.through.x)) - terms.normalized * own.through.y) * four.rstd;
             if PARAMETER_SUMS == 1u {
                 of_weight += terms.of_affine * meeting_weight(terms.normalized);
                 of_bias += terms.of_affine;
             }
-            store(index + task.output_shift, with_inflow(of_input, index), valid);
+            store(index + shifts.z, with_inflow(of_input, index), valid);
             at = group_after(at, first_group);
         }
         if PARAMETER_SUMS == 1u {

@@ -49,7 +49,9 @@ fn term_offset(k: u32) -> u32 {
 
 fn run(here: Place) {
     let first_word = here.item - own_lane / LANES;
-    if task.sums_stride != 1u && task.partials == 1u {
+    let are_cells = task.partials == 1u;
+    let are_apart = task.sums_stride != 1u;
+    if are_apart && are_cells {
         // Neighbouring lanes read neighbouring terms, which are those of neighbouring words: words are dealt first.
         let words = WORKGROUP_SIZE / LANES;
         own_lane = own_lane % words * LANES + own_lane / words;

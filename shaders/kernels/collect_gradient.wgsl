@@ -13,7 +13,7 @@ override COLLECTING: u32 = 1u;
 
 fn by_weight(sums: vec2<f32>, part: u32) -> vec2<f32> {
     let parameter = (part / task.partials + task.sums_origin) % task.sums_len;
-    return weighted(vec4<f32>(sums, 0.0, 0.0), parameters_at(parameter, 0u)).xy;
+    return weighted(vec4<f32>(sums, 0.0, 0.0), parameters_at(bound_parameter(parameter), 0u)).xy;
 }
 
 // The weight is taken where a cell's sum is whole. Lanes without an item have nothing to add, and meet the others all the
@@ -38,11 +38,7 @@ fn sums_of_group(i_a: u32, i_c: u32, is_item: bool) -> vec2<f32> {
 }
 
 fn run(here: Place) {
-    let is_item = here.item < task.items;
     let row = row_item(here.item);
-    let through = through_sums(sums_of_group(row.i_a, row.i_c, is_item));
-    if !is_item {
-        return;
-    }
-    write_gradients(row, here.lane, through);
+    let sums = sums_of_group(row.i_a, row.i_c, here.item < task.items);
+    write_gradients(row, here.lane, through_sums(sums));
 }

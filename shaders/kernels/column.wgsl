@@ -18,6 +18,7 @@ fn run(here: Place) {
     let columns = column_item(here.item, here.lane);
     let row_step = task.levels.z * task.levels.w;
     let first = row_index(columns.i_a, columns.row, 0u) + task.input_shift;
+    let results = column_results(columns);
     var kept: KeptOfAll;
     for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
         let end = min(i + ROWS_AT_ONCE, columns.rows);
@@ -37,7 +38,7 @@ fn run(here: Place) {
         }
     }
     if ROW_LANES > 1u {
-        merge_lanes(here, columns, first, counting(kept[0], columns.rows));
+        merge_lanes(here, columns, results, first, counting(kept[0], columns.rows));
         return;
     }
     if columns.rows == 0u {
@@ -47,7 +48,7 @@ fn run(here: Place) {
         let head = heads_of(load(first + place));
         let moments = counting(kept_of(&kept, pack_number(columns, place)), columns.rows);
         for (var i = 0u; i < min(4u, columns.end - place); i++) {
-            partials[column_index(columns, place + i)] = four_of(component(moments, head[i], i));
+            partials[column_index(results, place + i)] = four_of(component(moments, head[i], i));
         }
     }
 }
@@ -70,7 +71,7 @@ fn counting(moments: LaneMoments, rows: u32) -> LaneMoments {
 
 // What the lanes of a column have of their rows becomes one. Those without rows have moments of nothing; those beyond the
 // last column are not asked.
-fn merge_lanes(here: Place, columns: ColumnItem, first: u32, own: LaneMoments) {
+fn merge_lanes(here: Place, columns: ColumnItem, results: ColumnResults, first: u32, own: LaneMoments) {
     var head = vec4<f32>();
     if columns.rows > 0u && columns.place < columns.end {
         head = heads_of(load(first + columns.place));
@@ -86,7 +87,7 @@ fn merge_lanes(here: Place, columns: ColumnItem, first: u32, own: LaneMoments) {
             for (var y = 0u; y < ROW_LANES; y++) {
                 moments = merge(moments, moments_of(of_row_lane(here.lane, y, column)));
             }
-            partials[column_index(columns, begin + column)] = four_of(moments);
+            partials[column_index(results, begin + column)] = four_of(moments);
         }
     }
 }

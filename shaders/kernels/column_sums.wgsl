@@ -37,21 +37,22 @@ fn four_at(base: u32, offsets: vec4<u32>) -> Four {
 fn run(here: Place) {
     let columns = column_item(here.item, here.lane);
     let row_step = task.levels.z * task.levels.w;
-    let first = row_index(columns.i_a, columns.row, 0u);
+    let first = row_index(columns.i_a, columns.row, 0u) + bound_shifts();
     let base = group_parameter(columns.i_a, 0u);
-    let statistic = statistic_base(columns.i_a, 0u);
+    let statistic = statistic_base(columns.i_a, columns.row);
+    let results = column_results(columns);
     var kept: KeptOfAll;
     for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
         let end = min(i + ROWS_AT_ONCE, columns.rows);
         for (var place = columns.place; place < columns.end; place += column_step()) {
             let k = pack_number(columns, place);
             let offsets = statistic_offsets(columns, place);
-            var four = four_at(statistic + statistic_row(columns.row), offsets);
+            var four = four_at(statistic, offsets);
             var parameters = parameters_at(base + row_parameter(columns.row), place);
             var sums = kept_of(&kept, k);
             for (var row = i; row < end; row++) {
                 if ROW_STATISTICS {
-                    four = four_at(statistic + statistic_row(columns.row + row), offsets);
+                    four = four_at(statistic + statistic_row(row), offsets);
                 }
                 if EACH_ROW {
                     parameters = parameters_at(base + row_parameter(columns.row + row), place);
@@ -69,7 +70,7 @@ fn run(here: Place) {
         }
     }
     if ROW_LANES > 1u {
-        add_lanes(here, columns, kept[0]);
+        add_lanes(here, columns, results, kept[0]);
         return;
     }
     if columns.rows == 0u {
@@ -78,7 +79,7 @@ fn run(here: Place) {
     for (var place = columns.place; place < columns.end; place += column_step()) {
         let sums = kept_of(&kept, pack_number(columns, place));
         for (var i = 0u; i < min(4u, columns.end - place); i++) {
-            keep_sums(column_index(columns, place + i), sums_of(sums, i));
+            keep_sums(column_index(results, place + i), sums_of(sums, i));
         }
     }
 }
@@ -96,7 +97,7 @@ fn keep_sums(index: u32, sums: vec4<f32>) {
 }
 
 // What the lanes of a column have of their rows is added up. Those without rows have zeros.
-fn add_lanes(here: Place, columns: ColumnItem, own: Kept) {
+fn add_lanes(here: Place, columns: ColumnItem, results: ColumnResults, own: Kept) {
     for (var i = 0u; i < 4u; i++) {
         tile[4u * own_lane + i] = sums_of(own, i);
     }
@@ -108,7 +109,7 @@ fn add_lanes(here: Place, columns: ColumnItem, own: Kept) {
             for (var y = 0u; y < ROW_LANES; y++) {
                 sums += of_row_lane(here.lane, y, column);
             }
-            keep_sums(column_index(columns, begin + column), sums);
+            keep_sums(column_index(results, begin + column), sums);
         }
     }
 }
@@ -118,9 +119,9 @@ fn statistic_offsets(columns: ColumnItem, place: u32) -> vec4<u32> {
     let at = min(vec4<u32>(place) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(columns.end - 1u));
     let d = task.levels.w;
     return vec4<u32>(
-        statistic_offset(at.x / d, at.x % d),
-        statistic_offset(at.y / d, at.y % d),
-        statistic_offset(at.z / d, at.z % d),
-        statistic_offset(at.w / d, at.w % d),
+        statistic_column(at.x / d) + statistic_place(at.x % d),
+        statistic_column(at.y / d) + statistic_place(at.y % d),
+        statistic_column(at.z / d) + statistic_place(at.z % d),
+        statistic_column(at.w / d) + statistic_place(at.w % d),
     );
 }

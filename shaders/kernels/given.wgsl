@@ -10,5 +10,5 @@ fn run(here: Place) {
     }
     let i_a = task.origin.x + here.item / task.extent.z;
     let i_c = task.origin.z + here.item % task.extent.z;
-    statistics[statistic_index(i_a, i_c)] = known(i_a, i_c);
+    statistics[statistic_index(i_a, i_c)] = known(first_known(i_a) + i_c);
 }

@@ -12,10 +12,10 @@ fn run(here: Place) {
     for (var partial = here.lane; partial < count; partial += LANES) {
         kept = merge(kept, moments_of(partials[here.item * task.partials + partial]));
     }
-    let moments = gather_moments(here.lane, kept);
+    let statistic = statistics_of(gather_moments(here.lane, kept));
+    let index = statistic_of_item(here.item);
     if is_item && here.lane == 0u {
-        let statistic = statistics_of(moments);
-        statistics[statistic_of_item(here.item)] = statistic;
+        statistics[index] = statistic;
         track(task.channel_origin + here.item, statistic);
     }
 }

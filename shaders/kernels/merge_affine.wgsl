@@ -32,14 +32,11 @@ fn run(here: Place) {
     let is_item = here.item < task.items;
     let row = row_item(here.item);
     let statistic = merged(row.i_a, row.i_c, is_item);
-    if !is_item {
-        return;
-    }
-    if here.lane == 0u && row.i_b == 0u && row.begin == 0u {
-        save(row.i_a, row.i_c, statistic);
+    if is_item && here.lane == 0u && row.i_b == 0u && row.begin == 0u {
+        save(statistic_index(row.i_a, row.i_c), statistic);
     }
 
-    let first = row_index(row.i_a, row.i_b, row.i_c);
+    let first = row_index(row.i_a, row.i_b, row.i_c) + bound_shifts();
     let base = parameter_base(row.i_a, row.i_b, row.i_c);
     var parameters = parameters_at(base, row.begin);
     for (var place = row.begin + 4u * here.lane; place < row.end; place += 4u * LANES) {

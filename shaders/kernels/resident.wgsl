@@ -33,7 +33,7 @@ fn head_from(guess: f32, total: f32) -> f32 {
 }
 
 fn run(here: Place) {
-    let group = group_of(here.item, 0u);
+    let group = group_of(here.item);
     let d = task.levels.w;
     let row_packs = packs_of(d);
     let packs = packs_in(group);
@@ -97,6 +97,8 @@ fn run(here: Place) {
     let statistic = vec4<f32>(head, tail, rstd_of(variance), variance);
 
     let group_base = group_parameter(group.i_a, group.i_c);
+    let output_shift = task.output_shift;
+    let statistic_at = statistic_index(group.i_a, group.i_c);
     walk = start;
     for (var k = 0u; k < rounds(packs); k++) {
         if here.lane + k * LANES >= packs {
@@ -110,11 +112,11 @@ fn run(here: Place) {
             centred -= vec4<f32>(head);
         }
         let value = (centred - vec4<f32>(tail)) * statistic.z;
-        store(index + task.output_shift, activate(affine(value, parameters)), min(4u, d - place));
+        store(index + output_shift, activate(affine(value, parameters)), min(4u, d - place));
         walk = walk_on(walk, step, row_packs);
     }
     if group.is_there && here.lane == 0u {
-        save(group.i_a, group.i_c, statistic);
+        save(statistic_at, statistic);
         track(group.i_a * task.levels.z + group.i_c, statistic);
     }
 }

@@ -71,7 +71,7 @@ fn run(here: Place) {
     if is_there && here.lane < column_lanes() {
         for (var i = 0u; i < min(4u, columns.end - columns.place); i++) {
             let statistic = vec4<f32>(head[i], tail[i], rstd[i], variance[i]);
-            save(columns.i_a, columns.place + i, statistic);
+            save(statistic_index(columns.i_a, columns.place + i), statistic);
             track(columns.i_a * task.levels.z + columns.place + i, statistic);
         }
     }

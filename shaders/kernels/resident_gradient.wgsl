@@ -21,17 +21,17 @@ fn loads_ahead() -> bool {
 fn load_group(of_x: ptr<function, Ahead>, of_gradient: ptr<function, Ahead>, group: Group, lane: u32) -> vec4<f32> {
     let packs = packs_in(group);
     let row_packs = packs_of(task.levels.w);
+    let row_step = task.levels.z * task.levels.w;
     let step = walk_step(row_packs);
+    let shifts = bound_shifts();
     var walk = walk_from(lane, row_packs);
     for (var k = 0u; k < rounds(packs); k++) {
         if lane + k * LANES >= packs {
             continue;
         }
-        let index = group.first + walk.row * task.levels.z * task.levels.w + 4u * walk.pack;
-        let x_index = index + task.x_shift;
-        let gradient_index = index + task.input_shift;
-        put_ahead(of_x, k, stored(x[x_index / ELEMENTS_A_WORD], load_x(x_index)));
-        put_ahead(of_gradient, k, stored(read_word(gradient_index / ELEMENTS_A_WORD), load(gradient_index)));
+        let at = group.first + walk.row * row_step + 4u * walk.pack + shifts;
+        put_ahead(of_x, k, stored(x[at.x / ELEMENTS_A_WORD], load_x(at.x)));
+        put_ahead(of_gradient, k, stored(read_word(at.y / ELEMENTS_A_WORD), load(at.y)));
         walk = walk_on(walk, step, row_packs);
     }
     return statistics[select(0u, statistic_index(group.i_a, group.i_c), group.is_there)];
@@ -52,10 +52,10 @@ fn run(here: Place) {
     var next_gradient: Ahead;
     var statistic: vec4<f32>;
     if loads_ahead() {
-        statistic = load_group(&next_x, &next_gradient, group_of(here.item, 0u), here.lane);
+        statistic = load_group(&next_x, &next_gradient, group_in_block(here.item, 0u), here.lane);
     }
     for (var number = 0u; number < task.block_a * task.block_c; number++) {
-        let group = group_of(here.item, number);
+        let group = group_in_block(here.item, number);
         let packs = packs_in(group);
         if !loads_ahead() {
             statistic = load_group(&next_x, &next_gradient, group, here.lane);
@@ -96,7 +96,7 @@ fn run(here: Place) {
             walk = walk_on(walk, step, row_packs);
         }
         if loads_ahead() {
-            statistic = load_group(&next_x, &next_gradient, group_of(here.item, number + 1u), here.lane);
+            statistic = load_group(&next_x, &next_gradient, group_in_block(here.item, number + 1u), here.lane);
         }
         let total = gather_four(vec4<f32>(sums(product), sums(sum), sums(weight_sum), sums(bias_sum)));
         let through = of_statistics(total.x, total.y);

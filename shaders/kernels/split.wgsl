@@ -8,9 +8,10 @@
 fn run(here: Place) {
     let is_item = here.item < task.items;
     let p = partial_item(here.item);
-    let lane_moments = partial_moments(p.i_a, p.i_c, p.block, p.segment, here.lane, is_item);
+    let lane_moments = partial_moments(cut_of_groups(), p.i_a, p.i_c, p.block, p.segment, here.lane, is_item);
     let moments = gather_moments(here.lane, lane_moments);
+    let index = partial_index(p);
     if is_item && here.lane == 0u {
-        partials[partial_index(p)] = four_of(moments);
+        partials[index] = four_of(moments);
     }
 }

@@ -1,5 +1,5 @@
-// Applies a group's statistic to the pack at `index`, of which `valid` elements are there.
-fn apply(index: u32, statistic: vec4<f32>, parameters: Parameters, valid: u32) {
-    let value = normalized_by(load(index + task.input_shift), all_of(statistic));
-    store(index + task.output_shift, activate(affine(value, parameters)), valid);
+// Applies a group's statistic to the pack that lies there in input and output, of which `valid` elements are there.
+fn apply(at: vec2<u32>, statistic: vec4<f32>, parameters: Parameters, valid: u32) {
+    let value = normalized_by(load(at.x), all_of(statistic));
+    store(at.y, activate(affine(value, parameters)), valid);
 }

@@ -5,8 +5,7 @@ fn bias_at(index: u32) -> f32 {
     return parameter_value(bias[index / PARAMETERS_A_WORD], index);
 }
 
-fn bias_pack(base: u32, place: u32) -> vec4<f32> {
-    let first = base + task.bias_shift;
+fn bias_pack(first: u32, place: u32) -> vec4<f32> {
     if PARAMETER_STEP == 0u {
         return vec4<f32>(bias_at(first));
     }

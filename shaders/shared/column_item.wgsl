@@ -55,8 +55,18 @@ fn pack_number(columns: ColumnItem, place: u32) -> u32 {
     return (place - columns.place) / column_step();
 }
 
-// Where the result of a column goes.
-fn column_index(columns: ColumnItem, place: u32) -> u32 {
+// Where the results of columns go: that of the first, and how far it is to the next of the same i_d.
+struct ColumnResults {
+    first: u32,
+    step: u32,
+}
+
+fn column_results(columns: ColumnItem) -> ColumnResults {
+    let partials = task.partials;
+    return ColumnResults(entry_index(columns.i_a, 0u) * partials + columns.block * task.levels.w, partials);
+}
+
+fn column_index(results: ColumnResults, place: u32) -> u32 {
     let d = task.levels.w;
-    return entry_index(columns.i_a, place / d) * task.partials + columns.block * d + place % d;
+    return results.first + place / d * results.step + place % d;
 }

@@ -19,7 +19,12 @@ fn terms_of(value: vec4<f32>, gradient: vec4<f32>, four: Four, parameters: Param
     return Terms(normalized, select(vec4<f32>(), reaching, passing), select(reaching, vec4<f32>(), passing));
 }
 
-// Of the four elements from `index` of the whole tensor on.
-fn terms_at(index: u32, four: Four, parameters: Parameters) -> Terms {
-    return terms_of(load_x(index + task.x_shift), load(index + task.input_shift), four, parameters);
+// From an index into the whole tensor to those into what is bound of x, of the output's gradient and of the input's.
+fn bound_shifts() -> vec3<u32> {
+    return vec3<u32>(task.x_shift, task.input_shift, task.output_shift);
+}
+
+// Of the four elements that lie there in x and the output's gradient.
+fn terms_at(at: vec3<u32>, four: Four, parameters: Parameters) -> Terms {
+    return terms_of(load_x(at.x), load(at.y), four, parameters);
 }

@@ -13,10 +13,10 @@ fn through_of(group: u32) -> Through {
     return through_pair(pair_of(group));
 }
 
-fn each_through(g0: u32, g1: u32, g2: u32, g3: u32) -> Through {
-    let p0 = pair_of(g0);
-    let p1 = pair_of(g1);
-    let p2 = pair_of(g2);
-    let p3 = pair_of(g3);
+fn each_through(groups: vec4<u32>) -> Through {
+    let p0 = pair_of(groups.x);
+    let p1 = pair_of(groups.y);
+    let p2 = pair_of(groups.z);
+    let p3 = pair_of(groups.w);
     return Through(vec4<f32>(p0.x, p1.x, p2.x, p3.x), vec4<f32>(p0.y, p1.y, p2.y, p3.y));
 }

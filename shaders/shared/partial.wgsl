@@ -1,12 +1,32 @@
 // The moments of one partial: `rows` rows of b, or a `segment` of one row. Streaming and split both
 // call this and merge the results in the same order, so they give the same bits.
 
-fn partial_moments(i_a: u32, i_c: u32, block: u32, segment: u32, lane: u32, is_item: bool) -> Moments {
+// How groups are cut into partials.
+struct Cut {
+    rows: u32,
+    segment: u32,
+    // Partials a row.
+    segments: u32,
+}
+
+fn cut_of_groups() -> Cut {
+    return Cut(task.rows, task.segment, task.segments);
+}
+
+fn partial_moments(
+    cut: Cut,
+    i_a: u32,
+    i_c: u32,
+    block: u32,
+    segment: u32,
+    lane: u32,
+    is_item: bool,
+) -> Moments {
     let d = task.levels.w;
-    let row = block * task.rows;
-    let rows = min(task.rows, task.levels.y - row);
-    let begin = segment * task.segment;
-    let length = min(task.segment, d - begin);
+    let row = block * cut.rows;
+    let rows = min(cut.rows, task.levels.y - row);
+    let begin = segment * cut.segment;
+    let length = min(cut.segment, d - begin);
     let row_packs = packs_of(length);
     let packs = select(0u, rows * row_packs, is_item);
 

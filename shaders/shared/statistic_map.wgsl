@@ -10,6 +10,12 @@ fn statistic_row(i_b: u32) -> u32 {
     return i_b * task.statistic_b_scale;
 }
 
-fn statistic_offset(i_c: u32, i_d: u32) -> u32 {
-    return i_c / task.statistic_c_divisor * task.statistic_c_scale + i_d * task.statistic_d_scale;
+// What one of c adds.
+fn statistic_column(i_c: u32) -> u32 {
+    return i_c / task.statistic_c_divisor * task.statistic_c_scale;
+}
+
+// What an element of a row adds.
+fn statistic_place(i_d: u32) -> u32 {
+    return i_d * task.statistic_d_scale;
 }

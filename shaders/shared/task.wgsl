@@ -4,8 +4,6 @@
 override WORKGROUP_SIZE: u32 = 64u;
 // Lanes that share one item; a power of two that divides WORKGROUP_SIZE.
 override LANES: u32 = 8u;
-// Whether neighbouring rows of b share their parameters: b_divisor is not 1.
-override SHARED_ROWS: bool = false;
 
 struct Task {
     levels: vec4<u32>,            // a, b, c, d of the whole tensor
@@ -91,25 +89,6 @@ fn statistic_index(i_a: u32, i_c: u32) -> u32 {
 // Index of the statistic that an item of the box's own stands for.
 fn statistic_of_item(item: u32) -> u32 {
     return statistic_index(task.origin.x + item / task.extent.z, task.origin.z + item % task.extent.z);
-}
-
-// First parameter of a group, before its i_b and i_d. A division is dear where a processor emulates the GPU, so
-// it stays out of loops over rows.
-fn group_parameter(i_a: u32, i_c: u32) -> u32 {
-    return (i_a % task.a_modulus) * task.a_scale + i_c * task.c_scale;
-}
-
-// What a row of the group adds.
-fn row_parameter(i_b: u32) -> u32 {
-    if SHARED_ROWS {
-        return i_b / task.b_divisor * task.b_scale;
-    }
-    return i_b * task.b_scale;
-}
-
-// First parameter of a row, before its i_d.
-fn parameter_base(i_a: u32, i_b: u32, i_c: u32) -> u32 {
-    return group_parameter(i_a, i_c) + row_parameter(i_b);
 }
 
 // A row is cut into packs of four elements, the last of which may be short.

@@ -25,12 +25,12 @@ fn group_step() -> u32 {
 
 // Applies the statistic of each group to its pack at the same place. The loop is not one over TOGETHER, which a compiler
 // can count: it would write all of it out.
-fn apply_to_all(kept: ptr<function, KeptOfAll>, groups: u32, index: u32, parameters: Parameters, valid: u32) {
+fn apply_to_all(kept: ptr<function, KeptOfAll>, groups: u32, at: vec2<u32>, parameters: Parameters, valid: u32) {
     if TOGETHER == 1u {
-        apply(index, (*kept)[0], parameters, valid);
+        apply(at, (*kept)[0], parameters, valid);
         return;
     }
     for (var k = 0u; k < groups; k++) {
-        apply(index + k * group_step(), kept_of(kept, k), parameters, valid);
+        apply(at + k * group_step(), kept_of(kept, k), parameters, valid);
     }
 }

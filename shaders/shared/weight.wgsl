@@ -5,8 +5,7 @@ fn weight_at(index: u32) -> f32 {
     return parameter_value(weight[index / PARAMETERS_A_WORD], index);
 }
 
-fn weight_pack(base: u32, place: u32) -> vec4<f32> {
-    let first = base + task.weight_shift;
+fn weight_pack(first: u32, place: u32) -> vec4<f32> {
     if PARAMETER_STEP == 0u {
         return vec4<f32>(weight_at(first));
     }
@@ -23,8 +22,8 @@ fn weight_pack(base: u32, place: u32) -> vec4<f32> {
 // Whether a weight is stored as its distance from 1.
 override ZERO_CENTRED: bool = false;
 
-fn factor_pack(base: u32, place: u32) -> vec4<f32> {
-    let stored = weight_pack(base, place);
+fn factor_pack(first: u32, place: u32) -> vec4<f32> {
+    let stored = weight_pack(first, place);
     if ZERO_CENTRED {
         return stored + vec4<f32>(1.0);
     }

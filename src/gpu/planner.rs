@@ -315,7 +315,7 @@ impl<'a> Planner<'a> {
             constants: Constants {
                 one_row: (variant.kernel.walks() && one_row).then_some(true),
                 each_row: (variant.kernel.takes_columns() && task.b_scale != 0).then_some(true),
-                shared_rows: (variant.kernel != Kernel::Counter && task.b_divisor != 1).then_some(true),
+                shared_rows: (variant.affine.is_some() && task.b_divisor != 1).then_some(true),
                 loads_first: (variant.kernel.adds_up_loads() && self.device.loads_first()).then_some(true),
                 ..self.constants(&variant, workgroup_size, team, parameter_step)
             },

@@ -49,11 +49,11 @@ slot! {
     /// What a dispatch does.
     Kernel in "kernels" {
         /// Holds a whole group in registers.
-        Resident = "resident" ["block", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "four", "epilogue"],
+        Resident = "resident" ["group", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "epilogue"],
         /// Holds columns of groups that lie side by side in registers.
-        ResidentColumns = "resident_columns" ["column_item", "heads", "task", "place", "moments", "gather", "rstd", "four", "epilogue"],
+        ResidentColumns = "resident_columns" ["column_item", "heads", "task", "place", "moments", "gather", "rstd", "epilogue"],
         /// Goes through a long group twice.
-        Streaming = "streaming" ["together", "apply", "kept", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
+        Streaming = "streaming" ["together", "apply", "shifts", "kept", "task", "place", "walk", "moments", "gather", "statistics", "rstd", "partial", "four", "epilogue"],
         /// Writes the moments of parts of a group.
         Split = "split" ["partial_item", "task", "place", "walk", "moments", "gather", "partial"],
         /// Writes the moments of groups that lie side by side.
@@ -61,11 +61,11 @@ slot! {
         /// Merges partial moments.
         Merge = "merge" ["task", "place", "moments", "gather", "statistics", "rstd"],
         /// Applies statistics, row by row.
-        Affine = "affine" ["row_item", "together", "apply", "kept", "task", "place", "four", "epilogue"],
+        Affine = "affine" ["row_item", "together", "apply", "shifts", "kept", "task", "place", "four", "epilogue"],
         /// Merges partial moments and applies them, row by row.
-        MergeAffine = "merge_affine" ["row_item", "apply", "task", "place", "moments", "gather", "statistics", "rstd", "four", "epilogue"],
+        MergeAffine = "merge_affine" ["row_item", "apply", "shifts", "task", "place", "moments", "gather", "statistics", "rstd", "four", "epilogue"],
         /// Applies statistics to groups that lie side by side.
-        AffineColumns = "affine_columns" ["column_item", "task", "place", "four", "epilogue"],
+        AffineColumns = "affine_columns" ["column_item", "shifts", "task", "place", "four", "epilogue"],
         /// Applies statistics to packed rows of odd length.
         AffineFlat = "affine_flat" ["task", "place", "four", "epilogue", "flat", "store_within"],
         /// Takes running estimates as statistics.
@@ -87,7 +87,7 @@ slot! {
         /// Adds the residual.
         Add = "add" ["task", "place"],
         /// Holds what backward needs of a whole group in registers.
-        ResidentGradient = "resident_gradient" ["block", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
+        ResidentGradient = "resident_gradient" ["group", "block", "task", "place", "walk", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Holds what backward needs of columns of groups that lie side by side in registers.
         ResidentGradientColumns = "resident_gradient_columns" ["column_item", "task", "place", "moments", "gather", "epilogue", "four", "gradient", "x", "of_statistics"],
         /// Takes the gradients of groups that a processor's cache holds.
@@ -189,15 +189,15 @@ slot! {
     /// Which parameters there are.
     AffineSlot in "slots/affine" {
         /// None.
-        None = "none" ["parameters", "one_for_all", "unclipped"],
+        None = "none" ["parameters", "one_table", "one_for_all", "unclipped"],
         /// A weight.
-        Scale = "scale" ["parameters", "parameter_steps", "weight", "unclipped"],
+        Scale = "scale" ["parameters", "bound_parameter", "parameter_steps", "weight", "unclipped"],
         /// A bias.
-        Shift = "shift" ["parameters", "parameter_steps", "bias", "unclipped"],
+        Shift = "shift" ["parameters", "bound_parameter", "parameter_steps", "bias", "unclipped"],
         /// Both.
-        ScaleShift = "scale_shift" ["parameters", "parameter_steps", "weight", "bias", "unclipped"],
+        ScaleShift = "scale_shift" ["parameters", "bound_parameter", "parameter_steps", "weight", "bias", "unclipped"],
         /// Both, made ready by another kernel, and a threshold.
-        Prepared = "prepared" ["parameters", "parameter_steps", "prepared"],
+        Prepared = "prepared" ["parameters", "one_table", "parameter_steps", "prepared"],
     }
 }
 

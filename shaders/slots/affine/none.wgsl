@@ -1,5 +1,5 @@
 // No parameters.
-fn parameters_at(base: u32, place: u32) -> Parameters {
+fn parameters_at(base: vec2<u32>, place: u32) -> Parameters {
     return Parameters();
 }
 

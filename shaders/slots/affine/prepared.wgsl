@@ -16,16 +16,17 @@ fn prepared_pack(base: u32, place: u32) -> vec4<f32> {
     return vec4<f32>(prepared[four.x], prepared[four.y], prepared[four.z], prepared[four.w]);
 }
 
-fn parameters_at(base: u32, place: u32) -> Parameters {
-    var factor = prepared_pack(base, place);
+fn parameters_at(base: vec2<u32>, place: u32) -> Parameters {
+    let first = base.x;
+    var factor = prepared_pack(first, place);
     if ZERO_CENTRED {
         factor += vec4<f32>(1.0);
     }
     var threshold = vec4<f32>();
     if THRESHOLDED {
-        threshold = prepared_pack(base + 2u * task.prepared_len, place);
+        threshold = prepared_pack(first + 2u * task.prepared_len, place);
     }
-    return Parameters(factor, prepared_pack(base + task.prepared_len, place), threshold);
+    return Parameters(factor, prepared_pack(first + task.prepared_len, place), threshold);
 }
 
 fn unclipped(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {

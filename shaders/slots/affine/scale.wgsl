@@ -1,6 +1,6 @@
 // A weight alone.
-fn parameters_at(base: u32, place: u32) -> Parameters {
-    return Parameters(factor_pack(base, place), vec4<f32>(), vec4<f32>());
+fn parameters_at(base: vec2<u32>, place: u32) -> Parameters {
+    return Parameters(factor_pack(base.x, place), vec4<f32>(), vec4<f32>());
 }
 
 fn affine(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {

@@ -1,6 +1,6 @@
 // A bias alone.
-fn parameters_at(base: u32, place: u32) -> Parameters {
-    return Parameters(vec4<f32>(), bias_pack(base, place), vec4<f32>());
+fn parameters_at(base: vec2<u32>, place: u32) -> Parameters {
+    return Parameters(vec4<f32>(), bias_pack(base.y, place), vec4<f32>());
 }
 
 fn affine(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {

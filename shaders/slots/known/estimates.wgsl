@@ -2,9 +2,12 @@
 @group(0) @binding(7) var<storage, read> running_mean: array<f32>; // [channels]
 @group(0) @binding(8) var<storage, read> running_var: array<f32>;  // [channels]
 
-fn known(i_a: u32, i_c: u32) -> vec4<f32> {
-    // c divides `channels`.
-    let channel = i_a * task.levels.z % task.channels + i_c;
+// That of a group is its i_c further, since c divides `channels`.
+fn first_known(i_a: u32) -> u32 {
+    return i_a * task.levels.z % task.channels;
+}
+
+fn known(channel: u32) -> vec4<f32> {
     let variance = running_var[channel];
     return vec4<f32>(running_mean[channel], 0.0, rstd_of(variance), variance);
 }

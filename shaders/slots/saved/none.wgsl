@@ -1,2 +1,2 @@
 // Nobody asks for the statistics afterwards.
-fn save(i_a: u32, i_c: u32, values: vec4<f32>) {}
+fn save(index: u32, values: vec4<f32>) {}

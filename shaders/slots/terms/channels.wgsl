@@ -7,7 +7,7 @@ fn term_at(index: u32, j: u32, k: u32) -> vec2<f32> {
 
 fn finished(total: vec2<f32>, j: u32) -> vec2<f32> {
     if j < task.items {
-        group_sums[j] = positive_zero() + weighted(vec4<f32>(total, 0.0, 0.0), parameters_at(j, 0u)).xy;
+        group_sums[j] = positive_zero() + weighted(vec4<f32>(total, 0.0, 0.0), parameters_at(bound_parameter(j), 0u)).xy;
     }
     return total;
 }
