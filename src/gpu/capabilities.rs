@@ -269,11 +269,13 @@ impl Capabilities {
 
     /// Packs of the longest group that is resident where other strategies serve it as well. Where a processor stands in
     /// nothing is held, so the resident kernel reads a group three times and streaming twice; the moments that streaming
-    /// merges outweigh that only where groups are short. On a GPU words of 16 bits take registers beside what is held of
-    /// them, and what lanes hold most of is not left to registers then.
+    /// merges outweigh that only where groups are short and its lanes meet in memory, or few at a time. On a GPU words of
+    /// 16 bits take registers beside what is held of them, and what lanes hold most of is not left to registers then.
     #[must_use]
     pub fn packs_worth_holding(&self, dtype: Dtype) -> u64 {
+        let meet_at_once = self.subgroups.is_some_and(|(least, _)| least >= self.most_lanes());
         match (self.emulated, dtype) {
+            (true, _) if meet_at_once => 0,
             (true, _) => 1 << 6,
             (false, Dtype::F32) => self.resident_packs(),
             (false, Dtype::F16 | Dtype::Bf16) => self.held(Registers::R16),

@@ -45,7 +45,8 @@ impl Planner<'_> {
         let columns = match self.wishes.strategy {
             Strategy::Column if ground.view == self.plan.view => b > 1,
             Strategy::Split if ground.view == self.plan.view => false,
-            _ => d < SHORT_ROW && c > 1 && b > 1,
+            // Nor is one element summed by a team.
+            _ => d < SHORT_ROW && c > 1 && (b > 1 || d == 1),
         };
         let partials = if columns {
             Partials::of_blocks(ground.view, self.plan.dtype, self.device)

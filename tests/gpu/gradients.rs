@@ -34,6 +34,7 @@ fn samples(epilogue: Epilogue, offset: f64, dtypes: &[Dtype]) -> Vec<Sample> {
         add(Box::new(LayerNorm::new([d])), &[67, d], &[d], false, d == 384 || d == 7);
     }
     add(Box::new(LayerNorm::new([20_000])), &[3, 20_000], &[20_000], false, false);
+    add(Box::new(LayerNorm::new([20_001])), &[1, 20_001], &[20_001], false, false);
     add(Box::new(RmsNorm::new([384])), &[130, 384], &[384], false, true);
     add(Box::new(RmsNorm::new([5, 13])), &[9, 5, 13], &[5, 13], false, false);
     add(Box::new(LayerNorm::over_axes([1])), &[2, 37, 5, 8], &[37], false, false);

@@ -162,7 +162,7 @@ fn what_was_prepared_can_be_asked() {
     for rig in rigs() {
         let plan = layer_norm(64, 192);
         let bytes = plan.tensor_bytes();
-        let resident = rig.gpu.prepare(&plan, &Options::default()).expect("prepares");
+        let resident = rig.gpu.prepare(&plan, &Options::default().strategy(Strategy::Resident)).expect("prepares");
         assert_eq!(resident.strategy(), Strategy::Resident, "{}", rig.name);
         assert_eq!((resident.bytes_moved(), resident.scratch_size()), (2 * bytes, 0), "one read, one write");
         assert!(resident.labels()[0].starts_with("wgpu-norm.resident."), "{:?}", resident.labels());
@@ -247,18 +247,23 @@ fn few_partials_take_no_dispatch_that_merges_them() {
 #[test]
 fn the_parameters_of_few_long_rows_take_one_dispatch() {
     let spec = |shape: &[usize], dtype| Spec::new(shape, dtype);
+    let cases = [
+        (4, Dtype::F32, &["column_sums", "sums", "collect", "gradient"][..]),
+        // A column of one row is one element.
+        (1, Dtype::F32, &["column_sums", "sums", "collect", "gradient"]),
+        // Two of them share a word.
+        (4, Dtype::Bf16, &["column_sums", "collect", "sums", "collect", "gradient"]),
+        (1, Dtype::Bf16, &["column_sums", "collect", "sums", "collect", "gradient"]),
+    ];
     for rig in rigs() {
-        for (dtype, kernels) in [
-            (Dtype::F32, &["column_sums", "sums", "collect", "gradient"][..]),
-            // Two of them share a word.
-            (Dtype::Bf16, &["column_sums", "collect", "sums", "collect", "gradient"]),
-        ] {
+        for (rows, dtype, kernels) in cases {
             let d = 300_000;
-            let operands = Operands::new(spec(&[4, d], Dtype::F32)).weight(spec(&[d], dtype)).bias(spec(&[d], dtype));
+            let operands =
+                Operands::new(spec(&[rows, d], Dtype::F32)).weight(spec(&[d], dtype)).bias(spec(&[d], dtype));
             let plan = LayerNorm::new([d]).lower(&operands).expect("fits");
             let split = Options::default().strategy(Strategy::Split);
             let prepared = rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &split).expect("prepares");
-            assert_eq!(kernels_of(prepared.labels()), kernels, "{} {dtype}", rig.name);
+            assert_eq!(kernels_of(prepared.labels()), kernels, "{}: {rows} rows {dtype}", rig.name);
         }
     }
 }

@@ -187,9 +187,10 @@ fn five_storage_buffers_are_enough() {
         let operands =
             Operands::new(Spec::new([2, 16, 4, 4], Dtype::F32)).weight(spec()).bias(spec()).running(16, true);
         let plan = BatchNorm::new().lower(&operands).expect("fits");
-        let prepared = gpu.prepare(&plan, &Options::default()).expect("five are enough");
+        let resident = Options::default().strategy(Strategy::Resident);
+        let prepared = gpu.prepare(&plan, &resident).expect("five are enough");
         assert_eq!(prepared.workgroups().len(), 2, "{}: {:?}", rig.name, prepared.labels());
-        let whole = rig.gpu.prepare(&plan, &Options::default()).expect("eight are there");
+        let whole = rig.gpu.prepare(&plan, &resident).expect("eight are there");
         assert_eq!(whole.workgroups().len(), 1, "{}: {:?}", rig.name, whole.labels());
         let rows = || Spec::new([30_000], Dtype::F32);
         let operands = Operands::new(Spec::new([3, 30_000], Dtype::F32)).weight(rows()).bias(rows());
