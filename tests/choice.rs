@@ -57,7 +57,7 @@ fn added(n: usize, d: usize) -> Plan {
 #[test]
 fn each_boundary_lies_where_the_table_says() {
     // lavapipe: two reads cost less than three, from 257 elements on where lanes do not all meet by shuffles; a cache holds
-    // 65,536; 8 groups are enough to stream.
+    // 65,536; 64 groups are enough to stream.
     let cases = [
         ("a short row", rows(1, 16), EMULATED, Strategy::Streaming),
         ("a short row with a residual", added(1, 16), EMULATED, Strategy::Resident),
@@ -68,8 +68,8 @@ fn each_boundary_lies_where_the_table_says() {
         ("the longest row that a cache holds", rows(1, 65_536), EMULATED, Strategy::Streaming),
         ("a long row with a residual", added(1, 65_536), EMULATED, Strategy::Resident),
         ("one element more", rows(1, 65_537), EMULATED, Strategy::Split),
-        ("too few groups to stream", rows(7, 65_537), EMULATED, Strategy::Split),
-        ("enough groups to stream", rows(8, 65_537), EMULATED, Strategy::Streaming),
+        ("too few groups to stream", rows(63, 65_537), EMULATED, Strategy::Split),
+        ("enough groups to stream", rows(64, 65_537), EMULATED, Strategy::Streaming),
         ("rows of one", rows(100, 1), EMULATED, Strategy::Streaming),
         // A GPU: 256 lanes of 26 packs hold 26,624 elements, 512 twice that; 512 groups are enough.
         ("the longest resident row", rows(1, 26_624), DISCRETE, Strategy::Resident),

@@ -136,10 +136,11 @@ impl Capabilities {
         if self.emulated && teams >= ENOUGH_TEAMS * MOST_TOGETHER { MOST_TOGETHER } else { 1 }
     }
 
-    /// Groups that are enough to fill the device with one team each.
+    /// Groups that are enough to fill the device with one team each; where a processor stands in, with teams that take
+    /// several together.
     #[must_use]
-    pub fn enough_groups(&self) -> usize {
-        if self.emulated { 8 } else { 512 }
+    pub fn enough_groups(&self) -> u64 {
+        if self.emulated { ENOUGH_TEAMS * MOST_TOGETHER } else { 512 }
     }
 
     /// Lanes of a workgroup where each works alone.

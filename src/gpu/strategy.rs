@@ -155,7 +155,7 @@ pub fn choose(plan: &Plan, device: &Capabilities) -> Strategy {
     let serves = |strategy: Strategy| strategy.supports(plan, device).is_ok();
     // With a residual the resident kernel saves a pass over both.
     let is_held = plan.residual || packs(view) <= device.packs_worth_holding(plan.dtype);
-    let are_enough = view.statistics() >= device.enough_groups() || device.caches(packs(view));
+    let are_enough = view.statistics() as u64 >= device.enough_groups() || device.caches(packs(view));
     if serves(Strategy::Affine) {
         Strategy::Affine
     } else if Columns::to_hold(plan, device).is_some() && serves(Strategy::Resident) {
