@@ -49,6 +49,7 @@ fn term_offset(k: u32) -> u32 {
 
 fn run(here: Place) {
     let first_word = here.item - own_lane / LANES;
+    // Both are read before either is asked: see shaders/README.md.
     let are_cells = task.partials == 1u;
     let are_apart = task.sums_stride != 1u;
     if are_apart && are_cells {

@@ -45,7 +45,7 @@ impl Planner<'_> {
         let columns = match self.wishes.strategy {
             Strategy::Column if ground.view == self.plan.view => b > 1,
             Strategy::Split if ground.view == self.plan.view => false,
-            // Nor is one element summed by a team.
+            // Where each is one element, no team has anything to add up.
             _ => d < SHORT_ROW && c > 1 && (b > 1 || d == 1),
         };
         let partials = if columns {
