@@ -15,7 +15,10 @@ fn ways() -> Vec<Way> {
     // Rows enough for batches of them, and some that fill none.
     let short = |d: usize| -> Way { ("short rows", Box::new(LayerNorm::new([d])), vec![77, d], Some(d)) };
     let mut ways: Vec<Way> = SHORT.into_iter().map(short).collect();
-    let others: [Way; 17] = [
+    let others: [Way; 20] = [
+        ("few elements, more rows than f32 adds up", Box::new(LayerNorm::new([3])), vec![2100, 3], Some(3)),
+        ("added short rows", Box::new(LayerNorm::new([5])), vec![37, 5], Some(5)),
+        ("added rows", Box::new(LayerNorm::new([100])), vec![37, 100], Some(100)),
         ("rows, more than f32 adds up", Box::new(LayerNorm::new([200])), vec![150, 200], Some(200)),
         ("rows of whole and broken blocks", Box::new(LayerNorm::new([2500])), vec![9, 2500], Some(2500)),
         ("rows beyond a cache", Box::new(LayerNorm::new([300_001])), vec![3, 300_001], Some(300_001)),
@@ -54,6 +57,8 @@ struct Case {
     plan: Plan,
     input: Data,
     grad_output: Data,
+    /// What reaches the sum of input and residual by other ways, where there is a residual.
+    grad_sum: Option<Data>,
     parameters: Option<[Data; 2]>,
     channels: usize,
 }
@@ -69,10 +74,15 @@ impl Case {
             operands = operands.running(channels, true);
         }
         let elements = shape.iter().product();
+        let is_added = name.starts_with("added");
+        if is_added {
+            operands = operands.residual(Spec::new(shape.clone(), dtype));
+        }
         Self {
             plan: norm.lower(&operands).expect("fits"),
             input: Data::from_f64(dtype, &noise(1, elements)),
             grad_output: Data::from_f64(dtype, &noise(2, elements)),
+            grad_sum: is_added.then(|| Data::from_f64(dtype, &noise(5, elements))),
             parameters: parameters.map(|len| [3, 4].map(|seed| Data::from_f64(Dtype::F32, &noise(seed, len)))),
             channels,
         }
@@ -83,7 +93,7 @@ impl Case {
         let arguments = GradientArguments {
             input: &self.input,
             grad_output: &self.grad_output,
-            grad_sum: None,
+            grad_sum: self.grad_sum.as_ref(),
             statistics,
             weight,
             bias,
@@ -102,7 +112,11 @@ impl Case {
         let mut statistics = Statistics::default();
         let mut output = self.input.clone();
         let tracks = matches!(self.plan.source(), wgpu_norm::plan::Source::Running { .. });
+        let nothing = self.grad_sum.as_ref().map(|sum| Data::zeros(sum.dtype(), sum.len()));
+        let mut sum = nothing.clone();
         let mut arguments = Arguments {
+            residual: nothing.as_ref(),
+            sum: sum.as_mut(),
             weight,
             bias,
             running: tracks.then_some(&mut running),
@@ -301,7 +315,7 @@ fn a_short_row_that_does_not_fold_is_right_and_leaves_its_neighbours_bits() {
     let (cpu, reference) = (open(Choice::Cpu), open(Choice::Reference));
     for d in [5, 16, 100] {
         let gradients = |engine: &Engine, size: f64| {
-            let way: Way = ("short rows", Box::new(LayerNorm::new([d]).eps(0.0)), vec![9, d], Some(d));
+            let way: Way = ("short rows", Box::new(LayerNorm::new([d]).eps(0.0)), vec![25, d], Some(d));
             let mut case = Case::new(&way, Dtype::F32);
             let values: Vec<f64> = case.input.to_f64();
             let scaled = |(i, x): (usize, &f64)| if i / d == 2 { x * size } else { *x };

@@ -3,7 +3,8 @@
 //! ```text
 //! plan ── runs: nothing but weight and bias follows, long enough ──── gradient_runs
 //!      │       ├─ of few long rows, one parameter a column ────────── gradient_spans
-//!      │       └─ of short rows, however short, likewise ──────────── gradient_short_runs
+//!      │       ├─ of short rows, likewise ─────────────────────────── gradient_short_runs
+//!      │       └─ of rows of a few elements, however few ──────────── gradient_side_by_side
 //!      └─ tiles of columns ─┬─ the same, rows share parameters ────── gradient_columns
 //!                           └─ all else ───────────────────────────── gradient_tiles
 //! ```
@@ -83,7 +84,8 @@ pub(super) struct Job<'a, T> {
     /// What flows into means and deviations.
     pub(super) moments_inflow: [Option<Vec<f64>>; 2],
     pub(super) parameters: Parameters<'a>,
-    pub(super) scales: Vec<Scale>,
+    /// Whether values are normalized at all.
+    pub(super) normalizes: bool,
     pub(super) epilogue: Epilogue,
     pub(super) centred: bool,
     /// Whether sums over groups are wanted: where gradients go through the statistics.
@@ -124,10 +126,6 @@ fn run<T: Element>(
 ) -> Result<()> {
     let statistics = arguments.statistics;
     let wanted = gradients.wanted();
-    let scale = |(&mean, &rstd): (&f64, &f64)| match plan.source {
-        Source::Nothing => Scale::NOTHING,
-        _ => Scale::given(mean, rstd),
-    };
     let job = Job {
         view: plan.view,
         x,
@@ -136,7 +134,7 @@ fn run<T: Element>(
         statistics,
         moments_inflow: [arguments.grad_mean, arguments.grad_std].map(|inflow| inflow.map(Data::to_f64)),
         parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),
-        scales: statistics.mean.iter().zip(&statistics.rstd).map(scale).collect(),
+        normalizes: plan.source != Source::Nothing,
         epilogue: Epilogue::of(plan),
         centred: plan.statistic.is_centred(),
         through: plan.statistics_follow_input() && (wanted.input || wanted.extra || peers.is_some()),
@@ -201,6 +199,15 @@ fn found_parameters(plan: &Plan, found: &[Found], clips: bool) -> ParameterSums 
 impl<T: Element> Job<'_, T> {
     pub(super) fn row(&self) -> usize {
         self.view.c * self.view.d
+    }
+
+    /// How a statistic was applied.
+    #[inline(always)]
+    pub(super) fn scale(&self, statistic: usize) -> Scale {
+        if !self.normalizes {
+            return Scale::NOTHING;
+        }
+        Scale::given(self.statistics.mean[statistic], self.statistics.rstd[statistic])
     }
 
     /// Some columns of a row of a tensor.

@@ -90,7 +90,7 @@ impl<T: Element> Job<'_, T> {
         let parts = rows.map(|(a, b)| Row {
             x: self.elements(self.x, a, b, columns),
             upstream: self.elements(self.upstream, a, b, columns),
-            scale: self.scales[a],
+            scale: self.scale(a),
         });
         if groups {
             for ((row, base), (a, _)) in parts.into_iter().zip(bases).zip(rows) {
@@ -115,7 +115,7 @@ impl<T: Element> Job<'_, T> {
             let pair = self.simd.dispatch(SumShared {
                 x: self.elements(self.x, a, b, &run.columns),
                 upstream: self.elements(self.upstream, a, b, &run.columns),
-                scale: self.scales[run.statistic],
+                scale: self.scale(run.statistic),
             });
             if self.through {
                 let weight = f64::from(self.parameters.weight[run.parameter]);
@@ -145,7 +145,7 @@ impl<T: Element> Job<'_, T> {
                 upstream: self.elements(self.upstream, a, b, &of_run),
                 inflow: self.inflow.map(|inflow| self.elements(inflow, a, b, &of_run)),
                 output: &mut output[of_run.start - columns.start..of_run.end - columns.start],
-                scale: self.scales[statistic],
+                scale: self.scale(statistic),
                 weight: if self.has_one_each() {
                     Weight::Own(&weight[..of_run.len()])
                 } else {
@@ -213,7 +213,7 @@ impl<T: Element> WithSimd for SumShared<'_, T> {
 
 /// Sums of gradients times what was taken about the head alone, and of gradients, about the mean.
 #[inline(always)]
-fn about_mean([products, gradients]: [f32; 2], scale: Scale) -> Pair {
+pub(super) fn about_mean([products, gradients]: [f32; 2], scale: Scale) -> Pair {
     let shift = f64::from(scale.tail) * f64::from(scale.rstd);
     let gradients = f64::from(gradients);
     // Without a shift there is none, however large the gradients are.

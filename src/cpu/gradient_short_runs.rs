@@ -8,6 +8,8 @@ use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
 use super::gradient_runs::{Weight, sums_of_weighted, write_folded, write_stepwise};
+use super::gradient_side_by_side::FEWEST;
+use super::lanes::SIDE_BY_SIDE;
 use super::moments::Scale;
 use super::row_kernels::{FEW, LANES, MOST_OF_FEW};
 use pulp::{Simd, WithSimd};
@@ -20,7 +22,7 @@ const BATCH: usize = 8;
 const LONGEST: usize = 256;
 
 /// Room for a batch in f32.
-type Buffers = [Vec<f32>; 3];
+pub(super) type Buffers = [Vec<f32>; 3];
 
 impl<T: Element> Job<'_, T> {
     /// Whether groups are short runs with the same parameters.
@@ -35,10 +37,10 @@ impl<T: Element> Job<'_, T> {
     pub(super) fn write_short_runs(&self, runs: Range<usize>, output: &mut [T], found: &mut Found) {
         let mut places = Places::default();
         let d = self.view.d;
-        let room = || if T::IS_F32 { Vec::new() } else { vec![0.0; BATCH * d] };
+        let room = || if T::IS_F32 { Vec::new() } else { vec![0.0; (BATCH * d).max(SIDE_BY_SIDE * FEWEST)] };
         let mut buffers = [room(), room(), room()];
-        let mut rest = output;
-        let mut run = runs.start;
+        let mut run = self.write_side_by_side(runs.clone(), output, &mut buffers, found);
+        let mut rest = &mut output[(run - runs.start) * d..];
         while run < runs.end {
             let is_batch = run + BATCH <= runs.end;
             let (to, later) = rest.split_at_mut(if is_batch { BATCH * d } else { d });
@@ -66,7 +68,7 @@ impl<T: Element> Job<'_, T> {
         let batch = Batch {
             x: &self.x[at.clone()],
             upstream: &self.upstream[at.clone()],
-            scales: std::array::from_fn(|k| self.scales[first + k]),
+            scales: std::array::from_fn(|k| self.scale(first + k)),
             weight: &self.parameters.weight[base..][..d],
         };
         let pairs = self.simd.dispatch(SumBatch { batch, buffers });
@@ -116,9 +118,6 @@ impl<T: Element, const N: usize> WithSimd for SumBatch<'_, '_, T, N> {
         let (x, g) = (T::read(x, wide_x), T::read(upstream, wide_g));
         // The compiler does without remainders where it knows how long runs are.
         match weight.len() {
-            4 => sums_of_runs::<FEW, N>([x, g], weight, scales, 4),
-            8 => sums_of_runs::<FEW, N>([x, g], weight, scales, 8),
-            16 => sums_of_runs::<FEW, N>([x, g], weight, scales, 16),
             32 => sums_of_runs::<FEW, N>([x, g], weight, scales, 32),
             d if d <= MOST_OF_FEW => sums_of_runs::<FEW, N>([x, g], weight, scales, d),
             d => sums_of_runs::<LANES, N>([x, g], weight, scales, d),

@@ -180,15 +180,15 @@ impl<T: Element> Job<'_, T> {
 
     pub(super) fn set_scales(&self, a: usize, tile: &Range<usize>, w: &mut Workspace) {
         if self.view.d == 1 {
-            let scales = &self.scales[a * self.view.c + tile.start..][..tile.len()];
+            let statistics = a * self.view.c + tile.start..;
             let coefficients = w.head.iter_mut().zip(&mut w.tail).zip(&mut w.rstd);
-            for (((head, tail), rstd), scale) in coefficients.zip(scales) {
-                (*head, *tail, *rstd) = (scale.head, scale.tail, scale.rstd);
+            for (((head, tail), rstd), statistic) in coefficients.zip(statistics).take(tile.len()) {
+                Scale { head: *head, tail: *tail, rstd: *rstd } = self.scale(statistic);
             }
             return;
         }
         self.each_group(a, tile, |columns, statistic| {
-            let Scale { head, tail, rstd } = self.scales[statistic];
+            let Scale { head, tail, rstd } = self.scale(statistic);
             w.head[columns.clone()].fill(head);
             w.tail[columns.clone()].fill(tail);
             w.rstd[columns].fill(rstd);

@@ -113,6 +113,7 @@ impl Scale {
     }
 
     /// From mean and rstd as a forward pass kept them.
+    #[inline(always)]
     pub(super) fn given(mean: f64, rstd: f64) -> Self {
         let head = narrow(mean);
         Self { head, tail: narrow(mean - f64::from(head)), rstd: narrow(rstd) }

@@ -2,6 +2,7 @@
 
 use super::Job;
 use super::element::{Element, block_of};
+use super::lanes::{Lanes, SIDE_BY_SIDE, Scales, one_after_another, side_by_side, totals};
 use super::moments::{Moments, Scale, float, in_range};
 use super::parallel::{self, TASK};
 use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head_of, sums_about};
@@ -11,9 +12,6 @@ use pulp::{Simd, WithSimd};
 
 /// Elements of a batch of more than one run at most: more would let memory wait while a batch is written.
 const BATCH_ELEMENTS: usize = 512;
-
-/// Runs that lie side by side, a lane each, where they have at most [`FEW`] elements.
-const SIDE_BY_SIDE: usize = 16;
 
 /// Elements of a run at least; shorter ones are taken as columns.
 const LEAST: usize = 4;
@@ -107,9 +105,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         for to in self.output[first * d..].chunks_exact_mut(len) {
             let x = block_of(self.input.map(|input| &input[run * d..run * d + len]), to, self.wide);
             let moments = if N == SIDE_BY_SIDE {
-                for (k, x) in x.chunks_exact(d).enumerate() {
-                    lanes.iter_mut().zip(x).for_each(|(lane, x)| lane[k] = *x);
-                }
+                side_by_side(x, lanes);
                 BatchMoments::side_by_side(lanes, x, centred)
             } else {
                 BatchMoments::of::<L>(x, d, centred)
@@ -117,7 +113,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
             let scales = moments.scales(self.statistic, self.eps);
             let y = T::target(to, self.results);
             match self.shared {
-                Some(affine) if N == SIDE_BY_SIDE && affine.is_one_each() => scales.apply(lanes, affine, y),
+                Some(affine) if N == SIDE_BY_SIDE && affine.is_one_each() => apply(&scales, lanes, affine, y),
                 shared => {
                     for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
                         let affine = if let Some(shared) = shared { shared } else { (self.affine)(run + k) };
@@ -135,31 +131,15 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
     }
 }
 
-/// What normalizes each of `N` runs.
-struct Scales<const N: usize> {
-    heads: [f32; N],
-    tails: [f32; N],
-    rstds: [f32; N],
-}
-
-impl<const N: usize> Scales<N> {
-    #[inline(always)]
-    fn get(&self, k: usize) -> Scale {
-        Scale { head: self.heads[k], tail: self.tails[k], rstd: self.rstds[k] }
-    }
-
-    /// Scales runs that lie side by side, in place, and writes them one after the other.
-    #[inline(always)]
-    fn apply(&self, lanes: &mut [[f32; N]], affine: Affine<'_>, y: &mut [f32]) {
-        for ((lane, weight), bias) in lanes.iter_mut().zip(affine.weight).zip(affine.bias) {
-            for (k, x) in lane.iter_mut().enumerate() {
-                *x = (*x - self.heads[k] - self.tails[k]) * self.rstds[k] * weight + bias;
-            }
-        }
-        for (k, y) in y.chunks_exact_mut(lanes.len()).enumerate() {
-            y.iter_mut().zip(&*lanes).for_each(|(y, lane)| *y = lane[k]);
+/// Scales runs that lie side by side, in place, and writes them one after the other.
+#[inline(always)]
+fn apply<const N: usize>(scales: &Scales<N>, lanes: &mut [Lanes<N>], affine: Affine<'_>, y: &mut [f32]) {
+    for ((lane, weight), bias) in lanes.iter_mut().zip(affine.weight).zip(affine.bias) {
+        for (k, x) in lane.iter_mut().enumerate() {
+            *x = (*x - scales.heads[k] - scales.tails[k]) * scales.rstds[k] * weight + bias;
         }
     }
+    one_after_another(lanes, y);
 }
 
 /// The moments of `N` runs of as many elements.
@@ -213,17 +193,12 @@ impl<const N: usize> BatchMoments<N> {
     #[inline(always)]
     fn scales(&self, statistic: Statistic, eps: f64) -> Scales<N> {
         let divisor = statistic.divisor(self.count);
-        let mut scales = Scales { heads: [0.0; N], tails: [0.0; N], rstds: [0.0; N] };
-        for k in 0..N {
-            let scale = Scale::new(self.means[k], self.squares[k] / divisor, eps);
-            (scales.heads[k], scales.tails[k], scales.rstds[k]) = (scale.head, scale.tail, scale.rstd);
-        }
-        scales
+        Scales::new(|k| Scale::new(self.means[k], self.squares[k] / divisor, eps))
     }
 
     /// Those of runs `x` of at most [`FEW`] elements, of which `lanes` holds each run in a lane: as [`of`](Self::of) has them.
     #[inline(always)]
-    fn side_by_side(lanes: &[[f32; N]], x: &[f32], centred: bool) -> Self {
+    fn side_by_side(lanes: &[Lanes<N>], x: &[f32], centred: bool) -> Self {
         let mut heads = [0.0; N];
         if centred {
             let mut sums = [[0.0; N]; FEW];
@@ -249,18 +224,4 @@ impl<const N: usize> BatchMoments<N> {
         }
         Self::about(heads, totals(sums), totals(squares), x, centred)
     }
-}
-
-/// Lane by lane what [`total`](super::row_kernels::total) is of one.
-#[inline(always)]
-fn totals<const N: usize>(mut sums: [[f32; N]; FEW]) -> [f32; N] {
-    let mut half = FEW / 2;
-    while half > 0 {
-        for i in 0..half {
-            let (into, from) = sums.split_at_mut(i + half);
-            into[i].iter_mut().zip(&from[0]).for_each(|(sum, other)| *sum += other);
-        }
-        half /= 2;
-    }
-    sums[0]
 }

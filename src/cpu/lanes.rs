@@ -1,0 +1,65 @@
+//! Short runs side by side, a lane each: what is done to one is done to all of them at once.
+
+use super::moments::Scale;
+use super::row_kernels::FEW;
+
+/// Runs that lie side by side.
+pub(super) const SIDE_BY_SIDE: usize = 16;
+
+/// An element of each of `N` runs.
+pub(super) type Lanes<const N: usize> = [f32; N];
+
+/// Puts `N` runs that follow each other side by side, as many elements of each as there are `lanes`.
+#[inline(always)]
+pub(super) fn side_by_side<const N: usize>(runs: &[f32], lanes: &mut [Lanes<N>]) {
+    for (k, run) in runs.chunks_exact(lanes.len()).enumerate() {
+        lanes.iter_mut().zip(run).for_each(|(lane, x)| lane[k] = *x);
+    }
+}
+
+/// Writes runs one after the other.
+#[inline(always)]
+pub(super) fn one_after_another<const N: usize>(lanes: &[Lanes<N>], runs: &mut [f32]) {
+    for (k, run) in runs.chunks_exact_mut(lanes.len()).enumerate() {
+        run.iter_mut().zip(lanes).for_each(|(x, lane)| *x = lane[k]);
+    }
+}
+
+/// Lane by lane what [`total`](super::row_kernels::total) is of one.
+#[inline(always)]
+pub(super) fn totals<const N: usize>(mut sums: [Lanes<N>; FEW]) -> Lanes<N> {
+    let mut half = FEW / 2;
+    while half > 0 {
+        for i in 0..half {
+            let (into, from) = sums.split_at_mut(i + half);
+            into[i].iter_mut().zip(&from[0]).for_each(|(sum, other)| *sum += other);
+        }
+        half /= 2;
+    }
+    sums[0]
+}
+
+/// What normalizes each of `N` runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scales<const N: usize> {
+    pub(super) heads: Lanes<N>,
+    pub(super) tails: Lanes<N>,
+    pub(super) rstds: Lanes<N>,
+}
+
+impl<const N: usize> Scales<N> {
+    /// From what normalizes run `k`.
+    #[inline(always)]
+    pub(super) fn new(scale: impl Fn(usize) -> Scale) -> Self {
+        let mut scales = Self { heads: [0.0; N], tails: [0.0; N], rstds: [0.0; N] };
+        for k in 0..N {
+            Scale { head: scales.heads[k], tail: scales.tails[k], rstd: scales.rstds[k] } = scale(k);
+        }
+        scales
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, k: usize) -> Scale {
+        Scale { head: self.heads[k], tail: self.tails[k], rstd: self.rstds[k] }
+    }
+}
