@@ -115,6 +115,9 @@ fn a_report_begins_with_who_measured_what() {
     for key in ["seconds_since_1970", "cpu_threads"] {
         assert!(report[key].as_u64().is_some_and(|value| value > 0), "{key}: {report:#}");
     }
+    let row = &report["results"][0];
+    let (tensor, parameters) = (64 * 4, 2 * 64 * 4);
+    assert_eq!((&row["floor_bytes"], &row["bytes"]), (&(2 * tensor).into(), &(2 * tensor + parameters).into()));
     let memcpy = &report["copies"][0];
     assert_eq!((&memcpy["copy"], &memcpy["bytes"]), (&"memcpy".into(), &(64 << 20).into()));
 }

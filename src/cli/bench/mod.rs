@@ -181,6 +181,14 @@ impl Place {
     }
 }
 
+/// Bytes that any such pass moves beside those of the tensor: parameters and their gradients, and the mean and rstd that
+/// backward is given of each group.
+fn bytes_beside(problem: &Problem, backward: bool) -> u64 {
+    let of = |data: &Option<Data>| data.as_ref().map_or(0, |data| data.bytes().len() as u64);
+    let [weight, bias] = [of(&problem.weight), of(&problem.bias)];
+    if backward { 2 * weight + bias + 8 * problem.plan.view().statistics() as u64 } else { weight + bias }
+}
+
 /// Times a pass and a copy of as many bytes; a result that is not right has no speed.
 fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> Result<Figures, String> {
     // Read once and written once, and in backward the gradient as well.
@@ -190,9 +198,10 @@ fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> 
         Place::Host(engine) => {
             let errors = worst(&host::results(engine, problem, backward).map_err(text)?, want)?;
             let time = host::timed(engine, problem, backward).map_err(text)?;
-            let copy = host::memcpy(usize::try_from(floor / 2).unwrap_or(usize::MAX)).median;
+            let bytes = floor + bytes_beside(problem, backward);
+            let copy = host::memcpy(usize::try_from(bytes / 2).unwrap_or(usize::MAX)).median;
             let timed_by = Figures::by_wall();
-            Ok(Figures { time, timed_by, bytes: floor, floor, copy, strategy: "cpu", errors, on_device: None })
+            Ok(Figures { time, timed_by, bytes, floor, copy, strategy: "cpu", errors, on_device: None })
         }
         Place::Device { device, .. } => {
             let measured = device.heeding(|| device.measure(problem, backward)).map_err(text)?;

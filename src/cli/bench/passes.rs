@@ -18,7 +18,7 @@ pub(super) struct Measured {
     pub(super) pass: Timing,
     /// A copy of as many bytes.
     pub(super) copy: Timing,
-    /// Bytes of the tensors that a call reads and writes.
+    /// Bytes that a call reads and writes: of the tensor as its strategy does, and of what lies beside it once.
     pub(super) bytes: u64,
     pub(super) strategy: &'static str,
     /// What came out, the output or the input's gradient first.
@@ -59,10 +59,11 @@ impl Device {
         self.queue.submit([encoder.finish()]);
         readback.fetch()?;
         let results = readback.host.clone();
+        let bytes = prepared.bytes_moved() + super::bytes_beside(problem, backward);
         Ok(Measured {
             pass,
-            copy: self.copy_kernel(prepared.bytes_moved() / 2)?,
-            bytes: prepared.bytes_moved(),
+            copy: self.copy_kernel(bytes / 2)?,
+            bytes,
             strategy: prepared.strategy().name(),
             results,
             with_transfer: self.with_transfer(problem, &sets[0], &first, &mut readback)?,

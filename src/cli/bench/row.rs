@@ -21,9 +21,9 @@ pub(super) struct Row {
 pub(super) struct Figures {
     pub(super) time: Time,
     pub(super) timed_by: TimedBy,
-    /// Bytes that the pass reads and writes of its tensors.
+    /// Bytes that the pass reads and writes: of the tensor as its strategy does, and of what lies beside it once.
     pub(super) bytes: u64,
-    /// Bytes that any such pass has to read and write: each tensor once.
+    /// Bytes of the tensor that any such pass has to read and write: the output, or the input's gradient, and what it needs.
     pub(super) floor: u64,
     /// The time of a copy that reads and writes as many as the pass.
     pub(super) copy: f64,

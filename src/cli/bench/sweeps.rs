@@ -59,9 +59,20 @@ pub(super) struct Point {
     /// Of the tensor.
     pub(super) bytes: u64,
     pub(super) time: f64,
+    /// Of a copy that moves as many bytes as the pass.
+    pub(super) copy: f64,
     /// None on the CPU.
     pub(super) with_transfer: Option<f64>,
     pub(super) strategy: &'static str,
+}
+
+impl Point {
+    /// How many times as much of a time as at another point this is by the byte.
+    fn times(&self, other: &Self, time: impl Fn(&Self) -> f64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 bytes")]
+        let a_byte = |point: &Self| time(point) / point.bytes as f64;
+        a_byte(self) / a_byte(other)
+    }
 }
 
 impl Sweep {
@@ -92,6 +103,7 @@ pub(super) fn lines(measured: &[Row]) -> Vec<Line> {
             length,
             bytes: row.workload.shape.iter().product::<usize>() as u64 * row.dtype.size() as u64,
             time: figures.time.median,
+            copy: figures.copy,
             with_transfer: figures.on_device.as_ref().map(|on| on.with_transfer.median),
             strategy: figures.strategy,
         };
@@ -121,29 +133,29 @@ impl Line {
     /// Neighbours of which a byte takes much longer at one than at the other, and how many times as long. Small tensors
     /// take longer by the byte everywhere: where the bytes grow, only what rises is a cliff.
     pub(super) fn cliffs(&self) -> Vec<(&Point, &Point, f64)> {
-        #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 bytes")]
-        let a_byte = |point: &Point| point.time / point.bytes as f64;
+        let times = |from: &Point, to: &Point| to.times(from, |point| point.time);
         let pairs = self.points.windows(2).filter_map(|pair| match pair {
-            [one, next] if one.bytes == next.bytes && a_byte(next) < a_byte(one) => Some((next, one)),
+            [one, next] if one.bytes == next.bytes && times(one, next) < 1.0 => Some((next, one)),
             [one, next] => Some((one, next)),
             _ => None,
         });
-        let cliffs = pairs.map(|(from, to)| (from, to, a_byte(to) / a_byte(from)));
+        let cliffs = pairs.map(|(from, to)| (from, to, times(from, to)));
         cliffs.filter(|(_, _, times)| *times > CLIFF).collect()
     }
 
-    /// A line of text for each cliff.
+    /// A line of text for each cliff, with what a copy shows there: a tensor that outgrows a cache is slower to copy, too.
     pub(super) fn cliffs_told(&self) -> Vec<String> {
         let what = self.sweep.name();
         let tell = |(from, to, times): (&Point, &Point, f64)| {
             format!(
-                "cliff: {} on {}: a byte takes {times:.1} times as long at {} {what} ({}) as at {} ({})",
+                "cliff: {} on {}: a byte takes {times:.1} times as long at {} {what} ({}) as at {} ({}); copied, {:.1}",
                 self.title(),
                 self.adapter,
                 to.length,
                 to.strategy,
                 from.length,
-                from.strategy
+                from.strategy,
+                to.times(from, |point| point.copy)
             )
         };
         self.cliffs().into_iter().map(tell).collect()
@@ -159,6 +171,7 @@ mod tests {
             length,
             bytes,
             time,
+            copy: 0.5,
             with_transfer: None,
             strategy: if length < 8 { "split" } else { "resident" },
         };
@@ -183,8 +196,10 @@ mod tests {
         assert_eq!(of(&[(1, 4, 1.0), (2, 8, 1.0), (3, 16, 1.0)]), [], "what is small takes longer by the byte");
         assert_eq!(of(&[(1, 8, 4.0), (2, 8, 1.0), (3, 8, 1.4)]), [(2, 1)], "as many bytes: either way");
         assert_eq!(of(&[(1, 8, 4.0)]), []);
-        let told = line(&[(4, 8, 4.0), (16, 8, 1.0)]).cliffs_told();
-        let want = "cliff: rows f32 forward on a: a byte takes 4.0 times as long at 4 rows (split) as at 16 (resident)";
-        assert_eq!(told, [want]);
+        let mut both = line(&[(4, 8, 4.0), (16, 8, 1.0)]);
+        both.points[1].copy = 0.25;
+        let want = "cliff: rows f32 forward on a: a byte takes 4.0 times as long at 4 rows (split) as at 16 (resident); \
+                    copied, 2.0";
+        assert_eq!(both.cliffs_told(), [want]);
     }
 }
