@@ -2,7 +2,8 @@
 // columns of c * d and `rows` rows of b.
 //
 // grid     one team of LANES lanes a segment of columns and block of rows; ROW_LANES of them share a column
-// bytes    reads x and the output's gradient once, writes 8 bytes a column and block, or the gradient of a parameter
+// bytes    reads x and the output's gradient once, writes 8 bytes a column and block, or the gradient of a parameter; beside
+//          these, where columns have parameters and rows are groups, the input's gradient
 // steps    each lane the sums of its rows; where several share a column, one adds theirs in the order of rows
 // limits   a lane's rows times REGISTERS bound its iterations; REGISTERS is 1 where ROW_LANES is not
 
@@ -37,9 +38,12 @@ fn four_at(base: u32, offsets: vec4<u32>) -> Four {
 fn run(here: Place) {
     let columns = column_item(here.item, here.lane);
     let row_step = task.levels.z * task.levels.w;
-    let first = row_index(columns.i_a, columns.row, 0u) + bound_shifts();
+    let first = row_index(columns.i_a, columns.row, 0u);
+    let shifts = bound_shifts();
     let base = group_parameter(columns.i_a, 0u);
     let statistic = statistic_base(columns.i_a, columns.row);
+    let row_statistic = statistic_row(1u);
+    let others = beside(statistic);
     let results = column_results(columns);
     var kept: KeptOfAll;
     for (var i = 0u; i < columns.rows; i += ROWS_AT_ONCE) {
@@ -52,12 +56,14 @@ fn run(here: Place) {
             var sums = kept_of(&kept, k);
             for (var row = i; row < end; row++) {
                 if ROW_STATISTICS {
-                    four = four_at(statistic + statistic_row(row), offsets);
+                    four = four_at(statistic + row * row_statistic, offsets);
                 }
                 if EACH_ROW {
                     parameters = parameters_at(base + row_parameter(columns.row + row), place);
                 }
-                let terms = terms_at(first + row * row_step + place, four, parameters);
+                let index = first + row * row_step + place;
+                let terms = terms_at(index + shifts, four, parameters);
+                write_beside(others, index, row, min(4u, columns.end - place), terms, four, parameters);
                 let both = summed(terms, parameters);
                 sums.products += both.products;
                 sums.gradients += both.gradients;

@@ -9,6 +9,7 @@
 //! cells are groups            sums of parts ─ collect ─┬─ parameters
 //!                                                      └─ sums of groups ─ gradient
 //! cells lie across groups     parameters alone;  sums of groups ─ gradient
+//! there, columns of all rows  sums of groups ─ column_sums with gradient ─ parameters
 //! statistics are given        parameters alone;  gradient
 //!
 //! parameters alone            sums of parts ─ collect ─ parameters
@@ -93,16 +94,7 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
                 }
             }
         }
-        _ if !planner.sums_of_cells_serve_groups(wanted) => {
-            planner.parameters_alone(wanted)?;
-            for chunk in planner.backward_chunks(1)? {
-                planner.sum(&planner.summing_groups(), &chunk, Pool::Groups)?;
-                planner.through_statistics(&chunk, wanted)?;
-                if wanted.input {
-                    planner.gradient(&chunk, false)?;
-                }
-            }
-        }
+        _ if !planner.sums_of_cells_serve_groups(wanted) => planner.by_groups(wanted)?,
         _ => planner.by_cells(wanted)?,
     }
     planner.out.steps.iter_mut().for_each(|step| step.source = Role::GradOutput);
@@ -122,6 +114,23 @@ impl Planner<'_> {
     fn sums_of_cells_serve_groups(&self, wanted: Wanted) -> bool {
         let nested = !matches!(self.plan.affine.cells.nesting, Nesting::Across(_));
         nested && wanted.parameters() && !self.plan.rounds_normalized()
+    }
+
+    /// Sums of groups, and others of cells.
+    fn by_groups(&mut self, wanted: Wanted) -> Result<()> {
+        let chunks = self.backward_chunks(1)?;
+        let beside = self.summing_beside_gradient(wanted).filter(|_| chunks.len() == 1);
+        if beside.is_none() {
+            self.parameters_alone(wanted)?;
+        }
+        for chunk in &chunks {
+            self.sum(&self.summing_groups(), chunk, Pool::Groups)?;
+            self.through_statistics(chunk, wanted)?;
+            if wanted.input && beside.is_none() {
+                self.gradient(chunk, false)?;
+            }
+        }
+        beside.map_or(Ok(()), |summing| self.parameters_from(&summing, wanted))
     }
 
     /// Sums of cells give those of groups and those of parameters.

@@ -3,8 +3,8 @@ use super::buffers::Buffers;
 use super::planner::{Pool, Role, Step};
 use super::prepare::Prepared;
 use super::slots::{
-    AffineSlot, Collected, Epsilon, Inflow, Kernel, Known, MomentumSlot, Picking, Placement, Residual, Saved, Terms,
-    Tracked,
+    AffineSlot, Beside, Collected, Epsilon, Inflow, Kernel, Known, MomentumSlot, Picking, Placement, Residual, Saved,
+    Terms, Tracked,
 };
 use super::uniforms::Task;
 use super::variant::Variant;
@@ -140,6 +140,7 @@ impl Variant {
         let writes = matches!(v.kernel, Resident | ResidentColumns | Streaming)
             || matches!(v.kernel, Affine | MergeAffine | AffineColumns | AffineFlat)
             || matches!(v.kernel, CollectGradient | Gradient | GradientColumns | GradientFlat)
+            || v.beside == Some(Beside::Gradient)
             || by_group;
         let partials = matches!(
             v.kernel,
@@ -158,7 +159,8 @@ impl Variant {
         let adds = matches!(v.residual, Some(Residual::Apart)) || v.inflow == Some(Inflow::Added);
         let sums = matches!(v.kernel, Gradient | GradientColumns | GradientFlat | Unmix | UnmixSums | MomentsInflow)
             || v.collected == Some(Collected::Sums)
-            || v.terms == Some(Terms::Channels);
+            || v.terms == Some(Terms::Channels)
+            || v.beside == Some(Beside::Gradient);
         let by_label = v.terms == Some(Terms::Classes) || v.picking == Some(Picking::Labelled);
         let prepared = v.kernel == Prepare
             || v.affine == Some(AffineSlot::Prepared)

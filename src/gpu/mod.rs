@@ -54,7 +54,7 @@ pub use partials::{Columns, Partials};
 pub use pipelines::Gpu;
 pub use prepare::Prepared;
 pub use slots::{
-    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, Parameter,
+    AffineSlot, Beside, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, Parameter,
     Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
 pub use strategy::{MOST_ITERATIONS, Strategy, choose, choose_backward, packs, streamed_together};

@@ -22,8 +22,12 @@ impl Planner<'_> {
         if !wanted.parameters() {
             return Ok(());
         }
+        self.parameters_from(&self.summing_cells(), wanted)
+    }
+
+    /// The same with what else is written where they are read for.
+    pub(super) fn parameters_from(&mut self, summing: &Summing, wanted: Wanted) -> Result<()> {
         let cells = self.plan.affine.cells.view;
-        let summing = self.summing_cells();
         let whole = Box4::whole(cells);
         if self.wishes.beside
             && self.cells_are_parameters(&whole, wanted)
@@ -35,14 +39,14 @@ impl Planner<'_> {
         let granule = [self.period_of(cells), b, c, d];
         let pair = self.pairs_a_cell() * PAIR;
         let entries = |piece: &Box4| piece.groups() * pair <= SCRATCH.min(self.device.max_binding);
-        let pieces = match whole.cut(granule, &|piece| self.partials_fit(&summing, piece)) {
+        let pieces = match whole.cut(granule, &|piece| self.partials_fit(summing, piece)) {
             Some(pieces) => pieces,
             None => self.cut(whole, granule, &entries)?,
         };
         let several = pieces.len() > 1;
         for piece in &pieces {
             // In another pool than the parts of groups, so that nobody waits for both.
-            let sums = self.sum_cells(&summing, piece, Pool::Cells)?;
+            let sums = self.sum_cells(summing, piece, Pool::Cells)?;
             self.parameters_of_cells(piece, sums, wanted, several);
         }
         self.parameters_of_carry(wanted, several);

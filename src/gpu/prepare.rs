@@ -5,7 +5,7 @@ use super::options::{Options, Part};
 use super::pipelines::Gpu;
 use super::planner::{Schedule, Step};
 use super::schedule::schedule;
-use super::slots::{Inflow, Kernel, Residual};
+use super::slots::{Beside, Inflow, Kernel, Residual};
 use super::strategy::{self, Strategy, choose, choose_backward, packs};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Source, Wanted, obstacle_to_inflow};
@@ -238,7 +238,7 @@ impl Step {
             Kernel::Add => 3,
             Kernel::Split | Kernel::Column => 1,
             Kernel::ResidentGradient | Kernel::ResidentGradientColumns | Kernel::CachedGradient => 3 + inflow,
-            Kernel::Sums | Kernel::ColumnSums => 2,
+            Kernel::Sums | Kernel::ColumnSums => 2 + u64::from(self.variant.beside == Some(Beside::Gradient)),
             Kernel::Gradient | Kernel::CollectGradient | Kernel::GradientColumns | Kernel::GradientFlat => {
                 2 + x + inflow
             }

@@ -328,6 +328,16 @@ slot! {
 }
 
 slot! {
+    /// What a kernel writes beside the sums of columns.
+    Beside in "slots/beside" {
+        /// Nothing.
+        Nothing = "nothing" [],
+        /// The input's gradient, of rows that are groups.
+        Gradient = "gradient" ["moments", "of_statistics", "through", "group_sums"],
+    }
+}
+
+slot! {
     /// How sums for the parameters' gradients are written.
     OfParameters in "slots/of_parameters" {
         /// Pair by pair.

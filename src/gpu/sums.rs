@@ -2,13 +2,14 @@
 
 use super::backward::{PAIR, Strided};
 use super::boxes::{Box4, levels};
+use super::options::Part;
 use super::partials::{Columns, Partials};
 use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, set_partials};
-use super::slots::{Collected, Kernel, Registers};
-use super::strategy::{SHORT_ROW, Strategy};
+use super::slots::{Beside, Collected, Kernel, Registers};
+use super::strategy::{SHORT_ROW, Strategy, rows_share_words};
 use super::variant::Variant;
 use crate::error::Result;
-use crate::plan::{StatisticMap, View};
+use crate::plan::{StatisticMap, View, Wanted};
 use crate::tensor::Dtype;
 use std::ops::Range;
 
@@ -23,14 +24,34 @@ pub(super) struct Summing {
     /// Whether groups lie side by side.
     columns: bool,
     pub(super) partials: Partials,
-    /// Where the sums of columns go.
+    /// Where the sums of columns go, and what is written beside them.
     collected: Collected,
+    beside: Beside,
 }
 
 impl Planner<'_> {
     /// Gradients of the normalized values and their products, over the groups of the plan.
     pub(super) fn summing_groups(&self) -> Summing {
         self.summing(self.ground(), own_statistics(self.plan.view), true)
+    }
+
+    /// Those of cells where the input's gradient is written beside them, from the same reads: where each column has
+    /// parameters that all rows share, rows are groups, and one dispatch takes all of them.
+    pub(super) fn summing_beside_gradient(&self, wanted: Wanted) -> Option<Summing> {
+        let (plan, wishes) = (self.plan, self.wishes);
+        let summing = Summing { beside: Beside::Gradient, ..self.summing_cells() };
+        let View { a: rows, b: 1, c: 1, d } = plan.view else { return None };
+        let rows_are_groups = summing.ground.view == View::new(1, rows, d, 1)
+            && summing.statistics == StatisticMap { b_scale: 1, ..StatisticMap::NONE };
+        let whole = Box4::whole(summing.ground.view);
+        let are_all = wanted.input && self.cells_are_parameters(&whole, wanted);
+        let is_plain = plan.epilogue.activation.is_none() && !self.has_second_sums();
+        // What else is bound takes the place of an inflow.
+        let can_bind = wishes.beside && !wishes.in_place && !wishes.inflow && wishes.part == Part::Whole;
+        let fits = self.partials_fit(&summing, &whole) && self.piece_fits(&summing, &whole);
+        let has_own_words = !rows_share_words(plan, d as u64, self.device);
+        let serves = summing.columns && rows_are_groups && are_all && is_plain && can_bind && fits && has_own_words;
+        serves.then_some(summing)
     }
 
     /// Gradients of the affine map's result and their products, over its cells.
@@ -53,7 +74,8 @@ impl Planner<'_> {
         } else {
             Partials::of_rows(ground.view, self.plan.dtype, self.device)
         };
-        Summing { ground, statistics, weighted, columns, partials, collected: Collected::Parts }
+        let (collected, beside) = (Collected::Parts, Beside::Nothing);
+        Summing { ground, statistics, weighted, columns, partials, collected, beside }
     }
 
     /// One pair of sums for each group or cell.
@@ -128,7 +150,10 @@ impl Planner<'_> {
         let Summing { ground, partials, .. } = *summing;
         let [_, _, c, d] = levels(ground.view);
         let columns = Columns::to_sum(ground.view, &partials, self.device);
-        let mut variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, summing.weighted);
+        let writes = summing.beside == Beside::Gradient;
+        let mut variant = self.reading_gradients(Variant::new(Kernel::ColumnSums), c * d, summing.weighted || writes);
+        variant.moment = writes.then(|| self.moment());
+        variant.beside = Some(summing.beside);
         variant.registers = Registers::holding(columns.packs);
         variant.collected = Some(summing.collected);
         let second = self.second_origin(summing, chunk);
@@ -162,7 +187,12 @@ impl Planner<'_> {
         if ground.view == self.plan.view {
             return self.parameter_step(row, columns);
         }
-        Some(if columns { 3 } else { 0 })
+        let are_neighbours = ground.view.d == 1 && ground.map.c_scale == 1;
+        Some(match (columns, are_neighbours) {
+            (true, true) => 1,
+            (true, false) => 3,
+            (false, _) => 0,
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which choices go together: every shader that the engine can ask for.
 
 use super::slots::{
-    AffineSlot, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, NOTHING_ROUNDED,
-    OfParameters, Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
+    AffineSlot, Beside, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot,
+    NOTHING_ROUNDED, OfParameters, Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms,
+    Tracked,
 };
 use crate::plan::RunningUpdate;
 use crate::tensor::Dtype;
@@ -38,6 +39,8 @@ pub struct Variant {
     pub of_parameters: Option<OfParameters>,
     /// Where sums go.
     pub collected: Option<Collected>,
+    /// What is written beside the sums of columns.
+    pub beside: Option<Beside>,
     /// Which terms are collected.
     pub terms: Option<Terms>,
     /// What is added to the variance.
@@ -71,6 +74,7 @@ impl Variant {
             inflow: None,
             of_parameters: None,
             collected: None,
+            beside: None,
             terms: None,
             epsilon: None,
             picking: None,
@@ -82,7 +86,7 @@ impl Variant {
 
     /// The files that make up the shader, the kernel's own first; shared ones may recur.
     pub fn files(&self) -> impl Iterator<Item = &'static File> + '_ {
-        let slots: [&'static [File]; 21] = [
+        let slots: [&'static [File]; 22] = [
             self.kernel.files(),
             self.element.map_or(&[], Element::files),
             self.placement.map_or(&[], Placement::files),
@@ -97,6 +101,7 @@ impl Variant {
             self.inflow.map_or(&[], Inflow::files),
             self.of_parameters.map_or(&[], OfParameters::files),
             self.collected.map_or(&[], Collected::files),
+            self.beside.map_or(&[], Beside::files),
             self.terms.map_or(&[], Terms::files),
             self.epsilon.map_or(&[], Epsilon::files),
             self.picking.map_or(&[], Picking::files),
@@ -152,6 +157,7 @@ impl Variant {
             self.inflow.filter(|i| *i != Inflow::None).map(|_| "inflow"),
             self.of_parameters.map(OfParameters::name),
             self.collected.filter(|c| *c != Collected::Parts).map(Collected::name),
+            self.beside.filter(|b| *b != Beside::Nothing).map(Beside::name),
             self.terms.filter(|t| *t != Terms::All).map(Terms::name),
             self.epsilon.filter(|e| *e != Epsilon::Fixed).map(Epsilon::name),
             self.picking.map(Picking::name),
@@ -306,7 +312,12 @@ impl Variant {
                         && v.parameter.is_none_or(|parameter| parameter.dtype() == Dtype::F32)
                 };
                 let straight = kept(all.iter().copied().filter(with_f32).collect(), &gradients_in(&[Dtype::F32]));
-                kept(all, &[Collected::Parts]).into_iter().chain(straight).collect()
+                let all: Vec<Self> = kept(all, &[Collected::Parts]).into_iter().chain(straight).collect();
+                let has_no_more = |v: &Self| matches!(v.affine, Some(AffineSlot::None | AffineSlot::Scale));
+                let plain = all.iter().copied().filter(has_no_more).collect();
+                let beside = |v, choice| fill(v, &[choice], |v: &mut Self, beside| v.beside = Some(beside));
+                let writing = measuring(beside(plain, Beside::Gradient));
+                beside(all, Beside::Nothing).into_iter().chain(writing).collect()
             }
             Kernel::Collect => {
                 let of_terms = |v, terms: &[Terms]| fill(v, terms, |v: &mut Self, terms| v.terms = Some(terms));

@@ -81,6 +81,45 @@ fn moments_that_teams_join_have_the_same_bits() {
     }
 }
 
+/// Long rows whose columns have parameters of their own.
+fn long_rows() -> Vec<Sample> {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let one = |rows: usize, d: usize| Operands::new(spec(&[rows, d]));
+    vec![
+        sample(&LayerNorm::new([30_000]), &[3, 30_000], &[30_000], Dtype::F32),
+        sample(&LayerNorm::new([20_003]), &[70, 20_003], &[20_003], Dtype::F32),
+        sample(&LayerNorm::new([20_004]), &[1, 20_004], &[20_004], Dtype::F16),
+        sample(&LayerNorm::new([2, 9001]), &[5, 2, 9001], &[2, 9001], Dtype::Bf16),
+        Sample::new(&RmsNorm::new([30_000]), &one(9, 30_000).weight(spec(&[30_000])), 0.0),
+        Sample::new(&LayerNorm::new([9001]), &one(40, 9001).bias(spec(&[9001])), 3.0),
+    ]
+}
+
+#[test]
+fn gradients_beside_sums_of_columns_have_the_same_bits() {
+    let small = |rig: &Rig| rig.with_bindings_of(300 << 10);
+    let rigs: Vec<Rig> = rigs().iter().flat_map(|rig| [rig.as_discrete(), rig.as_emulated(), small(rig)]).collect();
+    for (k, rig) in rigs.iter().enumerate() {
+        for sample in long_rows().iter().map(GradientSample::new) {
+            let (expected, all) = (sample.expected(UNITS), Wanted::all(&sample.plan));
+            for (offset, wanted) in [(0, all), (4, Wanted { bias: !sample.plan.has_weight(), ..all })] {
+                let options =
+                    Options::default().strategy(Strategy::Split).offset_alignment(if offset == 4 { 4 } else { 16 });
+                let name = format!("{}: {} {wanted:?} {options:?}", rig.name, sample.name);
+                let labels = rig.gpu.prepare_backward(&sample.plan, wanted, &options).expect("prepares").labels();
+                let is_beside = !labels.iter().any(|label| label.starts_with("wgpu-norm.gradient"));
+                // A window of several rows is more than the third binding holds.
+                assert!(is_beside || k % 3 == 2, "{name}: {labels:?}");
+                let beside = rig.run_backward(&sample.call(options, wanted, offset)).expect("it runs");
+                expected.worst(&beside).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+                let apart = rig.run_backward(&sample.call(options.in_place(true), wanted, offset)).expect("it runs");
+                assert!(beside == apart, "{name}: other bits where another dispatch writes");
+            }
+        }
+        assert!(rig.complaints().is_empty(), "{}", rig.name);
+    }
+}
+
 /// Groups whose sums are few: parts of one cell, or cells.
 fn groups_of_few_parts() -> Vec<Sample> {
     vec![
