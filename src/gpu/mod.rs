@@ -54,8 +54,8 @@ pub use partials::{Columns, Partials};
 pub use pipelines::Gpu;
 pub use prepare::Prepared;
 pub use slots::{
-    AffineSlot, Beside, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot, Parameter,
-    Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
+    AffineSlot, Beside, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot,
+    Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
 };
 pub use strategy::{MOST_ITERATIONS, Strategy, choose, choose_backward, packs, streamed_together};
 pub use uniforms::Task;
