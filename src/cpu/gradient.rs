@@ -427,14 +427,19 @@ impl<T: Element> Job<'_, T> {
         if !self.through {
             return [0.0; 2];
         }
-        let [products, gradients] = self.with_inflow(statistic, sums);
+        self.through_sums(self.with_inflow(statistic, sums))
+    }
+
+    /// The same of sums that have what flows in.
+    #[inline(always)]
+    pub(super) fn through_sums(&self, [products, gradients]: Pair) -> Through {
         let mean = if self.centred { narrow(gradients / float(self.view.count())) } else { 0.0 };
         [mean, narrow(products / self.divisor)]
     }
 
     /// The sums of a group, with what flows into its deviation and its mean.
     #[inline(always)]
-    fn with_inflow(&self, statistic: usize, [products, gradients]: Pair) -> Pair {
+    pub(super) fn with_inflow(&self, statistic: usize, [products, gradients]: Pair) -> Pair {
         if let [None, None] = self.moments_inflow {
             return [products, gradients];
         }

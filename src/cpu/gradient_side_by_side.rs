@@ -8,6 +8,7 @@ use super::gradient_kernels::add_inflow;
 use super::gradient_runs::{Weight, about_mean, write_stepwise};
 use super::gradient_short_runs::Buffers;
 use super::lanes::{Lanes, SIDE_BY_SIDE, Scales, one_after_another, side_by_side, totals};
+use super::moments::Scale;
 use super::row_kernels::FEW;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -121,12 +122,11 @@ fn write_batch<T: Element>(
     let (distances, gradients) = (&mut distances[..d], &mut gradients[..d]);
     side_by_side(x, distances);
     side_by_side(g, gradients);
-    let scales = Scales::new(|k| job.scale(first + k));
-    let pairs = weigh_and_add([distances, gradients], weight, &scales, sums);
-    let mut through = [[0.0; 2]; SIDE_BY_SIDE];
-    for (k, (through, pair)) in through.iter_mut().zip(pairs).enumerate() {
-        *through = job.through_of(first + k, about_mean(pair, scales.get(k)));
-    }
+    let of_batch = first..first + SIDE_BY_SIDE;
+    let (means, rstds) = (&job.statistics.mean[of_batch.clone()], &job.statistics.rstd[of_batch]);
+    let scales = Scales::new(|k| Scale::given(means[k], rstds[k]));
+    let sums_in_f32 = weigh_and_add([distances, gradients], weight, &scales, sums);
+    let through = through_statistics(job, first, sums_in_f32, &scales);
     let keep_digits = write_folded([distances, gradients], &scales, &through);
     one_after_another(distances, y);
     if keep_digits {
@@ -136,6 +136,29 @@ fn write_batch<T: Element>(
         let at = k * d..(k + 1) * d;
         write_stepwise([&x[at.clone()], &g[at.clone()]], Weight::Own(weight), scales.get(k), through, &mut y[at]);
     }
+}
+
+/// What goes through the statistics of a batch, step by step for all of its runs: one of them is not a vector.
+#[inline(always)]
+fn through_statistics<T: Element, const N: usize>(
+    job: &Job<'_, T>,
+    first: usize,
+    sums: [[f32; 2]; N],
+    scales: &Scales<N>,
+) -> [Through; N] {
+    let (mut pairs, mut through) = ([[0.0; 2]; N], [[0.0; 2]; N]);
+    for k in 0..N {
+        pairs[k] = about_mean(sums[k], scales.get(k));
+    }
+    if job.moments_inflow.iter().any(Option::is_some) {
+        for (k, pair) in pairs.iter_mut().enumerate() {
+            *pair = job.with_inflow(first + k, *pair);
+        }
+    }
+    for k in 0..N {
+        through[k] = job.through_sums(pairs[k]);
+    }
+    through
 }
 
 /// Takes values about their heads and gradients times weights, in place, and gives each run's sums of these gradients
