@@ -124,7 +124,10 @@ fn write_batch<T: Element>(
     side_by_side(g, gradients);
     let of_batch = first..first + SIDE_BY_SIDE;
     let (means, rstds) = (&job.statistics.mean[of_batch.clone()], &job.statistics.rstd[of_batch]);
-    let scales = Scales::new(|k| Scale::given(means[k], rstds[k]));
+    let mut scales = Scales::UNKNOWN;
+    for (k, (mean, rstd)) in means.iter().zip(rstds).enumerate() {
+        scales.set(k, Scale::given(*mean, *rstd));
+    }
     let sums_in_f32 = weigh_and_add([distances, gradients], weight, &scales, sums);
     let through = through_statistics(job, first, sums_in_f32, &scales);
     let keep_digits = write_folded([distances, gradients], &scales, &through);

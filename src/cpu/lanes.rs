@@ -48,14 +48,12 @@ pub(super) struct Scales<const N: usize> {
 }
 
 impl<const N: usize> Scales<N> {
-    /// From what normalizes run `k`.
+    /// Before any of them is known. They are set in a loop, since a closure may stay a call for each run.
+    pub(super) const UNKNOWN: Self = Self { heads: [0.0; N], tails: [0.0; N], rstds: [0.0; N] };
+
     #[inline(always)]
-    pub(super) fn new(scale: impl Fn(usize) -> Scale) -> Self {
-        let mut scales = Self { heads: [0.0; N], tails: [0.0; N], rstds: [0.0; N] };
-        for k in 0..N {
-            Scale { head: scales.heads[k], tail: scales.tails[k], rstd: scales.rstds[k] } = scale(k);
-        }
-        scales
+    pub(super) fn set(&mut self, k: usize, scale: Scale) {
+        Scale { head: self.heads[k], tail: self.tails[k], rstd: self.rstds[k] } = scale;
     }
 
     #[inline(always)]

@@ -193,7 +193,11 @@ impl<const N: usize> BatchMoments<N> {
     #[inline(always)]
     fn scales(&self, statistic: Statistic, eps: f64) -> Scales<N> {
         let divisor = statistic.divisor(self.count);
-        Scales::new(|k| Scale::new(self.means[k], self.squares[k] / divisor, eps))
+        let mut scales = Scales::UNKNOWN;
+        for k in 0..N {
+            scales.set(k, Scale::new(self.means[k], self.squares[k] / divisor, eps));
+        }
+        scales
     }
 
     /// Those of runs `x` of at most [`FEW`] elements, of which `lanes` holds each run in a lane: as [`of`](Self::of) has them.

@@ -45,11 +45,11 @@ pub struct Capabilities {
     pub uniform_alignment: u32,
 }
 
-/// The one table of what adapters like. lavapipe: 8 lanes best or tied for every shape, 64 for plain copies. GPUs: as
-/// measured on an NVIDIA H100 and an H200. docs/performance.md has what was measured of both.
 /// Blocks of groups that all processors have something to do with, where these stand in.
 const FEWEST_BLOCKS: u64 = 8;
 
+/// The one table of what adapters like. lavapipe: 8 lanes best or tied for every shape, 64 for plain copies. GPUs: as
+/// measured on an NVIDIA H100 and an H200. docs/performance.md has what was measured of both.
 impl Capabilities {
     /// Lanes of the largest team that goes through memory.
     #[must_use]
@@ -258,8 +258,8 @@ impl Capabilities {
     #[must_use]
     pub fn gradient_block(&self, groups: u64, packs: u64, team: u32) -> u64 {
         if self.emulated {
-            // A lane goes twice through all packs of a block, and has to stay within its iterations; of few groups blocks
-            // are fewer than processors.
+            // A lane goes twice through all packs of a block, and has to stay within its iterations; and there
+            // are blocks for every processor.
             return (groups / FEWEST_BLOCKS).clamp(1, if packs > 1 << 13 { 8 } else { 16 });
         }
         // As few blocks as fill the device: each leaves a sum for every place.
