@@ -63,7 +63,8 @@ fn run(here: Place) {
                 }
                 let index = first + row * row_step + place;
                 let terms = terms_at(index + shifts, four, parameters);
-                write_beside(others, index, row, min(4u, columns.end - place), terms, four, parameters);
+                let valid = min(4u, columns.end - place);
+                write_beside(others, index + shifts.z, row * row_statistic, valid, terms, four, parameters);
                 let both = summed(terms, parameters);
                 sums.products += both.products;
                 sums.gradients += both.gradients;

@@ -8,7 +8,7 @@ use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
 use super::gradient_runs::{Weight, sums_of_weighted, write_folded, write_stepwise};
-use super::gradient_side_by_side::FEWEST;
+use super::gradient_side_by_side::MOST_SIDE_BY_SIDE;
 use super::lanes::SIDE_BY_SIDE;
 use super::moments::Scale;
 use super::row_kernels::{FEW, LANES, MOST_OF_FEW};
@@ -37,7 +37,7 @@ impl<T: Element> Job<'_, T> {
     pub(super) fn write_short_runs(&self, runs: Range<usize>, output: &mut [T], found: &mut Found) {
         let mut places = Places::default();
         let d = self.view.d;
-        let room = || if T::IS_F32 { Vec::new() } else { vec![0.0; (BATCH * d).max(SIDE_BY_SIDE * FEWEST)] };
+        let room = || if T::IS_F32 { Vec::new() } else { vec![0.0; (BATCH * d).max(SIDE_BY_SIDE * MOST_SIDE_BY_SIDE)] };
         let mut buffers = [room(), room(), room()];
         let mut run = self.write_side_by_side(runs.clone(), output, &mut buffers, found);
         let mut rest = &mut output[(run - runs.start) * d..];

@@ -14,17 +14,17 @@ use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// Elements of a run at most.
-pub(super) const FEWEST: usize = 2 * FEW;
+pub(super) const MOST_SIDE_BY_SIDE: usize = 2 * FEW;
 
 /// What columns' own parameters need, of every lane's runs.
 #[derive(Debug)]
 struct Sums<const N: usize> {
-    of_weight: [Lanes<N>; FEWEST],
-    of_bias: [Lanes<N>; FEWEST],
+    of_weight: [Lanes<N>; MOST_SIDE_BY_SIDE],
+    of_bias: [Lanes<N>; MOST_SIDE_BY_SIDE],
 }
 
 impl<const N: usize> Sums<N> {
-    const NONE: Self = Self { of_weight: [[0.0; N]; FEWEST], of_bias: [[0.0; N]; FEWEST] };
+    const NONE: Self = Self { of_weight: [[0.0; N]; MOST_SIDE_BY_SIDE], of_bias: [[0.0; N]; MOST_SIDE_BY_SIDE] };
 
     /// Hands the sums of the parameters from `base` on to f64.
     fn flush(&mut self, base: usize, d: usize, found: &mut Found) {
@@ -47,7 +47,7 @@ impl<T: Element> Job<'_, T> {
         found: &mut Found,
     ) -> usize {
         let (d, base) = (self.view.d, self.base(0, 0));
-        if d > FEWEST {
+        if d > MOST_SIDE_BY_SIDE {
             return runs.start;
         }
         let mut sums = Sums::NONE;
@@ -118,7 +118,8 @@ fn write_batch<T: Element>(
     sums: &mut Sums<SIDE_BY_SIDE>,
 ) {
     let d = weight.len();
-    let (mut distances, mut gradients) = ([[0.0; SIDE_BY_SIDE]; FEWEST], [[0.0; SIDE_BY_SIDE]; FEWEST]);
+    let (mut distances, mut gradients) =
+        ([[0.0; SIDE_BY_SIDE]; MOST_SIDE_BY_SIDE], [[0.0; SIDE_BY_SIDE]; MOST_SIDE_BY_SIDE]);
     let (distances, gradients) = (&mut distances[..d], &mut gradients[..d]);
     side_by_side(x, distances);
     side_by_side(g, gradients);

@@ -108,8 +108,9 @@ fn gradients_beside_sums_of_columns_have_the_same_bits() {
                 let name = format!("{}: {} {wanted:?} {options:?}", rig.name, sample.name);
                 let labels = rig.gpu.prepare_backward(&sample.plan, wanted, &options).expect("prepares").labels();
                 let is_beside = !labels.iter().any(|label| label.starts_with("wgpu-norm.gradient"));
-                // A window of several rows is more than the third binding holds.
-                assert!(is_beside || k % 3 == 2, "{name}: {labels:?}");
+                // One dispatch takes all rows or none.
+                let fits = k % 3 != 2 || sample.plan.tensor_bytes() < 300 << 10;
+                assert_eq!(is_beside, fits, "{name}: {labels:?}");
                 let beside = rig.run_backward(&sample.call(options, wanted, offset)).expect("it runs");
                 expected.worst(&beside).unwrap_or_else(|fault| panic!("{name}: {fault}"));
                 let apart = rig.run_backward(&sample.call(options.in_place(true), wanted, offset)).expect("it runs");

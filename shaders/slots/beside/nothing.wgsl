@@ -7,4 +7,4 @@ fn beside(statistic: u32) -> Beside {
     return Beside();
 }
 
-fn write_beside(here: Beside, index: u32, row: u32, valid: u32, terms: Terms, four: Four, parameters: Parameters) {}
+fn write_beside(here: Beside, index: u32, groups: u32, valid: u32, terms: Terms, four: Four, parameters: Parameters) {}
