@@ -11,6 +11,7 @@
 //! they change no bit.
 #![expect(clippy::inline_always, reason = "what runs under `Arch::dispatch` must be inlined there to be vectorized")]
 
+mod ahead;
 mod columns;
 mod element;
 mod epilogue;

@@ -1,7 +1,9 @@
+use super::ahead::{Ahead, STEP};
 use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, folded, in_range, narrow};
 use pulp::{Simd, WithSimd};
+use std::hint::black_box;
 
 /// Elements of a run that are summed in f32 before f64 takes over.
 pub(super) const BLOCK: usize = 1024;
@@ -21,6 +23,8 @@ pub(super) struct BlockMoments<'a, T> {
     pub(super) centred: bool,
     /// The mean of no fewer elements of the same group, where it is known.
     pub(super) mean_so_far: Option<f64>,
+    /// Where their results will go, if that is to be asked for.
+    pub(super) output: Option<Ahead>,
 }
 
 impl<T: Element> WithSimd for BlockMoments<'_, T> {
@@ -35,7 +39,7 @@ impl<T: Element> WithSimd for BlockMoments<'_, T> {
             Some(mean) => narrow(mean),
             None => head_of::<LANES>(x),
         };
-        let (sum, squares) = sums_about::<LANES>(x, head);
+        let (sum, squares) = sums_about::<LANES>(x, head, self.output);
         if !in_range(squares) {
             return Moments::in_f64(x.iter().copied(), self.centred);
         }
@@ -62,16 +66,23 @@ pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
     }
     #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
     let count = x.len() as f32;
-    first + total(sums) / count
+    // Out of a compiler's sight: one that sees the total wants pairs of lanes, and does not fill vectors.
+    first + total(black_box(sums)) / count
 }
 
-/// The sums of `x - head` and of its square.
+/// The sums of `x - head` and of its square. Meanwhile the memory of the `output` comes, if it is asked for.
 #[inline(always)]
-pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32) -> (f32, f32) {
+pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ahead>) -> (f32, f32) {
     let (mut sums, mut squares) = ([0.0; L], [0.0; L]);
     let (chunks, rest) = x.as_chunks();
-    for chunk in chunks {
-        add_squares([&mut sums, &mut squares], chunk, head);
+    let step = if output.is_some() { STEP / L } else { chunks.len().max(1) };
+    for (i, chunks) in chunks.chunks(step).enumerate() {
+        if let Some(output) = output {
+            output.ask(i * STEP, chunks.len() * L);
+        }
+        for chunk in chunks {
+            add_squares([&mut sums, &mut squares], chunk, head);
+        }
     }
     if !rest.is_empty() {
         add_squares([&mut sums, &mut squares], &filled_up(rest, head), head);
@@ -138,6 +149,27 @@ impl Affine<'_> {
         self.divisor == 1 && self.tau.is_none() && self.epilogue.is_nothing()
     }
 
+    /// As [`apply`](Self::apply). Meanwhile what is read next comes, if it is asked for.
+    #[inline(always)]
+    pub(super) fn apply_ahead<T: Element>(
+        &self,
+        x: &[f32],
+        y: &mut [f32],
+        scale: Scale,
+        from: usize,
+        next: Option<Ahead>,
+    ) {
+        let step = if next.is_some() { STEP } else { BLOCK };
+        let mut done = 0;
+        for (x, y) in x.chunks(step).zip(y.chunks_mut(step)) {
+            if let Some(next) = next {
+                next.ask(done, x.len());
+            }
+            self.apply::<T>(x, y, scale, from + done);
+            done += x.len();
+        }
+    }
+
     /// Scales at most [`BLOCK`] elements: those from the run's element `from` on.
     #[inline(always)]
     pub(super) fn apply<T: Element>(&self, x: &[f32], y: &mut [f32], scale: Scale, from: usize) {
@@ -166,6 +198,8 @@ pub(super) struct ApplyRun<'a, T> {
     pub(super) scale: Scale,
     pub(super) affine: Affine<'a>,
     pub(super) from: usize,
+    /// How many elements beyond them lies what is read next, if that is to be asked for.
+    pub(super) next: Option<usize>,
     /// Room for a block and for its results, where they are not in f32 or in place.
     pub(super) buffers: &'a mut [Vec<f32>; 2],
 }
@@ -179,8 +213,10 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
         let mut done = 0;
         for to in self.output.chunks_mut(BLOCK) {
             let len = to.len();
-            let x = block_of(self.input.map(|input| &input[done..done + len]), to, wide);
-            self.affine.apply::<T>(x, T::target(to, results), self.scale, self.from + done);
+            let input = self.input.map(|input| &input[done..done + len]);
+            let next = self.next.map(|by| Ahead::beyond(input.unwrap_or(to), by));
+            let x = block_of(input, to, wide);
+            self.affine.apply_ahead::<T>(x, T::target(to, results), self.scale, self.from + done, next);
             T::finish(to, results);
             done += len;
         }

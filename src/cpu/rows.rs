@@ -1,6 +1,7 @@
 //! Statistics whose runs of `d` are long: blocks lie along the run.
 
 use super::Job;
+use super::ahead::{self, Ahead};
 use super::element::Element;
 use super::moments::{Moments, Scale, float};
 use super::parallel::{self, TASK};
@@ -51,19 +52,33 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
 /// Normalizes with given scales.
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
     let view = job.view;
-    parallel::each_chunk(job.threads, output, TASK, |task, span| {
+    parallel::each(job.threads, segments(output, view.d), |(begin, segment)| {
         let mut buffers = buffers(job);
-        let (mut at, end) = (task * TASK, task * TASK + span.len());
+        let (mut at, end) = (begin, begin + segment.len());
         while at < end {
             let (run, from) = (at / view.d, at % view.d);
             let (a, b, c) = (run / view.c / view.b, run / view.c % view.b, run % view.c);
             let len = (view.d - from).min(end - at);
-            let start = at - task * TASK;
-            let to = &mut span[start..start + len];
-            apply_run(job, (a, b, c, from), to, scales[a * view.c + c], &mut buffers);
+            let to = &mut segment[at - begin..at - begin + len];
+            apply_run(job, (a, b, c, from), to, (scales[a * view.c + c], None), &mut buffers);
             at += len;
         }
     });
+}
+
+/// The output cut up, and the element that each segment begins with. Of long runs the same segments follow each other, so
+/// parameters that these share come from memory once.
+fn segments<T>(output: &mut [T], d: usize) -> Vec<(usize, &mut [T])> {
+    if d < TASK {
+        return output.chunks_mut(TASK).enumerate().map(|(i, segment)| (i * TASK, segment)).collect();
+    }
+    let runs = output.chunks_mut(d).enumerate();
+    let of_run = |(run, data): (usize, _)| {
+        <[T]>::chunks_mut(data, TASK).enumerate().map(move |(i, segment)| (run * d + i * TASK, segment))
+    };
+    let mut segments: Vec<_> = runs.flat_map(of_run).collect();
+    segments.sort_by_key(|(begin, _)| begin % d);
+    segments
 }
 
 fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
@@ -100,13 +115,21 @@ fn normalize_group<T: Element>(
 ) -> Moments {
     let view = job.view;
     let (a, c) = if view.c == 1 { (group, 0) } else { (group / view.c, group % view.c) };
-    let moments = group_moments(job, buffers, |b| match job.input {
-        Some(input) => &input[((a * view.b + b) * view.c + c) * view.d..][..view.d],
-        None => pieces.get(b, 0..view.d),
+    let asks_ahead = ahead::pays(view.count() * size_of::<T>(), view.elements() * size_of::<T>());
+    let moments = group_moments(job, buffers, |b| {
+        let output = pieces.get(b, 0..view.d);
+        match job.input {
+            Some(input) => Run {
+                elements: &input[((a * view.b + b) * view.c + c) * view.d..][..view.d],
+                output: asks_ahead.then(|| Ahead::beyond(output, 0)),
+            },
+            None => Run { elements: output, output: None },
+        }
     });
     let scale = Scale::of(moments, job.statistic, job.eps);
+    let next = asks_ahead.then_some(if view.c == 1 { view.count() } else { view.d });
     for b in 0..view.b {
-        apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), scale, buffers);
+        apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), (scale, next), buffers);
     }
     moments
 }
@@ -115,7 +138,7 @@ fn apply_run<T: Element>(
     job: &Job<'_, T>,
     (a, b, c, from): (usize, usize, usize, usize),
     output: &mut [T],
-    scale: Scale,
+    (scale, next): (Scale, Option<usize>),
     buffers: &mut Buffers,
 ) {
     let view = job.view;
@@ -126,6 +149,7 @@ fn apply_run<T: Element>(
         scale,
         affine: affine(job, (a, b, c)),
         from,
+        next,
         buffers,
     });
 }
@@ -151,7 +175,19 @@ fn chunks<T>(job: &Job<'_, T>) -> usize {
     (job.view.b * job.view.d.div_ceil(BLOCK)).div_ceil(CHUNK)
 }
 
-fn group_moments<'r, T: Element>(job: &Job<'_, T>, buffers: &mut Buffers, run: impl Fn(usize) -> &'r [T]) -> Moments {
+/// A run of a group.
+#[derive(Debug)]
+struct Run<'r, T> {
+    elements: &'r [T],
+    /// Where its results will go, if that is to be asked for.
+    output: Option<Ahead>,
+}
+
+fn group_moments<'r, T: Element>(
+    job: &Job<'_, T>,
+    buffers: &mut Buffers,
+    run: impl Fn(usize) -> Run<'r, T>,
+) -> Moments {
     match chunks(job) {
         1 => chunk_moments(job, 0, buffers, run),
         chunks => {
@@ -161,31 +197,32 @@ fn group_moments<'r, T: Element>(job: &Job<'_, T>, buffers: &mut Buffers, run: i
     }
 }
 
-/// The moments of chunk `chunk` of the group whose elements `run` gives.
+/// The moments of chunk `chunk` of the group whose runs `run` gives.
 fn chunk_moments<'r, T: Element>(
     job: &Job<'_, T>,
     chunk: usize,
     buffers: &mut Buffers,
-    run: impl Fn(usize) -> &'r [T],
+    run: impl Fn(usize) -> Run<'r, T>,
 ) -> Moments {
     let centred = job.statistic.is_centred();
-    let mut block_moments = |elements, mean_so_far| {
-        job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers[0], centred, mean_so_far })
+    let mut block_moments = |elements, mean_so_far, output| {
+        job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers[0], centred, mean_so_far, output })
     };
     let blocks_a_run = job.view.d.div_ceil(BLOCK);
     if blocks_a_run == 1 && job.view.b == 1 {
-        return block_moments(run(0), None);
+        let Run { elements, output } = run(0);
+        return block_moments(elements, None, output);
     }
     let blocks = chunk * CHUNK..((chunk + 1) * CHUNK).min(job.view.b * blocks_a_run);
     let mut parts = [Moments::NONE; CHUNK];
     let parts = &mut parts[..blocks.len()];
     let (mut count, mut sum) = (0.0, 0.0);
     for (part, block) in parts.iter_mut().zip(blocks) {
-        let run = run(block / blocks_a_run);
+        let Run { elements, output } = run(block / blocks_a_run);
         let start = block % blocks_a_run * BLOCK;
-        let elements = &run[start..(start + BLOCK).min(run.len())];
+        let elements = &elements[start..(start + BLOCK).min(elements.len())];
         let is_enough = count >= float(elements.len());
-        *part = block_moments(elements, is_enough.then(|| sum / count));
+        *part = block_moments(elements, is_enough.then(|| sum / count), output.map(|output| output.skip(start)));
         count += part.count;
         sum += part.count * part.mean;
     }
@@ -204,7 +241,7 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
             let (group, chunk) = ((task * parts_a_task + i) / chunks, (task * parts_a_task + i) % chunks);
             *part = chunk_moments(job, chunk, &mut buffers, |b| {
                 let run = (group / view.c * view.b + b) * view.c + group % view.c;
-                &input[run * view.d..][..view.d]
+                Run { elements: &input[run * view.d..][..view.d], output: None }
             });
         }
     });

@@ -1,6 +1,7 @@
 //! Groups of one short run each: some of them at a time, stage by stage, so that no run waits for the one before it.
 
 use super::Job;
+use super::ahead::{self, Ahead};
 use super::element::{Element, block_of};
 use super::lanes::{Lanes, SIDE_BY_SIDE, Scales, one_after_another, side_by_side, totals};
 use super::moments::{Moments, Scale, float, in_range};
@@ -39,6 +40,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
             statistic: job.statistic,
             eps: job.eps,
             shared,
+            asks_ahead: ahead::pays(d * size_of::<T>(), job.view.elements() * size_of::<T>()),
             affine: |i| affine(job, ((first + i) / c, 0, (first + i) % c)),
             moments: moments.unwrap_or_default(),
             wide: &mut room(!T::IS_F32 || job.input.is_none()),
@@ -57,6 +59,8 @@ struct NormalizeRuns<'a, T, F> {
     d: usize,
     statistic: Statistic,
     eps: f64,
+    /// Whether memory of the next run, and of the output, is asked for ahead.
+    asks_ahead: bool,
     /// What happens to the elements of every run, or of run `i`.
     shared: Option<Affine<'a>>,
     affine: F,
@@ -103,12 +107,16 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let lanes = &mut lanes[..d.min(FEW)];
         let mut run = first;
         for to in self.output[first * d..].chunks_exact_mut(len) {
-            let x = block_of(self.input.map(|input| &input[run * d..run * d + len]), to, self.wide);
+            let input = self.input.map(|input| &input[run * d..run * d + len]);
+            let asks_ahead = self.asks_ahead && N == 1;
+            let next = asks_ahead.then(|| Ahead::beyond(input.unwrap_or(to), len));
+            let of_results = (asks_ahead && input.is_some()).then(|| Ahead::beyond(to, 0));
+            let x = block_of(input, to, self.wide);
             let moments = if N == SIDE_BY_SIDE {
                 side_by_side(x, lanes);
                 BatchMoments::side_by_side(lanes, x, centred)
             } else {
-                BatchMoments::of::<L>(x, d, centred)
+                BatchMoments::of::<L>(x, d, centred, of_results)
             };
             let scales = moments.scales(self.statistic, self.eps);
             let y = T::target(to, self.results);
@@ -117,7 +125,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
                 shared => {
                     for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
                         let affine = if let Some(shared) = shared { shared } else { (self.affine)(run + k) };
-                        affine.apply::<T>(x, y, scales.get(k), 0);
+                        affine.apply_ahead::<T>(x, y, scales.get(k), 0, next);
                     }
                 }
             }
@@ -152,7 +160,7 @@ struct BatchMoments<const N: usize> {
 impl<const N: usize> BatchMoments<N> {
     /// Those of runs of `d` elements, stage by stage for all of them.
     #[inline(always)]
-    fn of<const L: usize>(x: &[f32], d: usize, centred: bool) -> Self {
+    fn of<const L: usize>(x: &[f32], d: usize, centred: bool, output: Option<Ahead>) -> Self {
         let (mut heads, mut sums, mut squares) = ([0.0; N], [0.0; N], [0.0; N]);
         if centred {
             for (head, x) in heads.iter_mut().zip(x.chunks_exact(d)) {
@@ -160,7 +168,7 @@ impl<const N: usize> BatchMoments<N> {
             }
         }
         for (((sum, squares), head), x) in sums.iter_mut().zip(&mut squares).zip(heads).zip(x.chunks_exact(d)) {
-            (*sum, *squares) = sums_about::<L>(x, head);
+            (*sum, *squares) = sums_about::<L>(x, head, output);
         }
         Self::about(heads, sums, squares, x, centred)
     }

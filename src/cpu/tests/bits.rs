@@ -1,0 +1,141 @@
+//! The CPU backend against itself: bits that nothing but a group's own values may change.
+
+use super::{Case, noise};
+use crate::norm::{BatchNorm, LayerNorm};
+use crate::plan::View;
+use crate::tensor::{Data, Dtype};
+
+/// Pools of one thread and of three.
+struct Pools([rayon::ThreadPool; 2]);
+
+impl Pools {
+    fn new() -> Self {
+        Self([1, 3].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool starts")))
+    }
+
+    /// The values normalized, on one thread, on three and in place.
+    fn run(&self, view: View, values: &[f64], dtype: Dtype) -> Vec<f64> {
+        let mut case = Case::new(&LayerNorm::new([1]), &[1, 1], dtype, 0.0, None);
+        (case.plan.view, case.plan.dtype) = (view, dtype);
+        case.input = Data::from_f64(dtype, values);
+        let [one, three] = self.0.each_ref().map(|pool| pool.install(|| case.run().0));
+        assert!(one == three && one == case.run_in_place().0, "{view:?}: threads change no bit");
+        one.to_f64()
+    }
+
+    /// Checks that `own` values have the bits that they have `alone` at some places of `(a, c)` among others.
+    fn check(&self, view: View, places: [(usize, usize); 3], own: &[f64], alone: &[f64], dtype: Dtype) {
+        let View { b, c, d, .. } = view;
+        let mut values = noise(view.elements(), -1.0, 7);
+        let index = |(i_a, i_c), i| ((i_a * b + i / d) * c + i_c) * d + i % d;
+        for place in places {
+            (0..own.len()).for_each(|i| values[index(place, i)] = own[i]);
+        }
+        let together = self.run(view, &values, dtype);
+        for place in places {
+            let same = (0..own.len()).all(|i| together[index(place, i)].to_bits() == alone[i].to_bits());
+            assert!(same, "{view:?} {dtype} at {place:?}: the bits are those of the group alone");
+        }
+    }
+}
+
+#[test]
+fn one_channel_by_given_statistics_has_the_same_bits_alone_and_among_others() {
+    let norm = BatchNorm::new().training(false);
+    for positions in [1, 9] {
+        let of = |samples| Case::tracked(&norm, &[samples, 1, positions], Dtype::F32, 3.3, Some(&[1]), Some(1));
+        let (many, mut one) = (of(50), of(1));
+        let (inputs, among) = (many.input.to_f32(), many.run().0.to_f32());
+        for (input, among) in inputs.chunks(positions).zip(among.chunks(positions)) {
+            one.input = Data::F32(input.to_vec());
+            assert_eq!(one.run().0.to_f32(), among, "{positions} positions");
+        }
+    }
+}
+
+/// A view with `n` times as many rows, and as many columns, has the bits of one alone.
+#[test]
+fn neighbours_and_threads_change_no_bit() {
+    let pools = Pools::new();
+    let runs = [
+        (1, 1),
+        (1, 5),
+        (1, 4),
+        (1, 8),
+        (1, 16),
+        (1, 17),
+        (1, 32),
+        (1, 33),
+        (1, 64),
+        (1, 65),
+        (1, 128),
+        (1, 129),
+        (1, 1025),
+        (40, 1),
+        (300, 2),
+        (300, 7),
+        (5000, 1),
+        (6, 16),
+        (6, 33),
+        (90, 700),
+    ];
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        for (b, d) in runs {
+            let own = noise(b * d, 3.0, 8);
+            let alone = pools.run(View::new(1, b, 1, d), &own, dtype);
+            for (a, c) in [(3, 1), (1, 3), (1, 71), (2, 130), (255, 1), (257, 1), (4096, 1), (70_000, 1)] {
+                let view = View::new(a, b, c, d);
+                if view.elements() > 700_000 {
+                    continue;
+                }
+                pools.check(view, [(0, 0), (a / 2, c / 2), (a - 1, c - 1)], &own, &alone, dtype);
+            }
+        }
+    }
+}
+
+/// Tensors that no cache holds, whose memory is asked for ahead where groups are small, and whose long runs are scaled
+/// segment by segment.
+#[test]
+fn a_tensor_that_no_cache_holds_has_the_bits_of_its_groups() {
+    let pools = Pools::new();
+    for (b, d, groups) in [(1, 768, 1100), (1, 4097, 200), (3, 3001, 90), (1, 300_001, 3), (2, 20_000, 40)] {
+        for dtype in [Dtype::F32, Dtype::F16] {
+            let groups = groups * 4 / dtype.size();
+            let own = noise(b * d, 3.0, 8);
+            let alone = pools.run(View::new(1, b, 1, d), &own, dtype);
+            for view in [View::new(groups, b, 1, d), View::new(1, b, groups, d)] {
+                let (a, c) = (view.a, view.c);
+                pools.check(view, [(0, 0), (a / 2, c / 2), (a - 1, c - 1)], &own, &alone, dtype);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_such_a_tensor_meet_their_own_parameters() {
+    for (rows, len) in [(1100, 768), (200, 4097), (3, 300_001)] {
+        let norm = LayerNorm::new([len]);
+        let of = |rows| Case::new(&norm, &[rows, len], Dtype::F32, 3.3, Some(&[len]));
+        let (many, mut one) = (of(rows), of(1));
+        let (inputs, among) = (many.input.to_f32(), many.run().0.to_f32());
+        for row in [0, rows / 2, rows - 1] {
+            let elements = row * len..(row + 1) * len;
+            one.input = Data::F32(inputs[elements.clone()].to_vec());
+            assert!(
+                one.run().0.to_f32() == among[elements],
+                "row {row} of {rows} of {len}: the bits are those of it alone"
+            );
+        }
+    }
+}
+
+#[test]
+fn running_estimates_do_not_see_threads() {
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool starts");
+    for shape in [vec![70_000, 5], vec![8, 3, 90, 70], vec![700, 200]] {
+        let case = Case::tracked(&BatchNorm::new(), &shape, Dtype::F32, 10.0, None, Some(shape[1]));
+        let [one, three] = [1, 3].map(|threads| pool(threads).install(|| case.run()));
+        assert!(one == three, "{}: threads change no bit", case.name);
+    }
+}
