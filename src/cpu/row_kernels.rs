@@ -66,7 +66,7 @@ pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
     }
     #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
     let count = x.len() as f32;
-    // Out of a compiler's sight: one that sees the total wants pairs of lanes, and does not fill vectors.
+    // Hidden from the compiler, which would keep sums in pairs of lanes for their total, and add two at a time above.
     first + total(black_box(sums)) / count
 }
 
@@ -75,10 +75,11 @@ pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
 pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ahead>) -> (f32, f32) {
     let (mut sums, mut squares) = ([0.0; L], [0.0; L]);
     let (chunks, rest) = x.as_chunks();
+    const { assert!(STEP.is_multiple_of(L), "a step is whole chunks") };
     let step = if output.is_some() { STEP / L } else { chunks.len().max(1) };
     for (i, chunks) in chunks.chunks(step).enumerate() {
         if let Some(output) = output {
-            output.ask(i * STEP, chunks.len() * L);
+            output.ask(i * STEP, STEP.min(x.len() - i * STEP));
         }
         for chunk in chunks {
             add_squares([&mut sums, &mut squares], chunk, head);
@@ -199,7 +200,7 @@ pub(super) struct ApplyRun<'a, T> {
     pub(super) affine: Affine<'a>,
     pub(super) from: usize,
     /// How many elements beyond them lies what is read next, if that is to be asked for.
-    pub(super) next: Option<usize>,
+    pub(super) next_by: Option<usize>,
     /// Room for a block and for its results, where they are not in f32 or in place.
     pub(super) buffers: &'a mut [Vec<f32>; 2],
 }
@@ -214,7 +215,7 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
         for to in self.output.chunks_mut(BLOCK) {
             let len = to.len();
             let input = self.input.map(|input| &input[done..done + len]);
-            let next = self.next.map(|by| Ahead::beyond(input.unwrap_or(to), by));
+            let next = self.next_by.map(|by| Ahead::beyond(input.unwrap_or(to), by));
             let x = block_of(input, to, wide);
             self.affine.apply_ahead::<T>(x, T::target(to, results), self.scale, self.from + done, next);
             T::finish(to, results);

@@ -9,6 +9,7 @@ use super::parameters::Parameters;
 use super::pieces::{self, Pieces};
 use super::row_kernels::{Affine, ApplyRun, BLOCK, BlockMoments};
 use super::short_runs;
+use crate::plan::View;
 
 /// Blocks that one task sums up; it fixes the order of merging, so it depends on nothing.
 const CHUNK: usize = 64;
@@ -52,7 +53,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
 /// Normalizes with given scales.
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
     let view = job.view;
-    parallel::each(job.threads, segments(output, view.d), |(begin, segment)| {
+    parallel::each(job.threads, segments(job, output), |(begin, segment)| {
         let mut buffers = buffers(job);
         let (mut at, end) = (begin, begin + segment.len());
         while at < end {
@@ -66,17 +67,19 @@ pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut
     });
 }
 
-/// The output cut up, and the element that each segment begins with. Of long runs the same segments follow each other, so
-/// parameters that these share come from memory once.
-fn segments<T>(output: &mut [T], d: usize) -> Vec<(usize, &mut [T])> {
-    if d < TASK {
+/// The output cut up, and the element that each segment begins with. Of long runs that share parameters the same segments
+/// follow each other, so these come from memory once.
+fn segments<'o, T>(job: &Job<'_, T>, output: &'o mut [T]) -> Vec<(usize, &'o mut [T])> {
+    let d = job.view.d;
+    let shares = job.parameters.map.d_divisor < d && job.parameters.same_for_every_run();
+    if d < TASK || !shares {
         return output.chunks_mut(TASK).enumerate().map(|(i, segment)| (i * TASK, segment)).collect();
     }
-    let runs = output.chunks_mut(d).enumerate();
-    let of_run = |(run, data): (usize, _)| {
-        <[T]>::chunks_mut(data, TASK).enumerate().map(move |(i, segment)| (run * d + i * TASK, segment))
+    let len = d.div_ceil(d.div_ceil(TASK));
+    let of_run = |(run, data): (usize, &'o mut [T])| {
+        data.chunks_mut(len).enumerate().map(move |(i, segment)| (run * d + i * len, segment))
     };
-    let mut segments: Vec<_> = runs.flat_map(of_run).collect();
+    let mut segments: Vec<_> = output.chunks_mut(d).enumerate().flat_map(of_run).collect();
     segments.sort_by_key(|(begin, _)| begin % d);
     segments
 }
@@ -107,6 +110,11 @@ fn one_pass_scattered<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Mom
     moments
 }
 
+/// How many elements beyond those of a group at `c` the same ones of the next group lie.
+pub(super) fn to_next_group(view: View, c: usize) -> usize {
+    if c + 1 < view.c { view.d } else { ((view.b - 1) * view.c + 1) * view.d }
+}
+
 fn normalize_group<T: Element>(
     job: &Job<'_, T>,
     group: usize,
@@ -115,7 +123,7 @@ fn normalize_group<T: Element>(
 ) -> Moments {
     let view = job.view;
     let (a, c) = if view.c == 1 { (group, 0) } else { (group / view.c, group % view.c) };
-    let asks_ahead = ahead::pays(view.count() * size_of::<T>(), view.elements() * size_of::<T>());
+    let asks_ahead = ahead::pays::<T>(view, job.threads);
     let moments = group_moments(job, buffers, |b| {
         let output = pieces.get(b, 0..view.d);
         match job.input {
@@ -127,9 +135,9 @@ fn normalize_group<T: Element>(
         }
     });
     let scale = Scale::of(moments, job.statistic, job.eps);
-    let next = asks_ahead.then_some(if view.c == 1 { view.count() } else { view.d });
+    let next_by = (asks_ahead && group + 1 < view.statistics()).then(|| to_next_group(view, c));
     for b in 0..view.b {
-        apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), (scale, next), buffers);
+        apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), (scale, next_by), buffers);
     }
     moments
 }
@@ -138,7 +146,7 @@ fn apply_run<T: Element>(
     job: &Job<'_, T>,
     (a, b, c, from): (usize, usize, usize, usize),
     output: &mut [T],
-    (scale, next): (Scale, Option<usize>),
+    (scale, next_by): (Scale, Option<usize>),
     buffers: &mut Buffers,
 ) {
     let view = job.view;
@@ -149,7 +157,7 @@ fn apply_run<T: Element>(
         scale,
         affine: affine(job, (a, b, c)),
         from,
-        next,
+        next_by,
         buffers,
     });
 }

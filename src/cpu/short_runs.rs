@@ -14,6 +14,9 @@ use pulp::{Simd, WithSimd};
 /// Elements of a batch of more than one run at most: more would let memory wait while a batch is written.
 const BATCH_ELEMENTS: usize = 512;
 
+/// Elements of a run of such a batch at most.
+const LONGEST_OF_BATCH: usize = BATCH_ELEMENTS / 4;
+
 /// Elements of a run at least; shorter ones are taken as columns.
 const LEAST: usize = 4;
 
@@ -40,7 +43,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
             statistic: job.statistic,
             eps: job.eps,
             shared,
-            asks_ahead: ahead::pays(d * size_of::<T>(), job.view.elements() * size_of::<T>()),
+            asks_ahead: d > LONGEST_OF_BATCH && ahead::pays::<T>(job.view, job.threads),
             affine: |i| affine(job, ((first + i) / c, 0, (first + i) % c)),
             moments: moments.unwrap_or_default(),
             wide: &mut room(!T::IS_F32 || job.input.is_none()),
@@ -59,7 +62,7 @@ struct NormalizeRuns<'a, T, F> {
     d: usize,
     statistic: Statistic,
     eps: f64,
-    /// Whether memory of the next run, and of the output, is asked for ahead.
+    /// Whether memory of the next run and of the output is asked for ahead: of runs that are no batch.
     asks_ahead: bool,
     /// What happens to the elements of every run, or of run `i`.
     shared: Option<Affine<'a>>,
@@ -86,7 +89,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
             _ if d <= FEW => self.batches::<SIDE_BY_SIDE, FEW>(d, 0),
             _ if d <= MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
             _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, LANES>(d, 0),
-            _ if d <= BATCH_ELEMENTS / 4 => self.batches::<4, LANES>(d, 0),
+            _ if d <= LONGEST_OF_BATCH => self.batches::<4, LANES>(d, 0),
             _ => 0,
         };
         if d <= MOST_OF_FEW {
@@ -108,9 +111,8 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let mut run = first;
         for to in self.output[first * d..].chunks_exact_mut(len) {
             let input = self.input.map(|input| &input[run * d..run * d + len]);
-            let asks_ahead = self.asks_ahead && N == 1;
-            let next = asks_ahead.then(|| Ahead::beyond(input.unwrap_or(to), len));
-            let of_results = (asks_ahead && input.is_some()).then(|| Ahead::beyond(to, 0));
+            let next = self.asks_ahead.then(|| Ahead::beyond(input.unwrap_or(to), len));
+            let of_results = (self.asks_ahead && input.is_some()).then(|| Ahead::beyond(to, 0));
             let x = block_of(input, to, self.wide);
             let moments = if N == SIDE_BY_SIDE {
                 side_by_side(x, lanes);

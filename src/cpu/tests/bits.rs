@@ -1,9 +1,12 @@
 //! The CPU backend against itself: bits that nothing but a group's own values may change.
 
 use super::{Case, noise};
+use crate::cpu::ahead::pays;
+use crate::cpu::rows::to_next_group;
 use crate::norm::{BatchNorm, LayerNorm};
 use crate::plan::View;
 use crate::tensor::{Data, Dtype};
+use half::f16;
 
 /// Pools of one thread and of three.
 struct Pools([rayon::ThreadPool; 2]);
@@ -94,14 +97,18 @@ fn neighbours_and_threads_change_no_bit() {
     }
 }
 
-/// Tensors that no cache holds, whose memory is asked for ahead where groups are small, and whose long runs are scaled
-/// segment by segment.
 #[test]
-fn a_tensor_that_no_cache_holds_has_the_bits_of_its_groups() {
+fn groups_whose_memory_is_asked_for_ahead_keep_their_bits() {
     let pools = Pools::new();
-    for (b, d, groups) in [(1, 768, 1100), (1, 4097, 200), (3, 3001, 90), (1, 300_001, 3), (2, 20_000, 40)] {
+    for (b, d, groups) in [(1, 768, 1100), (1, 4097, 200), (3, 3001, 90), (2, 20_000, 40)] {
         for dtype in [Dtype::F32, Dtype::F16] {
             let groups = groups * 4 / dtype.size();
+            let (view, threads) = (View::new(groups, b, 1, d), 3);
+            let asks = if dtype == Dtype::F32 { pays::<f32>(view, threads) } else { pays::<f16>(view, threads) };
+            assert!(
+                asks || cfg!(not(target_arch = "x86_64")),
+                "{view:?} {dtype}: memory is asked for ahead on a processor that can be asked"
+            );
             let own = noise(b * d, 3.0, 8);
             let alone = pools.run(View::new(1, b, 1, d), &own, dtype);
             for view in [View::new(groups, b, 1, d), View::new(1, b, groups, d)] {
@@ -112,13 +119,15 @@ fn a_tensor_that_no_cache_holds_has_the_bits_of_its_groups() {
     }
 }
 
+/// Of tensors whose memory is asked for ahead, and of long rows, which are scaled segment by segment of all.
 #[test]
-fn rows_of_such_a_tensor_meet_their_own_parameters() {
+fn rows_of_large_tensors_meet_their_own_parameters() {
+    let Pools([_, three]) = Pools::new();
     for (rows, len) in [(1100, 768), (200, 4097), (3, 300_001)] {
         let norm = LayerNorm::new([len]);
         let of = |rows| Case::new(&norm, &[rows, len], Dtype::F32, 3.3, Some(&[len]));
         let (many, mut one) = (of(rows), of(1));
-        let (inputs, among) = (many.input.to_f32(), many.run().0.to_f32());
+        let (inputs, among) = (many.input.to_f32(), three.install(|| many.run()).0.to_f32());
         for row in [0, rows / 2, rows - 1] {
             let elements = row * len..(row + 1) * len;
             one.input = Data::F32(inputs[elements.clone()].to_vec());
@@ -132,10 +141,21 @@ fn rows_of_such_a_tensor_meet_their_own_parameters() {
 
 #[test]
 fn running_estimates_do_not_see_threads() {
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool starts");
+    let Pools(pools) = Pools::new();
     for shape in [vec![70_000, 5], vec![8, 3, 90, 70], vec![700, 200]] {
         let case = Case::tracked(&BatchNorm::new(), &shape, Dtype::F32, 10.0, None, Some(shape[1]));
-        let [one, three] = [1, 3].map(|threads| pool(threads).install(|| case.run()));
+        let [one, three] = pools.each_ref().map(|pool| pool.install(|| case.run()));
         assert!(one == three, "{}: threads change no bit", case.name);
+    }
+}
+
+#[test]
+fn the_next_group_lies_where_its_elements_are() {
+    for view in [View::new(3, 1, 4, 5), View::new(3, 2, 4, 5), View::new(3, 2, 1, 5), View::new(1, 7, 2, 5)] {
+        let first = |group: usize| group / view.c * view.b * view.c * view.d + group % view.c * view.d;
+        for group in 0..view.statistics() - 1 {
+            let by = to_next_group(view, group % view.c);
+            assert_eq!(first(group) + by, first(group + 1), "{view:?}: from group {group}");
+        }
     }
 }
