@@ -147,7 +147,7 @@ fn no_sum_of_squares_goes_by_its_name(path: &str, text: &str) -> Option<String> 
 
 fn is_backend(path: &str) -> bool {
     let in_backend = ["src/gpu/", "src/cpu/", "src/reference/"].iter().any(|folder| path.starts_with(folder));
-    in_backend && !path.ends_with("/tests.rs")
+    in_backend && !path.ends_with("/tests.rs") && !path.contains("/tests/")
 }
 
 fn is_prose(line: &str) -> bool {
