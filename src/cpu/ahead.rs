@@ -36,23 +36,22 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Those that lie `by` elements beyond `elements`, whatever is there.
     #[inline(always)]
-    pub(super) fn beyond<T>(elements: &[T], by: usize) -> Self {
-        Self { first: elements.as_ptr().wrapping_add(by).cast(), width: size_of::<T>() }
+    pub(super) fn of<T>(elements: &[T]) -> Self {
+        Self { first: elements.as_ptr().cast(), width: size_of::<T>() }
     }
 
-    /// What lies `by` elements beyond.
+    /// Those that lie `by` elements beyond, whatever is there.
     #[inline(always)]
     pub(super) fn skip(self, by: usize) -> Self {
         Self { first: self.first.wrapping_add(by * self.width), ..self }
     }
 
-    /// Asks for `len` of them, from element `from` on.
+    /// Asks for the first `len` of them.
     #[inline(always)]
-    pub(super) fn ask(self, from: usize, len: usize) {
-        let (mut byte, end) = (from * self.width, (from + len) * self.width);
-        while byte < end {
+    pub(super) fn ask(self, len: usize) {
+        let mut byte = 0;
+        while byte < len * self.width {
             prefetch(self.first.wrapping_add(byte));
             byte += LINE;
         }

@@ -79,7 +79,7 @@ pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ah
     let step = if output.is_some() { STEP / L } else { chunks.len().max(1) };
     for (i, chunks) in chunks.chunks(step).enumerate() {
         if let Some(output) = output {
-            output.ask(i * STEP, STEP.min(x.len() - i * STEP));
+            output.skip(i * STEP).ask(STEP.min(x.len() - i * STEP));
         }
         for chunk in chunks {
             add_squares([&mut sums, &mut squares], chunk, head);
@@ -164,7 +164,7 @@ impl Affine<'_> {
         let mut done = 0;
         for (x, y) in x.chunks(step).zip(y.chunks_mut(step)) {
             if let Some(next) = next {
-                next.ask(done, x.len());
+                next.skip(done).ask(x.len());
             }
             self.apply::<T>(x, y, scale, from + done);
             done += x.len();
@@ -215,7 +215,7 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
         for to in self.output.chunks_mut(BLOCK) {
             let len = to.len();
             let input = self.input.map(|input| &input[done..done + len]);
-            let next = self.next_by.map(|by| Ahead::beyond(input.unwrap_or(to), by));
+            let next = self.next_by.map(|by| Ahead::of(input.unwrap_or(to)).skip(by));
             let x = block_of(input, to, wide);
             self.affine.apply_ahead::<T>(x, T::target(to, results), self.scale, self.from + done, next);
             T::finish(to, results);

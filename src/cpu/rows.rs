@@ -61,7 +61,7 @@ pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut
             let (a, b, c) = (run / view.c / view.b, run / view.c % view.b, run % view.c);
             let len = (view.d - from).min(end - at);
             let to = &mut segment[at - begin..at - begin + len];
-            apply_run(job, (a, b, c, from), to, (scales[a * view.c + c], None), &mut buffers);
+            apply_run(job, (a, b, c, from), to, scales[a * view.c + c], None, &mut buffers);
             at += len;
         }
     });
@@ -129,7 +129,7 @@ fn normalize_group<T: Element>(
         match job.input {
             Some(input) => Run {
                 elements: &input[((a * view.b + b) * view.c + c) * view.d..][..view.d],
-                output: asks_ahead.then(|| Ahead::beyond(output, 0)),
+                output: asks_ahead.then(|| Ahead::of(output)),
             },
             None => Run { elements: output, output: None },
         }
@@ -137,7 +137,7 @@ fn normalize_group<T: Element>(
     let scale = Scale::of(moments, job.statistic, job.eps);
     let next_by = (asks_ahead && group + 1 < view.statistics()).then(|| to_next_group(view, c));
     for b in 0..view.b {
-        apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), (scale, next_by), buffers);
+        apply_run(job, (a, b, c, 0), pieces.get_mut(b, 0..view.d), scale, next_by, buffers);
     }
     moments
 }
@@ -146,7 +146,8 @@ fn apply_run<T: Element>(
     job: &Job<'_, T>,
     (a, b, c, from): (usize, usize, usize, usize),
     output: &mut [T],
-    (scale, next_by): (Scale, Option<usize>),
+    scale: Scale,
+    next_by: Option<usize>,
     buffers: &mut Buffers,
 ) {
     let view = job.view;

@@ -111,8 +111,8 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let mut run = first;
         for to in self.output[first * d..].chunks_exact_mut(len) {
             let input = self.input.map(|input| &input[run * d..run * d + len]);
-            let next = self.asks_ahead.then(|| Ahead::beyond(input.unwrap_or(to), len));
-            let of_results = (self.asks_ahead && input.is_some()).then(|| Ahead::beyond(to, 0));
+            let next = self.asks_ahead.then(|| Ahead::of(input.unwrap_or(to)).skip(len));
+            let of_results = (self.asks_ahead && input.is_some()).then(|| Ahead::of(to));
             let x = block_of(input, to, self.wide);
             let moments = if N == SIDE_BY_SIDE {
                 side_by_side(x, lanes);
