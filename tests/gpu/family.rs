@@ -57,7 +57,8 @@ pub(crate) fn members([n, c, s]: Ncs, layout: Layout, dtype: Dtype) -> Vec<(Box<
             all.push((Box::new(norm), running.extra(shares(dtype))));
         }
         let cuts_channels = layout == Layout::ChannelsFirst;
-        let fits = |g: &usize| (c * s) % g == 0 && (cuts_channels || c % g == 0);
+        // A group of one value has no variance, and is refused in training.
+        let fits = |g: &usize| (c * s) % g == 0 && (cuts_channels || c % g == 0) && n * c * s > *g;
         // One run, some channels a run, and where they can be runs that begin inside a channel.
         for groups in [1, 2, 3, 4, 7].into_iter().filter(fits).step_by(2) {
             let norm = BatchGroupNorm::new(groups).batch(batch(training));
