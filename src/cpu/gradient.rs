@@ -113,7 +113,12 @@ impl Found {
     /// Adds what was found of a group with this `rstd`.
     pub(super) fn add_to_group(&mut self, statistic: usize, pair: Pair, rstd: f64) {
         self.groups.add(statistic, pair);
-        self.of_eps -= 0.5 * rstd * rstd * pair[0];
+        self.add_to_eps(pair, rstd);
+    }
+
+    /// Adds what was found of a group with this `rstd` to the gradient of eps.
+    pub(super) fn add_to_eps(&mut self, [products, _]: Pair, rstd: f64) {
+        self.of_eps -= 0.5 * rstd * rstd * products;
     }
 }
 
@@ -162,7 +167,7 @@ fn run<T: Element>(
                 (true, true) => job.by_slabs(None, None),
                 (true, false) => job.sum_all(),
             };
-            let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics());
+            let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics(), job.threads);
             of_shares = through_mixture(plan, arguments, &mut groups);
             if let Some(peers) = peers {
                 let all = peers.summed(plan, GroupSums::from_pairs(&groups))?;
@@ -181,17 +186,17 @@ fn run<T: Element>(
     };
     if wanted.parameters() {
         let clips = job.parameters.tau.is_some();
-        found_parameters(plan, &found, clips).store(plan, arguments, of_shares, gradients);
+        found_parameters(plan, &found, clips, job.threads).store(plan, arguments, of_shares, gradients);
     }
     Ok(())
 }
 
 /// What is found for parameters, all together.
-fn found_parameters(plan: &Plan, found: &[Found], clips: bool) -> ParameterSums {
+fn found_parameters(plan: &Plan, found: &[Found], clips: bool, threads: usize) -> ParameterSums {
     let len = plan.affine.map.len;
     ParameterSums {
-        pairs: merged(found.iter().map(|f| &f.parameters), len),
-        clipped: if clips { merged(found.iter().map(|f| &f.clipped), len) } else { Vec::new() },
+        pairs: merged(found.iter().map(|f| &f.parameters), len, threads),
+        clipped: if clips { merged(found.iter().map(|f| &f.clipped), len, threads) } else { Vec::new() },
         of_eps: found.iter().map(|f| f.of_eps).sum(),
     }
 }
@@ -261,6 +266,10 @@ impl<T: Element> Job<'_, T> {
             let own = i * steps..((i + 1) * steps).min(a);
             if let (Some(output), None, true) = (&mut *output, known, self.by_short_runs()) {
                 self.write_short_runs(own, output, &mut found);
+                return found;
+            }
+            if let (Some(output), None, true) = (&mut *output, known, self.by_own_rows()) {
+                self.write_own_rows(own, output, &mut found);
                 return found;
             }
             let mut workspace = self.workspace();

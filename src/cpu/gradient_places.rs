@@ -29,6 +29,19 @@ impl Places {
         self.rows = 0;
     }
 
+    /// Goes on from what `rows` rows gave weights and biases, where they are wanted, whose first has parameter `base`.
+    pub(super) fn resume(&mut self, base: usize, rows: usize, sums: &[Option<&mut [f32]>; 2]) {
+        let columns = sums.iter().flatten().map(|sums| sums.len()).next().unwrap_or(0);
+        for (own, sums) in [&mut self.of_weight, &mut self.of_bias].into_iter().zip(sums) {
+            own.clear();
+            match sums {
+                Some(sums) => own.extend_from_slice(sums),
+                None => own.resize(columns, 0.0),
+            }
+        }
+        (self.base, self.rows) = (base, rows);
+    }
+
     /// The sums of weights and of biases, instead of handing them on.
     pub(super) fn take(&mut self) -> [&[f32]; 2] {
         self.rows = 0;
@@ -43,8 +56,21 @@ impl Places {
         simd: pulp::Arch,
         found: &mut Found,
     ) {
-        let columns = rows[0].x.len();
-        if self.base != base || self.rows + N > BLOCK_ROWS || self.of_weight.len() != columns {
+        self.turn_to(base, rows[0].x.len(), N, found);
+        self.wide.resize(self.wide.len().max(2 * N * BLOCK), 0.0);
+        simd.dispatch(AddRows { rows, sums: [&mut self.of_weight, &mut self.of_bias], wide: &mut self.wide });
+    }
+
+    /// The sums of weights and of biases for one row more, to be added to.
+    pub(super) fn for_row(&mut self, base: usize, columns: usize, found: &mut Found) -> [&mut [f32]; 2] {
+        self.turn_to(base, columns, 1, found);
+        [&mut self.of_weight, &mut self.of_bias]
+    }
+
+    /// Makes the sums those of the parameters from `base` on, and `rows` more rows: others, or of as many as f32 adds up,
+    /// are handed on.
+    fn turn_to(&mut self, base: usize, columns: usize, rows: usize, found: &mut Found) {
+        if self.base != base || self.rows + rows > BLOCK_ROWS || self.of_weight.len() != columns {
             self.flush(found);
         }
         if self.rows == 0 {
@@ -54,9 +80,7 @@ impl Places {
             }
             self.base = base;
         }
-        self.rows += N;
-        self.wide.resize(self.wide.len().max(2 * N * BLOCK), 0.0);
-        simd.dispatch(AddRows { rows, sums: [&mut self.of_weight, &mut self.of_bias], wide: &mut self.wide });
+        self.rows += rows;
     }
 }
 

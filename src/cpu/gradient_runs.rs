@@ -1,12 +1,14 @@
 //! Gradients of runs: neighbours that share a statistic, where nothing but weight and bias follows the normalization.
 //! What a run shares is a number and not a table, and its sums stay in registers.
 
+use super::ahead::{Ahead, STEP};
 use super::element::Element;
 use super::gradient::{Found, Job, Through};
 use super::gradient_element::{Folded, fold, folded, stepwise};
 use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
+use super::gradient_sums::added;
 use super::moments::Scale;
 use super::row_kernels::{BLOCK, FEW, LANES, filled_up, total};
 use pulp::{Simd, WithSimd};
@@ -56,56 +58,63 @@ impl<T: Element> Job<'_, T> {
             steps.for_each(|a| rows.clone().for_each(|b| self.sum_shared(a, b, columns, found)));
             return;
         }
-        self.sum_own_runs(steps, rows, columns, (self.through, self.wants_parameters), places, found);
+        if self.through {
+            for (a, b) in steps.clone().flat_map(|a| rows.clone().map(move |b| (a, b))) {
+                found.add_to_group(a, self.sum_own(a, b, columns, None), self.statistics.rstd[a]);
+            }
+        }
+        if self.wants_parameters {
+            self.add_to_places(steps, rows, columns, places, found);
+        }
     }
 
-    /// Adds some columns of rows up, each of which has a parameter of its own: for `(groups, parameters)`.
-    pub(super) fn sum_own_runs(
+    /// Some columns of a row.
+    pub(super) fn own_row(&self, a: usize, b: usize, columns: &Range<usize>) -> Row<'_, T> {
+        Row {
+            x: self.elements(self.x, a, b, columns),
+            upstream: self.elements(self.upstream, a, b, columns),
+            scale: self.scale(a),
+        }
+    }
+
+    /// What some columns of a row add to their group's sums, where each has a parameter of its own. Meanwhile the memory of
+    /// the `output` comes, if it is asked for.
+    pub(super) fn sum_own(&self, a: usize, b: usize, columns: &Range<usize>, output: Option<Ahead>) -> Pair {
+        let weight = &self.parameters.weight[self.base(a, b) + columns.start..][..columns.len()];
+        self.simd.dispatch(SumOwn { row: self.own_row(a, b, columns), weight, output })
+    }
+
+    /// Adds some columns of rows up for the parameters that each has of its own.
+    pub(super) fn add_to_places(
         &self,
         steps: Range<usize>,
         rows: Range<usize>,
         columns: &Range<usize>,
-        sums: (bool, bool),
         places: &mut Places,
         found: &mut Found,
     ) {
         let (count, row) = (steps.len() * rows.len(), |i| (steps.start + i / rows.len(), rows.start + i % rows.len()));
         let mut i = 0;
         while i + ROWS <= count {
-            self.sum_own::<ROWS>(std::array::from_fn(|k| row(i + k)), columns, sums, places, found);
+            self.add_rows::<ROWS>(std::array::from_fn(|k| row(i + k)), columns, places, found);
             i += ROWS;
         }
-        (i..count).for_each(|i| self.sum_own([row(i)], columns, sums, places, found));
+        (i..count).for_each(|i| self.add_rows([row(i)], columns, places, found));
     }
 
-    fn sum_own<const N: usize>(
+    fn add_rows<const N: usize>(
         &self,
         rows: [(usize, usize); N],
         columns: &Range<usize>,
-        (groups, parameters): (bool, bool),
         places: &mut Places,
         found: &mut Found,
     ) {
         let bases = rows.map(|(a, b)| self.base(a, b) + columns.start);
-        let parts = rows.map(|(a, b)| Row {
-            x: self.elements(self.x, a, b, columns),
-            upstream: self.elements(self.upstream, a, b, columns),
-            scale: self.scale(a),
-        });
-        if groups {
-            for ((row, base), (a, _)) in parts.into_iter().zip(bases).zip(rows) {
-                let weight = &self.parameters.weight[base..][..columns.len()];
-                let pair = self.simd.dispatch(SumOwn { row, weight });
-                found.add_to_group(a, pair, self.statistics.rstd[a]);
-            }
-        }
-        if !parameters {
-            return;
-        }
+        let rows = rows.map(|(a, b)| self.own_row(a, b, columns));
         if bases.iter().all(|base| *base == bases[0]) {
-            places.add(bases[0], parts, self.simd, found);
+            places.add(bases[0], rows, self.simd, found);
         } else {
-            bases.into_iter().zip(parts).for_each(|(base, row)| places.add(base, [row], self.simd, found));
+            bases.into_iter().zip(rows).for_each(|(base, row)| places.add(base, [row], self.simd, found));
         }
     }
 
@@ -205,7 +214,7 @@ impl<T: Element> WithSimd for SumShared<'_, T> {
             } else {
                 in_f64(x, g, self.scale)
             };
-            pair = [pair[0] + sums[0], pair[1] + sums[1]];
+            pair = added(pair, sums);
         }
         pair
     }
@@ -227,7 +236,7 @@ fn in_f64(x: &[f32], g: &[f32], scale: Scale) -> Pair {
     let mut pair = [0.0; 2];
     for (x, g) in x.iter().zip(g) {
         let normalized = (x - scale.head - scale.tail) * scale.rstd;
-        pair = [pair[0] + f64::from(*g) * f64::from(normalized), pair[1] + f64::from(*g)];
+        pair = added(pair, [f64::from(*g) * f64::from(normalized), f64::from(*g)]);
     }
     pair
 }
@@ -236,6 +245,7 @@ fn in_f64(x: &[f32], g: &[f32], scale: Scale) -> Pair {
 struct SumOwn<'a, T> {
     row: Row<'a, T>,
     weight: &'a [f32],
+    output: Option<Ahead>,
 }
 
 impl<T: Element> WithSimd for SumOwn<'_, T> {
@@ -246,23 +256,37 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
         let Row { x, upstream, scale } = self.row;
         let mut wide = [[0.0; BLOCK]; 2];
         let mut pair = [0.0; 2];
-        for ((x, g), weight) in x.chunks(BLOCK).zip(upstream.chunks(BLOCK)).zip(self.weight.chunks(BLOCK)) {
+        let blocks = x.chunks(BLOCK).zip(upstream.chunks(BLOCK)).zip(self.weight.chunks(BLOCK));
+        for (i, ((x, g), weight)) in blocks.enumerate() {
             let [wide_x, wide_g] = &mut wide;
-            let of_block = sums_of_weighted::<LANES>(T::read(x, wide_x), T::read(g, wide_g), weight, scale);
-            pair = [pair[0] + of_block[0], pair[1] + of_block[1]];
+            let output = self.output.map(|output| output.skip(i * BLOCK));
+            let of_block = sums_of_weighted::<LANES>([T::read(x, wide_x), T::read(g, wide_g), weight], scale, output);
+            pair = added(pair, of_block);
         }
         pair
     }
 }
 
-/// The sums of a block's weighted gradients times normalized values, and of its weighted gradients.
+/// The sums of a block's weighted gradients times normalized values, and of its weighted gradients. Meanwhile the memory
+/// of the `output` comes, if it is asked for.
 #[inline(always)]
-pub(super) fn sums_of_weighted<const L: usize>(x: &[f32], g: &[f32], weight: &[f32], scale: Scale) -> Pair {
+pub(super) fn sums_of_weighted<const L: usize>(
+    [x, g, weight]: [&[f32]; 3],
+    scale: Scale,
+    output: Option<Ahead>,
+) -> Pair {
     let Scale { head, rstd, .. } = scale;
+    let len = x.len();
     let (mut products, mut gradients) = ([0.0; L], [0.0; L]);
     let ((xs, x), (gs, g), (weights, weight)) = (x.as_chunks::<L>(), g.as_chunks::<L>(), weight.as_chunks::<L>());
-    for ((x, g), weight) in xs.iter().zip(gs).zip(weights) {
-        add_weighted([&mut products, &mut gradients], [x, g, weight], head, rstd);
+    let step = if output.is_some() { STEP / L } else { xs.len().max(1) };
+    for (i, ((xs, gs), weights)) in xs.chunks(step).zip(gs.chunks(step)).zip(weights.chunks(step)).enumerate() {
+        if let Some(output) = output {
+            output.skip(i * STEP).ask(STEP.min(len - i * STEP));
+        }
+        for ((x, g), weight) in xs.iter().zip(gs).zip(weights) {
+            add_weighted([&mut products, &mut gradients], [x, g, weight], head, rstd);
+        }
     }
     if !x.is_empty() {
         // Without a gradient nothing is added.

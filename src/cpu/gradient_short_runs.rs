@@ -135,7 +135,7 @@ fn sums_of_runs<const L: usize, const N: usize>(
     let mut pairs = [[0.0; 2]; N];
     let runs = x.chunks_exact(d).zip(g.chunks_exact(d)).zip(scales);
     for (pair, ((x, g), scale)) in pairs.iter_mut().zip(runs) {
-        *pair = sums_of_weighted::<L>(x, g, &weight[..d], scale);
+        *pair = sums_of_weighted::<L>([x, g, &weight[..d]], scale, None);
     }
     pairs
 }

@@ -4,10 +4,11 @@
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, CACHED, Found, Job, Through};
+use super::gradient_parameters::Pair;
 use super::gradient_places::Places;
-use super::gradient_sums::merged;
+use super::gradient_sums::added;
 use super::pieces::{Pieces, bands};
-use crate::plan::{Gradients, Plan};
+use crate::plan::{Gradients, Plan, View};
 use crate::tensor::Data;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -16,9 +17,11 @@ use std::ops::Range;
 const SPAN: usize = 1 << 15;
 
 /// Elements of a block of rows: with their gradients the cache that processors share holds them.
-const CACHED_ROWS: usize = 1 << 20;
-/// Rows of a block at least that is worth while; else all rows are one.
-const LEAST_CACHED: usize = 8;
+const CACHED_ROWS: usize = 1 << 19;
+
+/// Rows of a block at least that is worth while; else all rows are one: adding a block's sums to the gradients of
+/// parameters moves as many bytes as reading two of its rows again.
+const LEAST_CACHED: usize = 4;
 
 /// What a span's gradients go into.
 struct Span<'a, T> {
@@ -47,10 +50,10 @@ impl<T: Element> Job<'_, T> {
     /// Writes the gradients that are there: of some groups that a cache holds what goes through their statistics, then
     /// span by span what they give.
     pub(super) fn by_spans(&self, gradients: &mut Gradients) {
-        let a = self.view.a;
-        let cached = CACHED_ROWS / (self.view.b * self.row());
-        // Adding a block's sums to the gradients of parameters moves as many bytes as reading two of its rows again.
-        let steps = if cached * self.view.b < LEAST_CACHED { a } else { cached };
+        let View { a, b, .. } = self.view;
+        let cached = CACHED_ROWS / (b * self.row());
+        // Rows are added up one by one, so how many are a block changes no bit.
+        let steps = if cached * b < LEAST_CACHED { a } else { cached.max(self.threads / b) };
         for first in (0..a).step_by(steps) {
             let some = first..(first + steps).min(a);
             self.write_spans(some.clone(), &self.through_of_steps(some), gradients);
@@ -60,18 +63,20 @@ impl<T: Element> Job<'_, T> {
     /// What goes through the statistics of each of some groups. A group's sums are cut by the length of its rows alone: as
     /// elsewhere, not at all where a cache holds it.
     fn through_of_steps(&self, steps: Range<usize>) -> Vec<Through> {
+        if !self.through {
+            return vec![[0.0; 2]; steps.len()];
+        }
         let (b, row) = (self.view.b, self.row());
         let width = if b * row <= CACHED { row } else { self.block().1 };
         let spans = row.div_ceil(width);
         let sum = |i: usize| {
             let (a, start) = (steps.start + i / spans, i % spans * width);
-            let (columns, mut found) = (start..(start + width).min(row), Found::default());
-            self.sum_own_runs(a..a + 1, 0..b, &columns, (self.through, false), &mut Places::default(), &mut found);
-            found
+            let columns = start..(start + width).min(row);
+            (0..b).map(|b| self.sum_own(a, b, &columns, None)).fold([0.0; 2], added)
         };
-        let found: Vec<Found> = (0..steps.len() * spans).into_par_iter().map(sum).collect();
-        let groups = merged(found.iter().map(|found| &found.groups), self.view.a);
-        steps.clone().map(|a| self.through_of(a, groups[a])).collect()
+        let of_spans: Vec<Pair> = (0..steps.len() * spans).into_par_iter().map(sum).collect();
+        let of_groups = of_spans.chunks(spans).map(|pairs| pairs.iter().copied().fold([0.0; 2], added));
+        steps.zip(of_groups).map(|(a, sums)| self.through_of(a, sums)).collect()
     }
 
     /// Writes the gradients of some groups' input from what goes `through` their statistics, and adds those of the
@@ -102,19 +107,25 @@ impl<T: Element> Job<'_, T> {
     fn write_span(&self, steps: Range<usize>, through: &[Through], span: Span<'_, T>, places: &mut Places) {
         let Span { columns, input, weight, bias } = span;
         let (first, b) = (steps.start, self.view.b);
-        // Of so few rows nothing is handed on before it is taken.
-        self.sum_own_runs(steps.clone(), 0..b, &columns, (false, true), places, &mut Found::default());
-        for (gradient, sums) in [weight, bias].into_iter().zip(places.take()) {
-            match gradient {
-                Some(gradient) if first == 0 => gradient.copy_from_slice(sums),
-                Some(gradient) => gradient.iter_mut().zip(sums).for_each(|(gradient, sum)| *gradient += sum),
-                None => {}
-            }
+        let mut gradients = [weight, bias];
+        if first > 0 {
+            places.resume(self.base(0, 0) + columns.start, first * b, &gradients);
         }
-        let Some(mut input) = input else { return };
-        for row in 0..steps.len() * b {
-            let to = input.get_mut(row, 0..columns.len());
-            self.write_runs(first + row / b, row % b, &columns, to, &|s| through[s - first]);
+        // Of so few rows nothing is handed on before it is taken.
+        let mut nothing = Found::default();
+        if let Some(mut input) = input {
+            for row in 0..steps.len() * b {
+                let (a, to) = (row / b, input.get_mut(row, 0..columns.len()));
+                let sums = (&mut *places, &mut nothing);
+                self.write_own_row((first + a, row % b), &columns, to, through[a], None, sums);
+            }
+        } else {
+            self.add_to_places(steps, 0..b, &columns, places, &mut nothing);
+        }
+        for (gradient, sums) in gradients.iter_mut().zip(places.take()) {
+            if let Some(gradient) = gradient {
+                gradient.copy_from_slice(sums);
+            }
         }
     }
 }

@@ -1,5 +1,12 @@
 use super::gradient_parameters::Pair;
+use super::parallel;
 use std::ops::Range;
+
+/// Sums that are added up by one thread at a time.
+const CHUNK: usize = 1024;
+
+/// Fewer of all parts do not wake threads.
+const SERIAL: usize = 16 * CHUNK;
 
 /// Some neighbouring sums of many.
 #[derive(Debug, Clone, Default)]
@@ -8,14 +15,19 @@ pub(super) struct Sums {
     pub(super) pairs: Vec<Pair>,
 }
 
+#[inline(always)]
+pub(super) fn added(a: Pair, b: Pair) -> Pair {
+    [a[0] + b[0], a[1] + b[1]]
+}
+
 /// All sums, added up in the order in which they come.
-pub(super) fn merged<'s>(parts: impl Iterator<Item = &'s Sums>, len: usize) -> Vec<Pair> {
+pub(super) fn merged<'s>(parts: impl Iterator<Item = &'s Sums>, len: usize, threads: usize) -> Vec<Pair> {
+    let parts: Vec<&Sums> = parts.collect();
+    let count: usize = parts.iter().map(|part| part.pairs.len()).sum();
     let mut all = vec![[0.0; 2]; len];
-    for part in parts {
-        for (sum, more) in all[part.first..].iter_mut().zip(&part.pairs) {
-            *sum = [sum[0] + more[0], sum[1] + more[1]];
-        }
-    }
+    parallel::each_chunk(if count < SERIAL { 1 } else { threads }, &mut all, CHUNK, |i, sums| {
+        parts.iter().for_each(|part| part.add_to(i * CHUNK, sums));
+    });
     all
 }
 
@@ -23,7 +35,7 @@ impl Sums {
     pub(super) fn add(&mut self, index: usize, pair: Pair) {
         self.reach(index..index + 1);
         let sum = &mut self.pairs[index - self.first];
-        *sum = [sum[0] + pair[0], sum[1] + pair[1]];
+        *sum = added(*sum, pair);
     }
 
     pub(super) fn add_run(&mut self, first: usize, products: &[f32], gradients: &[f32]) {
@@ -35,8 +47,15 @@ impl Sums {
         self.reach(first..first + products.len());
         let sums = &mut self.pairs[first - self.first..];
         for ((sum, product), gradient) in sums.iter_mut().zip(products).zip(gradients) {
-            *sum = [sum[0] + f64::from(*product), sum[1] + f64::from(*gradient)];
+            *sum = added(*sum, [f64::from(*product), f64::from(*gradient)]);
         }
+    }
+
+    /// Adds them to others, the first of which is number `first` of all.
+    fn add_to(&self, first: usize, sums: &mut [Pair]) {
+        let own = self.pairs.get(first.saturating_sub(self.first)..).unwrap_or_default();
+        let others = sums.get_mut(self.first.saturating_sub(first)..).unwrap_or_default();
+        others.iter_mut().zip(own).for_each(|(sum, more)| *sum = added(*sum, *more));
     }
 
     /// Makes room for these sums.

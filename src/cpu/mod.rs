@@ -21,6 +21,7 @@ mod gradient_element;
 mod gradient_kernels;
 mod gradient_parameters;
 mod gradient_places;
+mod gradient_rows;
 mod gradient_runs;
 mod gradient_short_runs;
 mod gradient_side_by_side;
