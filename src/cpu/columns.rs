@@ -5,6 +5,7 @@ use super::Job;
 use super::element::Element;
 use super::moments::{Moments, Scale};
 use super::parallel::{self, TASK};
+use super::past_caches::PastCaches;
 use super::pieces::{self, Pieces};
 use super::tile_apply::{AffineBy, ApplyTile, Coefficients, Fold, SetScales};
 use super::tile_kernels::{AddRows, BLOCK_ROWS, ColumnMoments, MergeRuns, Workspace};
@@ -175,7 +176,7 @@ fn normalize_band<T: Element>(
     let d = job.view.d;
     let mut workspace = Workspace::new(cut.tile);
     let mut lanes = ColumnMoments::new(cut.tile);
-    let mut painter = Painter::new(cut);
+    let mut painter = Painter::new(job, cut);
     for tile in cut.tiles(part.columns.len()) {
         lanes.clear(tile.len());
         for rows in cut_up(0..part.rows.len(), BLOCK_ROWS) {
@@ -282,7 +283,7 @@ pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut
         let (a, first) = (i / spans_a_slab, i % spans_a_slab * rows);
         let part = Part { a, rows: first..first + data.len() / cut.row, columns: 0..cut.row };
         let mut output = Pieces::Adjacent { data, stride: cut.row * cut.fold };
-        let mut painter = Painter::new(cut);
+        let mut painter = Painter::new(job, cut);
         for tile in cut.tiles(cut.row) {
             let own = a * view.c + tile.start / view.d..a * view.c + tile.end / view.d;
             painter.set_scales(view, tile.len(), &scales[own]);
@@ -303,10 +304,11 @@ struct Painter {
     uniform: bool,
     wide: Vec<f32>,
     results: Vec<f32>,
+    past: Option<PastCaches>,
 }
 
 impl Painter {
-    fn new(cut: Cut) -> Self {
+    fn new<T: Element>(job: &Job<'_, T>, cut: Cut) -> Self {
         let len = cut.tile * cut.fold;
         Self {
             coefficients: Coefficients::new(len),
@@ -315,6 +317,7 @@ impl Painter {
             uniform: true,
             wide: vec![0.0; len],
             results: vec![0.0; len],
+            past: job.past_caches(),
         }
     }
 
@@ -349,6 +352,7 @@ impl Painter {
                 epilogue: job.epilogue,
                 wide: &mut self.wide,
                 results: &mut self.results,
+                past: self.past.as_ref(),
             });
             start = end;
         }

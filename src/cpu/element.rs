@@ -1,8 +1,10 @@
+use super::past_caches::PastCaches;
 use crate::tensor::Data;
+use bytemuck::Pod;
 use half::{bf16, f16};
 
 /// A storage type that blocks are widened from and narrowed to.
-pub(super) trait Element: Copy + Send + Sync + 'static {
+pub(super) trait Element: Pod + Send + Sync {
     /// Whether blocks are read and written where they are.
     const IS_F32: bool;
 
@@ -12,8 +14,9 @@ pub(super) trait Element: Copy + Send + Sync + 'static {
     /// `from` in f32: itself, or widened into `buffer`.
     fn read<'a>(from: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32];
 
-    /// Where f32 results for `to` go before [`finish`](Self::finish): itself, or `buffer`.
-    fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32]) -> &'a mut [f32];
+    /// Where f32 results for `to` go before [`finish`](Self::finish): itself, or `buffer`. It is the buffer for all that go
+    /// `past` the caches.
+    fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32], past: Option<&PastCaches>) -> &'a mut [f32];
 
     /// `x` as it is when it has been stored.
     fn rounded(x: f32) -> f32;
@@ -25,7 +28,7 @@ pub(super) trait Element: Copy + Send + Sync + 'static {
     fn slice_mut(data: &mut Data) -> Option<&mut [Self]>;
 
     /// Brings the results from [`target`](Self::target) into `to`, rounded to nearest, ties to even.
-    fn finish(to: &mut [Self], buffer: &[f32]);
+    fn finish(to: &mut [Self], buffer: &[f32], past: Option<&PastCaches>);
 }
 
 /// A block of the input in f32; where there is none, of `output`, which holds it until results take its place.
@@ -53,8 +56,8 @@ impl Element for f32 {
     }
 
     #[inline(always)]
-    fn target<'a>(to: &'a mut [Self], _: &'a mut [f32]) -> &'a mut [f32] {
-        to
+    fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32], past: Option<&PastCaches>) -> &'a mut [f32] {
+        if past.is_some() { &mut buffer[..to.len()] } else { to }
     }
 
     #[inline(always)]
@@ -73,8 +76,15 @@ impl Element for f32 {
     }
 
     #[inline(always)]
-    fn finish(_: &mut [Self], _: &[f32]) {}
+    fn finish(to: &mut [Self], buffer: &[f32], past: Option<&PastCaches>) {
+        if let Some(past) = past {
+            past.store(to, &buffer[..to.len()]);
+        }
+    }
 }
+
+/// Elements that are narrowed before they go past the caches.
+const NARROWED: usize = 128;
 
 macro_rules! half_element {
     ($half:ty, $variant:ident, $widened:path, $narrowed:path) => {
@@ -96,7 +106,7 @@ macro_rules! half_element {
             }
 
             #[inline(always)]
-            fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32]) -> &'a mut [f32] {
+            fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32], _: Option<&PastCaches>) -> &'a mut [f32] {
                 &mut buffer[..to.len()]
             }
 
@@ -116,9 +126,17 @@ macro_rules! half_element {
             }
 
             #[inline(always)]
-            fn finish(to: &mut [Self], buffer: &[f32]) {
-                for (to, from) in to.iter_mut().zip(buffer) {
-                    *to = Self::from_bits($narrowed(*from));
+            fn finish(to: &mut [Self], buffer: &[f32], past: Option<&PastCaches>) {
+                let narrow = |to: &mut [Self], from: &[f32]| {
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to = Self::from_bits($narrowed(*from));
+                    }
+                };
+                let Some(past) = past else { return narrow(to, buffer) };
+                for (to, from) in to.chunks_mut(NARROWED).zip(buffer.chunks(NARROWED)) {
+                    let mut narrowed = [Self::ZERO; NARROWED];
+                    narrow(&mut narrowed, from);
+                    past.store(to, &narrowed[..to.len()]);
                 }
             }
         }

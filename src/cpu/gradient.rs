@@ -25,6 +25,7 @@ use super::gradient_sums::{Sums, merged};
 use super::moments::{Scale, float, narrow};
 use super::parallel;
 use super::parameters::Parameters;
+use super::past_caches::PastCaches;
 use super::pieces::{Pieces, bands};
 use crate::error::Result;
 use crate::plan::{GradientArguments, Gradients, GroupSums, Peers, Plan, Source, Statistics, View};
@@ -97,6 +98,8 @@ pub(super) struct Job<'a, T> {
     pub(super) learns_eps: bool,
     pub(super) simd: pulp::Arch,
     pub(super) threads: usize,
+    /// Whether the input's gradient goes past the caches.
+    pub(super) past_caches: bool,
 }
 
 /// What a task finds.
@@ -131,7 +134,7 @@ fn run<T: Element>(
 ) -> Result<()> {
     let statistics = arguments.statistics;
     let wanted = gradients.wanted();
-    let job = Job {
+    let mut job = Job {
         view: plan.view,
         x,
         upstream,
@@ -148,7 +151,10 @@ fn run<T: Element>(
         learns_eps: plan.extra.eps_l.is_some(),
         simd: pulp::Arch::new(),
         threads: parallel::threads(plan.view.elements()),
+        past_caches: false,
     };
+    let run = if job.by_runs() { job.view.d } else { job.row() };
+    job.past_caches = PastCaches::pays::<T>(job.view.elements(), run);
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
     if is_alone && wanted.parameters() && parameters_are_columns(plan, gradients) && job.suits_spans() {
@@ -238,9 +244,14 @@ impl<T: Element> Job<'_, T> {
         self.through || self.wants_parameters
     }
 
+    /// A task's way past the caches, if the gradients that it writes go there.
+    pub(super) fn past_caches(&self) -> Option<PastCaches> {
+        PastCaches::when(self.past_caches)
+    }
+
     /// Runs need no tables.
     fn workspace(&self) -> Workspace {
-        Workspace::new(if self.by_runs() { 0 } else { TILE })
+        Workspace::new(if self.by_runs() { 0 } else { TILE }, self.past_caches())
     }
 
     /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once. Where sums over
@@ -321,7 +332,7 @@ impl<T: Element> Job<'_, T> {
             let (a, first) = (i / a_band, i % a_band * groups);
             let mut found = Found::default();
             // Side by side no column has a parameter of its own.
-            let mut places = Places::default();
+            let (mut places, past) = (Places::default(), self.past_caches());
             for group in first..(first + groups).min(c) {
                 let columns = group * d..(group + 1) * d;
                 if self.sums_anything() {
@@ -329,7 +340,7 @@ impl<T: Element> Job<'_, T> {
                 }
                 for row in 0..b {
                     let to = pieces.get_mut(row, columns.start - first * d..columns.end - first * d);
-                    self.write_runs(a, row, &columns, to, &|s| self.through_of(s, found.groups.get(s)));
+                    self.write_runs(a, row, &columns, to, &|s| self.through_of(s, found.groups.get(s)), past.as_ref());
                 }
             }
             found
@@ -385,7 +396,7 @@ impl<T: Element> Job<'_, T> {
             to.par_chunks_mut(columns).enumerate().for_each(|(span, to)| {
                 let (a, b, first) = (i / self.view.b, i % self.view.b, span * columns);
                 if self.by_runs() {
-                    self.write_runs(a, b, &(first..first + to.len()), to, &|s| through[s]);
+                    self.write_runs(a, b, &(first..first + to.len()), to, &|s| through[s], self.past_caches().as_ref());
                 } else {
                     self.write_columns(a, b, first, to, &|s| through[s], &mut self.workspace());
                 }
@@ -398,7 +409,7 @@ impl<T: Element> Job<'_, T> {
         if self.by_runs() {
             for (i, output) in output.chunks_mut(self.row()).enumerate() {
                 let (a, b) = ((first + i) / self.view.b, (first + i) % self.view.b);
-                self.write_runs(a, b, &(0..self.row()), output, through);
+                self.write_runs(a, b, &(0..self.row()), output, through, w.past.as_ref());
             }
             return;
         }

@@ -224,12 +224,25 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
         if through {
             fold_tile(w, rows.columns);
         }
-        let Workspace { head, tail, rstd, weight, through_mean, through_variance, folded, unfolded, wide_rows, .. } = w;
+        let Workspace {
+            head,
+            tail,
+            rstd,
+            weight,
+            through_mean,
+            through_variance,
+            folded,
+            unfolded,
+            wide_rows,
+            past,
+            ..
+        } = w;
+        let past = past.as_ref();
         let [wide_x, wide_g, results, ..] = &mut wide_rows.0;
         for r in 0..rows.count {
             let g = T::read(&rows.upstream[rows.range(r)], wide_g);
             let to = &mut output[rows.range(r)];
-            let y = T::target(to, results);
+            let y = T::target(to, results, past);
             if through {
                 let x = T::read(&rows.x[rows.range(r)], wide_x);
                 write_folded([x, g], head, folded, y);
@@ -241,7 +254,7 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
                 write_scaled(g, weight, rstd, y);
             }
             add_inflow(inflow.map(|inflow| &inflow[rows.range(r)]), y, wide_x);
-            T::finish(to, results);
+            T::finish(to, results, past);
         }
     }
 }

@@ -2,6 +2,7 @@ use super::element::Element;
 use super::epilogue::{Epilogue, clip};
 use super::gradient_columns::Wide;
 use super::gradient_places::Places;
+use super::past_caches::PastCaches;
 use pulp::{Simd, WithSimd};
 
 /// Columns of a tile at most.
@@ -33,6 +34,7 @@ pub(super) struct Workspace {
     pub(super) of_tau: Vec<f32>,
     /// Sums of runs whose columns have parameters of their own.
     pub(super) places: Places,
+    pub(super) past: Option<PastCaches>,
     /// Whether there are thresholds.
     pub(super) clips: bool,
     /// Several rows in f32.
@@ -46,7 +48,7 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// For tiles of at most `len` columns.
-    pub(super) fn new(len: usize) -> Self {
+    pub(super) fn new(len: usize, past: Option<PastCaches>) -> Self {
         let new = || vec![0.0; len];
         Self {
             head: new(),
@@ -65,6 +67,7 @@ impl Workspace {
             tau: new(),
             of_tau: new(),
             places: Places::default(),
+            past,
             clips: false,
             wide_rows: Wide::new(len),
             wide: [new(), new()],
@@ -184,12 +187,13 @@ impl<T: Element> WithSimd for WriteRow<'_, T> {
         let (normalized, of_affine) = (&w.normalized[..len], &w.of_affine[..len]);
         let (weight, rstd) = (&w.weight[..len], &w.rstd[..len]);
         let (mean, variance) = (&w.through_mean[..len], &w.through_variance[..len]);
-        let results = &mut T::target(self.output, &mut w.results)[..len];
+        let past = w.past.as_ref();
+        let results = &mut T::target(self.output, &mut w.results, past)[..len];
         for j in 0..len {
             results[j] = (of_affine[j] * weight[j] - mean[j] - normalized[j] * variance[j]) * rstd[j];
         }
         add_inflow(self.inflow, results, &mut w.wide[0]);
-        T::finish(self.output, &w.results);
+        T::finish(self.output, &w.results, past);
     }
 }
 

@@ -9,11 +9,25 @@ use super::gradient_kernels::add_inflow;
 use super::gradient_places::{Places, Row};
 use super::gradient_sums::added;
 use super::moments::Scale;
+use super::past_caches::PastCaches;
 use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
 
+/// What a task writes rows with.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) places: Places,
+    past: Option<PastCaches>,
+    /// How many elements beyond those of a row lies what is read next, if that is to be asked for.
+    next_by: Option<usize>,
+}
+
 impl<T: Element> Job<'_, T> {
+    pub(super) fn writing(&self, next_by: Option<usize>) -> Writing {
+        Writing { places: Places::default(), past: self.past_caches(), next_by }
+    }
+
     /// Whether each row is one of those: then sums over groups are found right before they are used.
     pub(super) fn by_own_rows(&self) -> bool {
         self.by_runs() && self.has_one_each() && self.through
@@ -23,33 +37,33 @@ impl<T: Element> Job<'_, T> {
     pub(super) fn write_own_rows(&self, steps: Range<usize>, output: &mut [T], found: &mut Found) {
         let (b, row) = (self.view.b, self.row());
         let asks_ahead = ahead::pays::<T>(self.view, self.threads);
-        let next_by = asks_ahead.then_some(row);
-        let mut places = Places::default();
+        let asks_for_output = asks_ahead && !self.past_caches;
+        let mut writing = self.writing(asks_ahead.then_some(row));
         for (a, output) in steps.zip(output.chunks_mut(b * row)) {
             let mut sums = [0.0; 2];
             for (b, output) in output.chunks(row).enumerate() {
-                sums = added(sums, self.sum_own(a, b, &(0..row), asks_ahead.then(|| Ahead::of(output))));
+                sums = added(sums, self.sum_own(a, b, &(0..row), asks_for_output.then(|| Ahead::of(output))));
             }
             found.add_to_eps(sums, self.statistics.rstd[a]);
             let through = self.through_of(a, sums);
             for (b, output) in output.chunks_mut(row).enumerate() {
-                self.write_own_row((a, b), &(0..row), output, through, next_by, (&mut places, found));
+                self.write_own_row((a, b), &(0..row), output, through, &mut writing, found);
             }
         }
-        places.flush(found);
+        writing.places.flush(found);
     }
 
-    /// Writes the gradients of some columns of a row, and adds what their parameters need to `places`. Meanwhile what lies
-    /// `next_by` elements beyond them comes, if it is asked for.
+    /// Writes the gradients of some columns of a row, and adds what their parameters need to the places.
     pub(super) fn write_own_row(
         &self,
         (a, b): (usize, usize),
         columns: &Range<usize>,
         output: &mut [T],
         through: Through,
-        next_by: Option<usize>,
-        (places, found): (&mut Places, &mut Found),
+        Writing { places, past, next_by }: &mut Writing,
+        found: &mut Found,
     ) {
+        let past = past.as_ref();
         let row = self.own_row(a, b, columns);
         let base = self.base(a, b) + columns.start;
         let (coefficients, keeps_digits) = fold(row.scale, 1.0, through);
@@ -61,14 +75,15 @@ impl<T: Element> Job<'_, T> {
                 output,
                 coefficients,
                 sums: places.for_row(base, columns.len(), found),
-                next_by,
+                next_by: *next_by,
+                past,
             });
             return;
         }
         if self.wants_parameters {
             places.add(base, [row], self.simd, found);
         }
-        self.write_runs(a, b, columns, output, &|_| through);
+        self.write_runs(a, b, columns, output, &|_| through, past);
     }
 }
 
@@ -80,8 +95,8 @@ struct WriteAndAdd<'a, T> {
     output: &'a mut [T],
     coefficients: Folded,
     sums: [&'a mut [f32]; 2],
-    /// How many elements beyond them lies what is read next, if that is to be asked for.
     next_by: Option<usize>,
+    past: Option<&'a PastCaches>,
 }
 
 impl<T: Element> WithSimd for WriteAndAdd<'_, T> {
@@ -89,7 +104,7 @@ impl<T: Element> WithSimd for WriteAndAdd<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { row, weight, inflow, output, coefficients, sums: [of_weight, of_bias], next_by } = self;
+        let Self { row, weight, inflow, output, coefficients, sums: [of_weight, of_bias], next_by, past } = self;
         let Scale { head, tail, rstd } = row.scale;
         let numbers = [[head, tail, rstd], coefficients];
         let mut wide = [[0.0; STEP]; 3];
@@ -101,11 +116,11 @@ impl<T: Element> WithSimd for WriteAndAdd<'_, T> {
                 Ahead::of(g).skip(next_by).ask(g.len());
             }
             let [wide_x, wide_g, results] = &mut wide;
-            let y = T::target(to, results);
+            let y = T::target(to, results, past);
             let given = [T::read(x, wide_x), T::read(g, wide_g), &weight[at.clone()]];
             write_and_add(simd, given, numbers, [y, &mut of_weight[at.clone()], &mut of_bias[at.clone()]]);
             add_inflow(inflow.map(|inflow| &inflow[at]), y, wide_x);
-            T::finish(to, results);
+            T::finish(to, results, past);
         }
     }
 }
@@ -134,11 +149,12 @@ fn write_and_add_vectors<S: Simd>(
     let offset = simd.splat_f32s(offset);
     let results = y.iter_mut().zip(of_weight).zip(of_bias);
     for (((x, g), weight), ((y, of_weight), of_bias)) in x.iter().zip(g).zip(weight).zip(results) {
-        let distance = simd.sub_f32s(*x, head);
+        let (x, g) = (*x, *g);
+        let distance = simd.sub_f32s(x, head);
         let normalized = simd.mul_f32s(simd.sub_f32s(distance, tail), rstd);
-        *of_weight = simd.add_f32s(*of_weight, simd.mul_f32s(*g, normalized));
-        *of_bias = simd.add_f32s(*of_bias, *g);
-        let scaled = simd.mul_f32s(simd.mul_f32s(*g, *weight), of_gradient);
+        *of_weight = simd.add_f32s(*of_weight, simd.mul_f32s(g, normalized));
+        *of_bias = simd.add_f32s(*of_bias, g);
+        let scaled = simd.mul_f32s(simd.mul_f32s(g, *weight), of_gradient);
         *y = simd.add_f32s(simd.sub_f32s(scaled, simd.mul_f32s(distance, of_distance)), offset);
     }
 }

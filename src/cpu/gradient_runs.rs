@@ -10,6 +10,7 @@ use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
 use super::gradient_sums::added;
 use super::moments::Scale;
+use super::past_caches::PastCaches;
 use super::row_kernels::{BLOCK, FEW, LANES, filled_up, total};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -145,6 +146,7 @@ impl<T: Element> Job<'_, T> {
         columns: &Range<usize>,
         output: &mut [T],
         through: &impl Fn(usize) -> Through,
+        past: Option<&PastCaches>,
     ) {
         self.each_run(a, b, columns, |run| {
             let Run { columns: of_run, statistic, parameter } = run;
@@ -161,6 +163,7 @@ impl<T: Element> Job<'_, T> {
                     Weight::Shared(weight[0])
                 },
                 through: self.through.then(|| through(statistic)),
+                past,
             };
             self.simd.dispatch(job);
         });
@@ -338,6 +341,7 @@ struct WriteRun<'a, T> {
     weight: Weight<'a>,
     /// `None` where nothing goes through the statistics: then the input is not read.
     through: Option<Through>,
+    past: Option<&'a PastCaches>,
 }
 
 impl<T: Element> WithSimd for WriteRun<'_, T> {
@@ -352,7 +356,7 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
             let at = i * BLOCK..i * BLOCK + to.len();
             let [wide_x, wide_g, results] = &mut wide;
             let g = T::read(&self.upstream[at.clone()], wide_g);
-            let y = T::target(to, results);
+            let y = T::target(to, results, self.past);
             let weight = self.weight.of(at.clone());
             if let Some(through) = self.through {
                 let x = T::read(&self.x[at.clone()], wide_x);
@@ -365,7 +369,7 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
                 write_scaled(g, weight, self.scale.rstd, y);
             }
             add_inflow(self.inflow.map(|inflow| &inflow[at]), y, wide_x);
-            T::finish(to, results);
+            T::finish(to, results, self.past);
         }
     }
 }

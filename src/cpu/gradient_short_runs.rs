@@ -11,6 +11,7 @@ use super::gradient_runs::{Weight, sums_of_weighted, write_folded, write_stepwis
 use super::gradient_side_by_side::MOST_SIDE_BY_SIDE;
 use super::lanes::SIDE_BY_SIDE;
 use super::moments::Scale;
+use super::past_caches::PastCaches;
 use super::row_kernels::{FEW, LANES, MOST_OF_FEW};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -21,8 +22,13 @@ const BATCH: usize = 8;
 /// Elements of a run at most: with its gradients a batch stays in a processor's first cache.
 const LONGEST: usize = 256;
 
-/// Room for a batch in f32.
-pub(super) type Buffers = [Vec<f32>; 3];
+/// What a task needs for batches.
+pub(super) struct Buffers {
+    /// Room for elements, their gradients and results, as far as they are not in f32 or go past the caches.
+    pub(super) wide: [Vec<f32>; 2],
+    pub(super) results: Vec<f32>,
+    pub(super) past: Option<PastCaches>,
+}
 
 impl<T: Element> Job<'_, T> {
     /// Whether groups are short runs with the same parameters.
@@ -37,8 +43,11 @@ impl<T: Element> Job<'_, T> {
     pub(super) fn write_short_runs(&self, runs: Range<usize>, output: &mut [T], found: &mut Found) {
         let mut places = Places::default();
         let d = self.view.d;
-        let room = || if T::IS_F32 { Vec::new() } else { vec![0.0; (BATCH * d).max(SIDE_BY_SIDE * MOST_SIDE_BY_SIDE)] };
-        let mut buffers = [room(), room(), room()];
+        let past = self.past_caches();
+        let len = (BATCH * d).max(SIDE_BY_SIDE * MOST_SIDE_BY_SIDE);
+        let room = |is_needed: bool| if is_needed { vec![0.0; len] } else { Vec::new() };
+        let wide = [room(!T::IS_F32), room(!T::IS_F32)];
+        let mut buffers = Buffers { wide, results: room(!T::IS_F32 || past.is_some()), past };
         let mut run = self.write_side_by_side(runs.clone(), output, &mut buffers, found);
         let mut rest = &mut output[(run - runs.start) * d..];
         while run < runs.end {
@@ -114,7 +123,7 @@ impl<T: Element, const N: usize> WithSimd for SumBatch<'_, '_, T, N> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> [Pair; N] {
         let Batch { x, upstream, scales, weight } = self.batch;
-        let [wide_x, wide_g, _] = self.buffers;
+        let [wide_x, wide_g] = &mut self.buffers.wide;
         let (x, g) = (T::read(x, wide_x), T::read(upstream, wide_g));
         // The compiler does without remainders where it knows how long runs are.
         match weight.len() {
@@ -155,9 +164,10 @@ impl<T: Element, const N: usize> WithSimd for WriteBatch<'_, '_, T, N> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Batch { x, upstream, scales, weight } = self.batch;
-        let [wide_x, wide_g, results] = self.buffers;
+        let Buffers { wide: [wide_x, wide_g], results, past } = self.buffers;
+        let past = past.as_ref();
         let (x, g) = (T::read(x, wide_x), T::read(upstream, wide_g));
-        let y = T::target(self.output, results);
+        let y = T::target(self.output, results, past);
         let d = weight.len();
         let runs = y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(g.chunks_exact(d));
         for (((y, x), g), (scale, through)) in runs.zip(scales.into_iter().zip(self.through)) {
@@ -169,6 +179,6 @@ impl<T: Element, const N: usize> WithSimd for WriteBatch<'_, '_, T, N> {
             }
         }
         add_inflow(self.inflow, y, wide_x);
-        T::finish(self.output, results);
+        T::finish(self.output, results, past);
     }
 }

@@ -5,7 +5,7 @@
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, CACHED, Found, Job, Through};
 use super::gradient_parameters::Pair;
-use super::gradient_places::Places;
+use super::gradient_rows::Writing;
 use super::gradient_sums::added;
 use super::pieces::{Pieces, bands};
 use crate::plan::{Gradients, Plan, View};
@@ -98,31 +98,30 @@ impl<T: Element> Job<'_, T> {
                 bias: biases.as_mut().and_then(Iterator::next),
             })
             .collect();
-        spans
-            .into_par_iter()
-            .rev()
-            .for_each_init(Places::default, |places, span| self.write_span(steps.clone(), through, span, places));
+        spans.into_par_iter().rev().for_each_init(
+            || self.writing(None),
+            |writing, span| self.write_span(steps.clone(), through, span, writing),
+        );
     }
 
-    fn write_span(&self, steps: Range<usize>, through: &[Through], span: Span<'_, T>, places: &mut Places) {
+    fn write_span(&self, steps: Range<usize>, through: &[Through], span: Span<'_, T>, writing: &mut Writing) {
         let Span { columns, input, weight, bias } = span;
         let (first, b) = (steps.start, self.view.b);
         let mut gradients = [weight, bias];
         if first > 0 {
-            places.resume(self.base(0, 0) + columns.start, first * b, &gradients);
+            writing.places.resume(self.base(0, 0) + columns.start, first * b, &gradients);
         }
         // Of so few rows nothing is handed on before it is taken.
         let mut nothing = Found::default();
         if let Some(mut input) = input {
             for row in 0..steps.len() * b {
                 let (a, to) = (row / b, input.get_mut(row, 0..columns.len()));
-                let sums = (&mut *places, &mut nothing);
-                self.write_own_row((first + a, row % b), &columns, to, through[a], None, sums);
+                self.write_own_row((first + a, row % b), &columns, to, through[a], writing, &mut nothing);
             }
         } else {
-            self.add_to_places(steps, 0..b, &columns, places, &mut nothing);
+            self.add_to_places(steps, 0..b, &columns, &mut writing.places, &mut nothing);
         }
-        for (gradient, sums) in gradients.iter_mut().zip(places.take()) {
+        for (gradient, sums) in gradients.iter_mut().zip(writing.places.take()) {
             if let Some(gradient) = gradient {
                 gradient.copy_from_slice(sums);
             }

@@ -32,6 +32,7 @@ mod lanes;
 mod moments;
 mod parallel;
 mod parameters;
+mod past_caches;
 mod pieces;
 mod residual;
 mod row_kernels;
@@ -56,6 +57,7 @@ use element::Element;
 use epilogue::Epilogue;
 use moments::{Moments, Scale};
 use parameters::Parameters;
+use past_caches::PastCaches;
 
 /// Executes `plan`, from `input` into `output`; in place where `input` is `None`.
 ///
@@ -114,6 +116,8 @@ struct Job<'a, T> {
     epilogue: Epilogue,
     simd: pulp::Arch,
     threads: usize,
+    /// Whether results go past the caches.
+    past_caches: bool,
 }
 
 fn run<T: Element>(
@@ -131,6 +135,7 @@ fn run<T: Element>(
         Source::Input { .. } | Source::Mixed(_) => columns::suit(plan.view),
     };
     let view = if by_columns { columns::widened(plan.view) } else { plan.view };
+    let run = if by_columns { view.c * view.d } else { view.d };
     let job = Job {
         view,
         statistic: plan.statistic,
@@ -140,6 +145,7 @@ fn run<T: Element>(
         epilogue: Epilogue::of(plan),
         simd: pulp::Arch::new(),
         threads: parallel::threads(view.elements()),
+        past_caches: input.is_some() && PastCaches::pays::<T>(view.elements(), run),
     };
     let keeps = plan.running_update().is_some() || arguments.statistics.is_some();
     let mut count = plan.shard_count();
@@ -179,6 +185,11 @@ fn run<T: Element>(
 }
 
 impl<T: Element> Job<'_, T> {
+    /// A task's way past the caches, if results go there.
+    fn past_caches(&self) -> Option<PastCaches> {
+        PastCaches::when(self.past_caches)
+    }
+
     /// Normalizes by the input's own moments, and returns them where they are wanted.
     fn normalize(&self, by_columns: bool, wanted: bool, output: &mut [T]) -> plan::Moments {
         let moments =

@@ -24,12 +24,12 @@ fn add_stored<T: Element>(input: &[T], residual: &[T], sum: &mut [T]) {
             let (x, r) = (&mut x[..to.len()], &mut r[..to.len()]);
             T::widen(&input[at..at + to.len()], x);
             T::widen(&residual[at..at + to.len()], r);
-            let target = T::target(to, &mut results);
+            let target = T::target(to, &mut results, None);
             for ((target, x), r) in target.iter_mut().zip(x).zip(r) {
                 *target = *x + *r;
             }
             at += to.len();
-            T::finish(to, &results);
+            T::finish(to, &results, None);
         }
     });
 }

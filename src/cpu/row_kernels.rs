@@ -2,6 +2,7 @@ use super::ahead::{Ahead, STEP};
 use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, folded, in_range, narrow};
+use super::rows::Buffers;
 use pulp::{Simd, WithSimd};
 use std::hint::black_box;
 
@@ -201,8 +202,7 @@ pub(super) struct ApplyRun<'a, T> {
     pub(super) from: usize,
     /// How many elements beyond them lies what is read next, if that is to be asked for.
     pub(super) next_by: Option<usize>,
-    /// Room for a block and for its results, where they are not in f32 or in place.
-    pub(super) buffers: &'a mut [Vec<f32>; 2],
+    pub(super) buffers: &'a mut Buffers,
 }
 
 impl<T: Element> WithSimd for ApplyRun<'_, T> {
@@ -210,15 +210,16 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let [wide, results] = self.buffers;
+        let Buffers { wide, results, past } = self.buffers;
+        let past = past.as_ref();
         let mut done = 0;
         for to in self.output.chunks_mut(BLOCK) {
             let len = to.len();
             let input = self.input.map(|input| &input[done..done + len]);
             let next = self.next_by.map(|by| Ahead::of(input.unwrap_or(to)).skip(by));
             let x = block_of(input, to, wide);
-            self.affine.apply_ahead::<T>(x, T::target(to, results), self.scale, self.from + done, next);
-            T::finish(to, results);
+            self.affine.apply_ahead::<T>(x, T::target(to, results, past), self.scale, self.from + done, next);
+            T::finish(to, results, past);
             done += len;
         }
     }

@@ -6,6 +6,7 @@ use super::element::Element;
 use super::moments::{Moments, Scale, float};
 use super::parallel::{self, TASK};
 use super::parameters::Parameters;
+use super::past_caches::PastCaches;
 use super::pieces::{self, Pieces};
 use super::row_kernels::{Affine, ApplyRun, BLOCK, BlockMoments};
 use super::short_runs;
@@ -20,13 +21,31 @@ const CACHED_BYTES: usize = 2 << 20;
 /// Pieces of a group that are shorter cost more to keep apart than a second pass over memory.
 const LEAST_PIECE_BYTES: usize = 512;
 
-/// Room for a block of the input and for its results.
-type Buffers = [Vec<f32>; 2];
+/// What a task needs for blocks.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    /// Room for a block, where it is not in f32 or in place.
+    pub(super) wide: Vec<f32>,
+    /// Room for its results, where they are not in f32 or go past the caches.
+    pub(super) results: Vec<f32>,
+    pub(super) past: Option<PastCaches>,
+}
 
-/// Buffers as a job needs them: clearing them would take as long as a short row.
-fn buffers<T: Element>(job: &Job<'_, T>) -> Buffers {
-    let room = |is_needed: bool| if is_needed { vec![0.0; BLOCK.min(job.view.d)] } else { Vec::new() };
-    [room(!T::IS_F32 || job.input.is_none()), room(!T::IS_F32)]
+impl Buffers {
+    /// As a job needs them for blocks of at most `len` elements: clearing others would take as long as a short row.
+    pub(super) fn new<T: Element>(job: &Job<'_, T>, len: usize) -> Self {
+        let room = |is_needed: bool| if is_needed { vec![0.0; len] } else { Vec::new() };
+        Self {
+            wide: room(!T::IS_F32 || job.input.is_none()),
+            results: room(!T::IS_F32 || job.past_caches),
+            past: job.past_caches(),
+        }
+    }
+
+    /// For blocks of long runs.
+    fn of<T: Element>(job: &Job<'_, T>) -> Self {
+        Self::new(job, BLOCK.min(job.view.d))
+    }
 }
 
 /// Normalizes with the input's own statistics, and returns them where they are wanted.
@@ -54,7 +73,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
     let view = job.view;
     parallel::each(job.threads, segments(job, output), |(begin, segment)| {
-        let mut buffers = buffers(job);
+        let mut buffers = Buffers::of(job);
         let (mut at, end) = (begin, begin + segment.len());
         while at < end {
             let (run, from) = (at / view.d, at % view.d);
@@ -90,7 +109,7 @@ fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
     let mut moments = vec![Moments::NONE; job.view.statistics()];
     let tasks = parallel::zip_chunks(output, groups * count, &mut moments, groups);
     parallel::each(job.threads, tasks, |(task, outputs, moments)| {
-        let mut buffers = buffers(job);
+        let mut buffers = Buffers::of(job);
         for (i, (data, moments)) in outputs.chunks_mut(count).zip(moments).enumerate() {
             let mut pieces = Pieces::Adjacent { data, stride: d };
             *moments = normalize_group(job, task * groups + i, &mut pieces, &mut buffers);
@@ -105,7 +124,7 @@ fn one_pass_scattered<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Mom
     let groups = pieces::bands(output, view.b, view.c * view.d, view.d);
     let tasks = groups.into_iter().zip(&mut moments).enumerate();
     parallel::each(job.threads, tasks, |(group, (mut pieces, moments))| {
-        *moments = normalize_group(job, group, &mut pieces, &mut buffers(job));
+        *moments = normalize_group(job, group, &mut pieces, &mut Buffers::of(job));
     });
     moments
 }
@@ -129,7 +148,7 @@ fn normalize_group<T: Element>(
         match job.input {
             Some(input) => Run {
                 elements: &input[((a * view.b + b) * view.c + c) * view.d..][..view.d],
-                output: asks_ahead.then(|| Ahead::of(output)),
+                output: (asks_ahead && !job.past_caches).then(|| Ahead::of(output)),
             },
             None => Run { elements: output, output: None },
         }
@@ -215,7 +234,7 @@ fn chunk_moments<'r, T: Element>(
 ) -> Moments {
     let centred = job.statistic.is_centred();
     let mut block_moments = |elements, mean_so_far, output| {
-        job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers[0], centred, mean_so_far, output })
+        job.simd.dispatch(BlockMoments { elements, buffer: &mut buffers.wide, centred, mean_so_far, output })
     };
     let blocks_a_run = job.view.d.div_ceil(BLOCK);
     if blocks_a_run == 1 && job.view.b == 1 {
@@ -245,7 +264,7 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
     let mut parts = vec![Moments::NONE; view.statistics() * chunks];
     let parts_a_task = (TASK * chunks / view.count()).max(1);
     parallel::each_chunk(job.threads, &mut parts, parts_a_task, |task, parts| {
-        let mut buffers = buffers(job);
+        let mut buffers = Buffers::of(job);
         for (i, part) in parts.iter_mut().enumerate() {
             let (group, chunk) = ((task * parts_a_task + i) / chunks, (task * parts_a_task + i) % chunks);
             *part = chunk_moments(job, chunk, &mut buffers, |b| {

@@ -7,7 +7,7 @@ use super::lanes::{Lanes, SIDE_BY_SIDE, Scales, one_after_another, side_by_side,
 use super::moments::{Moments, Scale, float, in_range};
 use super::parallel::{self, TASK};
 use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head_of, sums_about};
-use super::rows::affine;
+use super::rows::{Buffers, affine};
 use crate::plan::{Statistic, View};
 use pulp::{Simd, WithSimd};
 
@@ -35,7 +35,6 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
     let tasks =
         output.chunks_mut(groups * d).enumerate().map(|(i, output)| (i * groups, output, wanted_moments.next()));
     parallel::each(job.threads, tasks, |(first, output, moments)| {
-        let room = |is_needed: bool| if is_needed { vec![0.0; d.max(BATCH_ELEMENTS)] } else { Vec::new() };
         job.simd.dispatch(NormalizeRuns {
             input: job.input.map(|x| &x[first * d..first * d + output.len()]),
             output,
@@ -46,8 +45,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
             asks_ahead: d > LONGEST_OF_BATCH && ahead::pays::<T>(job.view, job.threads),
             affine: |i| affine(job, ((first + i) / c, 0, (first + i) % c)),
             moments: moments.unwrap_or_default(),
-            wide: &mut room(!T::IS_F32 || job.input.is_none()),
-            results: &mut room(!T::IS_F32),
+            buffers: &mut Buffers::new(job, d.max(BATCH_ELEMENTS)),
         });
     });
     moments
@@ -69,9 +67,8 @@ struct NormalizeRuns<'a, T, F> {
     affine: F,
     /// As many as there are runs, or none.
     moments: &'a mut [Moments],
-    /// Room for a batch and for its results, where they are not in f32 or in place.
-    wide: &'a mut [f32],
-    results: &'a mut [f32],
+    /// For a batch.
+    buffers: &'a mut Buffers,
 }
 
 impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, T, F> {
@@ -108,12 +105,14 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let (len, centred) = (N * d, self.statistic.is_centred());
         let mut lanes = [[0.0; N]; FEW];
         let lanes = &mut lanes[..d.min(FEW)];
+        let Buffers { wide, results, past } = &mut *self.buffers;
+        let past = past.as_ref();
         let mut run = first;
         for to in self.output[first * d..].chunks_exact_mut(len) {
             let input = self.input.map(|input| &input[run * d..run * d + len]);
             let next = self.asks_ahead.then(|| Ahead::of(input.unwrap_or(to)).skip(len));
-            let of_results = (self.asks_ahead && input.is_some()).then(|| Ahead::of(to));
-            let x = block_of(input, to, self.wide);
+            let of_results = (self.asks_ahead && input.is_some() && past.is_none()).then(|| Ahead::of(to));
+            let x = block_of(input, to, wide);
             let moments = if N == SIDE_BY_SIDE {
                 side_by_side(x, lanes);
                 BatchMoments::side_by_side(lanes, x, centred)
@@ -121,7 +120,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
                 BatchMoments::of::<L>(x, d, centred, of_results)
             };
             let scales = moments.scales(self.statistic, self.eps);
-            let y = T::target(to, self.results);
+            let y = T::target(to, results, past);
             match self.shared {
                 Some(affine) if N == SIDE_BY_SIDE && affine.is_one_each() => apply(&scales, lanes, affine, y),
                 shared => {
@@ -131,7 +130,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
                     }
                 }
             }
-            T::finish(to, self.results);
+            T::finish(to, results, past);
             if let Some(found) = self.moments.get_mut(run..run + N) {
                 found.iter_mut().enumerate().for_each(|(k, found)| *found = moments.get(k));
             }

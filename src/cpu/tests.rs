@@ -1,6 +1,7 @@
 //! The CPU backend against the f64 reference.
 
 mod bits;
+mod past_caches;
 
 use super::execute;
 use crate::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};

@@ -1,6 +1,7 @@
 use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
 use super::moments::{Scale, folded};
+use super::past_caches::PastCaches;
 use super::pieces::Pieces;
 use super::tile_kernels::ColumnMoments;
 use crate::plan::Statistic;
@@ -124,6 +125,7 @@ pub(super) struct ApplyTile<'a, 'o, T, F> {
     /// Room for input and results.
     pub(super) wide: &'a mut [f32],
     pub(super) results: &'a mut [f32],
+    pub(super) past: Option<&'a PastCaches>,
 }
 
 impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, F> {
@@ -135,7 +137,7 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
         for i in self.pieces {
             let to = self.output.get_mut(i, self.range.clone());
             let x = block_of(self.input.as_ref().map(|input| input(i)), to, self.wide);
-            let (x, y) = (&x[..len], &mut T::target(to, self.results)[..len]);
+            let (x, y) = (&x[..len], &mut T::target(to, self.results, self.past)[..len]);
             match self.affine {
                 AffineBy::Folded => apply_folded(x, y, self.coefficients),
                 AffineBy::Each if self.epilogue.rounds => apply_each(x, y, self.coefficients, T::rounded),
@@ -149,7 +151,7 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
                 clip(y, |i| self.coefficients.tau[i]);
             }
             self.epilogue.activate(y);
-            T::finish(to, self.results);
+            T::finish(to, self.results, self.past);
         }
     }
 }

@@ -1,0 +1,116 @@
+//! What goes to memory past the caches, and by whichever way: the same bits.
+
+use super::{Case, DTYPES, cases, noise};
+use crate::cpu::backward;
+use crate::cpu::element::Element;
+use crate::cpu::past_caches::{LEAST_BYTES, PastCaches};
+use crate::norm::{BatchNorm, GroupNorm, LayerNorm, Norm, RmsNorm};
+use crate::plan::{Arguments, GradientArguments, Gradients, Statistics, Wanted};
+use crate::tensor::{Data, Dtype, Layout};
+use half::f16;
+
+/// Stores at every distance from a vector's beginning, and of every length that begins and ends amid one.
+fn check_store<T: Element + PartialEq + std::fmt::Debug>(element: impl Fn(u8) -> T) {
+    let from: Vec<T> = (0..80).map(&element).collect();
+    for start in 0..20 {
+        for len in 0..60 {
+            let mut to = vec![element(255); 80];
+            PastCaches::when(true).expect("it is wanted").store(&mut to[start..start + len], &from[..len]);
+            let mut expected = vec![element(255); 80];
+            expected[start..start + len].copy_from_slice(&from[..len]);
+            assert_eq!(to, expected, "{len} elements from {start} on");
+        }
+    }
+}
+
+#[test]
+fn what_is_stored_past_the_caches_is_where_it_belongs() {
+    check_store(f32::from);
+    check_store(|x| f16::from_f32(x.into()));
+}
+
+/// `f` where every tensor goes past the caches whose runs are whole vectors.
+fn past_caches<R>(f: impl FnOnce() -> R) -> R {
+    LEAST_BYTES.set(Some(0));
+    let result = f();
+    LEAST_BYTES.set(None);
+    result
+}
+
+/// Runs of every kind: rows short and long, a batch of them, few long rows, channels first and last.
+fn all_cases(dtype: Dtype) -> Vec<Case> {
+    let mut all = cases(dtype, 3.0);
+    let mut add = |norm: &dyn Norm, shape: &[usize], parameters: &[usize]| {
+        all.push(Case::new(norm, shape, dtype, 3.0, Some(parameters)));
+    };
+    for (rows, len) in [(70, 4), (70, 8), (37, 24), (40, 256), (19, 1024), (9, 3072), (200, 768), (5, 40_000)] {
+        add(&LayerNorm::new([len]), &[rows, len], &[len]);
+    }
+    add(&GroupNorm::new(4), &[3, 16, 12, 12], &[16]);
+    for (layout, shape) in [(Layout::ChannelsFirst, [3, 16, 20, 12]), (Layout::ChannelsLast, [3, 20, 12, 16])] {
+        all.push(Case::tracked(&BatchNorm::new().layout(layout), &shape, dtype, 3.0, Some(&[16]), Some(16)));
+    }
+    let rms = RmsNorm::new([512]);
+    all.push(Case::new(&rms, &[50, 512], dtype, 3.0, None));
+    all
+}
+
+fn gradients(case: &Case) -> Gradients {
+    let (mut statistics, mut running) = (Statistics::default(), case.running.clone());
+    let mut output = Data::zeros(case.input.dtype(), case.input.len());
+    let mut arguments = Arguments { statistics: Some(&mut statistics), ..case.arguments(&mut running) };
+    super::execute(&case.plan, None, Some(&case.input), &mut arguments, &mut output).expect("nobody else is asked");
+    let upstream = Data::from_f64(case.input.dtype(), &noise(case.input.len(), 0.5, 9));
+    let arguments = GradientArguments {
+        input: &case.input,
+        grad_output: &upstream,
+        grad_sum: None,
+        statistics: &statistics,
+        weight: case.weight.as_ref(),
+        bias: case.bias.as_ref(),
+        extra: Default::default(),
+        labels: None,
+        grad_mean: None,
+        grad_std: None,
+    };
+    let mut gradients = Gradients::zeros(&case.plan, Wanted::all(&case.plan));
+    backward(&case.plan, None, &arguments, &mut gradients).expect("nobody else is asked");
+    gradients
+}
+
+#[test]
+fn results_that_go_past_the_caches_keep_their_bits() {
+    for case in DTYPES.into_iter().flat_map(all_cases) {
+        let (usual, past) = (case.run(), past_caches(|| case.run()));
+        assert!(usual == past, "{}: the output's bits", case.name);
+    }
+}
+
+#[test]
+fn gradients_that_go_past_the_caches_keep_their_bits() {
+    for case in DTYPES.into_iter().flat_map(all_cases) {
+        let (usual, past) = (gradients(&case), past_caches(|| gradients(&case)));
+        assert!(usual == past, "{}: the gradients' bits", case.name);
+    }
+}
+
+#[test]
+fn only_runs_of_whole_vectors_in_tensors_that_no_cache_holds_go_past_them() {
+    assert!(!PastCaches::pays::<f32>(1 << 12, 1 << 12), "16 KiB stay in a cache");
+    let is_for = |element: bool| element == cfg!(target_arch = "x86_64");
+    past_caches(|| {
+        assert!(is_for(PastCaches::pays::<f32>(1 << 12, 4)) && is_for(PastCaches::pays::<f16>(1 << 12, 8)));
+        assert!(!PastCaches::pays::<f32>(1 << 12, 3) && !PastCaches::pays::<f16>(1 << 12, 4), "half a vector");
+    });
+}
+
+/// Few long rows are taken in blocks, whose size the number of threads may say.
+#[test]
+fn threads_change_no_bit_of_few_long_rows_gradients() {
+    let case = Case::new(&LayerNorm::new([40_000]), &[30, 40_000], Dtype::F32, 3.0, Some(&[40_000]));
+    let [one, many] = [1, 20].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool starts");
+        pool.install(|| gradients(&case))
+    });
+    assert!(one == many, "one thread and twenty");
+}
