@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! plan ── runs: nothing but weight and bias follows, long enough ──── gradient_runs
-//!      │       ├─ of few long rows, one parameter a column ────────── gradient_spans
+//!      │       ├─ of rows, one parameter a column ─────────────────── gradient_rows
+//!      │       ├─ of few long rows, likewise ──────────────────────── gradient_spans
 //!      │       ├─ of short rows, likewise ─────────────────────────── gradient_short_runs
 //!      │       └─ of rows of a few elements, however few ──────────── gradient_side_by_side
 //!      └─ tiles of columns ─┬─ the same, rows share parameters ────── gradient_columns
@@ -251,7 +252,7 @@ impl<T: Element> Job<'_, T> {
 
     /// Runs need no tables.
     fn workspace(&self) -> Workspace {
-        Workspace::new(if self.by_runs() { 0 } else { TILE }, self.past_caches())
+        Workspace::new(if self.by_runs() { 0 } else { TILE.min(self.row()) }, self.past_caches())
     }
 
     /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once. Where sums over

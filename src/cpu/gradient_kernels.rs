@@ -6,7 +6,7 @@ use super::past_caches::PastCaches;
 use pulp::{Simd, WithSimd};
 
 /// Columns of a tile at most.
-pub(super) const TILE: usize = 512;
+pub(super) const TILE: usize = 1024;
 
 /// Independent sums of neighbouring columns.
 const LANES: usize = 8;

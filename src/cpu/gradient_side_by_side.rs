@@ -94,17 +94,16 @@ impl<T: Element> WriteBatches<'_, '_, T> {
     #[inline(always)]
     fn batches(self, d: usize) {
         let Self { job, base, first, output, sums, buffers } = self;
-        let Buffers { wide: [wide_x, wide_g], results, past } = buffers;
-        let past = past.as_ref();
+        let Buffers { wide: [wide_x, wide_g], results, .. } = buffers;
         let weight = &job.parameters.weight[base..][..d];
         for (i, output) in output.chunks_exact_mut(SIDE_BY_SIDE * d).enumerate() {
             let first = first + i * SIDE_BY_SIDE;
             let at = first * d..(first + SIDE_BY_SIDE) * d;
             let (x, g) = (T::read(&job.x[at.clone()], wide_x), T::read(&job.upstream[at.clone()], wide_g));
-            let y = T::target(output, results, past);
+            let y = T::target(output, results, None);
             write_batch(job, first, [x, g, weight], y, sums);
             add_inflow(job.inflow.map(|inflow| &inflow[at]), y, wide_x);
-            T::finish(output, results, past);
+            T::finish(output, results, None);
         }
     }
 }

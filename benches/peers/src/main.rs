@@ -9,6 +9,7 @@ mod host;
 mod clock;
 mod contest;
 mod device;
+mod memory;
 mod peers;
 mod place;
 mod report;
@@ -56,6 +57,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    memory::ask_for_large_pages();
     let threads = threads(arguments.threads);
     match run(&arguments, threads) {
         Ok(true) => ExitCode::SUCCESS,
