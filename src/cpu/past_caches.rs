@@ -80,7 +80,7 @@ use std::arch::x86_64::__m128i as Vector;
 fn store_vector(to: &mut Vector, vector: Vector) {
     // SAFETY: a reference to a vector is aligned and may be written. Such a store is not ordered with others: nobody else
     // reads what is borrowed here before the borrowing task ends, and dropping `PastCaches`, which does not outlive it,
-    // puts a fence in between. ln_llm takes 1.6 times as long without, see docs/performance.md.
+    // puts a fence in between. ln_llm forward takes 1.2 times as long without, see docs/performance.md.
     unsafe { std::arch::x86_64::_mm_stream_si128(to, vector) };
 }
 
