@@ -67,8 +67,7 @@ pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
     }
     #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
     let count = x.len() as f32;
-    // Hidden from the compiler, which would keep sums in pairs of lanes for their total, and add two at a time above.
-    first + total(black_box(sums)) / count
+    first + hidden_total(sums) / count
 }
 
 /// The sums of `x - head` and of its square. Meanwhile the memory of the `output` comes, if it is asked for.
@@ -89,7 +88,7 @@ pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ah
     if !rest.is_empty() {
         add_squares([&mut sums, &mut squares], &filled_up(rest, head), head);
     }
-    (total(sums), total(squares))
+    (hidden_total(sums), hidden_total(squares))
 }
 
 #[inline(always)]
@@ -119,15 +118,30 @@ pub(super) fn filled_up<const L: usize>(rest: &[f32], head: f32) -> [f32; L] {
 
 /// The sum of a power of two of lanes: a half is added to the other until one is left.
 #[inline(always)]
-pub(super) fn total<const L: usize>(mut lanes: [f32; L]) -> f32 {
+pub(super) fn total<const L: usize>(lanes: [f32; L]) -> f32 {
+    halved::<L>(lanes, 1)[0]
+}
+
+/// As [`total`]. The last lanes are hidden from the compiler, which would keep sums in pairs of lanes for their total, and
+/// add two at a time where they are summed.
+#[inline(always)]
+fn hidden_total<const L: usize>(lanes: [f32; L]) -> f32 {
+    let mut few = [0.0; FEW];
+    few.copy_from_slice(&halved(lanes, FEW)[..FEW]);
+    total(black_box(few))
+}
+
+/// Lanes of which a half is added to the other until `left` are left.
+#[inline(always)]
+fn halved<const L: usize>(mut lanes: [f32; L], left: usize) -> [f32; L] {
     let mut half = L / 2;
-    while half > 0 {
+    while half >= left {
         for i in 0..half {
             lanes[i] += lanes[i + half];
         }
         half /= 2;
     }
-    lanes[0]
+    lanes
 }
 
 /// What happens to the normalized elements of a run.
@@ -243,7 +257,7 @@ fn affine(y: &mut [f32], weight: &[f32], bias: &[f32], (from, divisor): (usize, 
 }
 
 #[inline(always)]
-fn scale_each(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32]) {
+pub(super) fn scale_each(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32]) {
     let (xs, x) = x.as_chunks::<FEW>();
     let (ys, y) = y.as_chunks_mut::<FEW>();
     let ((weights, weight), (biases, bias)) = (weight.as_chunks::<FEW>(), bias.as_chunks::<FEW>());

@@ -6,7 +6,7 @@ use super::element::{Element, block_of};
 use super::lanes::{Lanes, SIDE_BY_SIDE, Scales, one_after_another, side_by_side, totals};
 use super::moments::{Moments, Scale, float, in_range};
 use super::parallel::{self, TASK};
-use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head_of, sums_about};
+use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head_of, scale_each, sums_about};
 use super::rows::{Buffers, affine};
 use crate::plan::{Statistic, View};
 use pulp::{Simd, WithSimd};
@@ -42,7 +42,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
             statistic: job.statistic,
             eps: job.eps,
             shared,
-            asks_ahead: d > LONGEST_OF_BATCH && ahead::pays::<T>(job.view, job.threads),
+            asks_ahead: ahead::pays::<T>(job.view, job.threads),
             affine: |i| affine(job, ((first + i) / c, 0, (first + i) % c)),
             moments: moments.unwrap_or_default(),
             buffers: &mut Buffers::new(job, d.max(BATCH_ELEMENTS)),
@@ -60,7 +60,7 @@ struct NormalizeRuns<'a, T, F> {
     d: usize,
     statistic: Statistic,
     eps: f64,
-    /// Whether memory of the next run and of the output is asked for ahead: of runs that are no batch.
+    /// Whether memory of what is read next and of the output is asked for ahead: a batch's at once, a run's in steps.
     asks_ahead: bool,
     /// What happens to the elements of every run, or of run `i`.
     shared: Option<Affine<'a>>,
@@ -80,10 +80,12 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
         let d = self.d;
         let first = match d {
             4 => self.batches::<SIDE_BY_SIDE, FEW>(4, 0),
+            5 => self.batches::<SIDE_BY_SIDE, FEW>(5, 0),
+            6 => self.batches::<SIDE_BY_SIDE, FEW>(6, 0),
+            7 => self.batches::<SIDE_BY_SIDE, FEW>(7, 0),
             8 => self.batches::<SIDE_BY_SIDE, FEW>(8, 0),
             16 => self.batches::<8, FEW>(16, 0),
             32 => self.batches::<8, FEW>(32, 0),
-            _ if d <= FEW => self.batches::<SIDE_BY_SIDE, FEW>(d, 0),
             _ if d <= MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
             _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, LANES>(d, 0),
             _ if d <= LONGEST_OF_BATCH => self.batches::<4, LANES>(d, 0),
@@ -107,26 +109,44 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let lanes = &mut lanes[..d.min(FEW)];
         let Buffers { wide, results, past } = &mut *self.buffers;
         let past = past.as_ref();
+        // Told apart before the loop: a copy of `Affine` for each run took more than half of the time of 16 elements.
+        let one_each = self.shared.filter(|affine| N > 1 && affine.is_one_each());
+        let one_each = one_each.map(|Affine { weight, bias, .. }| (&weight[..d], &bias[..d]));
         let mut run = first;
         for to in self.output[first * d..].chunks_exact_mut(len) {
             let input = self.input.map(|input| &input[run * d..run * d + len]);
             let next = self.asks_ahead.then(|| Ahead::of(input.unwrap_or(to)).skip(len));
             let of_results = (self.asks_ahead && input.is_some() && past.is_none()).then(|| Ahead::of(to));
+            if N > 1 {
+                next.into_iter().chain(of_results).for_each(|memory| memory.ask(len));
+            }
             let x = block_of(input, to, wide);
             let moments = if N == SIDE_BY_SIDE {
                 side_by_side(x, lanes);
                 BatchMoments::side_by_side(lanes, x, centred)
             } else {
-                BatchMoments::of::<L>(x, d, centred, of_results)
+                BatchMoments::of::<L>(x, d, centred, of_results.filter(|_| N == 1))
             };
             let scales = moments.scales(self.statistic, self.eps);
             let y = T::target(to, results, past);
-            match self.shared {
-                Some(affine) if N == SIDE_BY_SIDE && affine.is_one_each() => apply(&scales, lanes, affine, y),
-                shared => {
+            match one_each {
+                Some(parameters) if N == SIDE_BY_SIDE => apply(&scales, lanes, parameters, y),
+                Some((weight, bias)) => {
                     for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
-                        let affine = if let Some(shared) = shared { shared } else { (self.affine)(run + k) };
-                        affine.apply_ahead::<T>(x, y, scales.get(k), 0, next);
+                        scale_each(x, y, scales.get(k), weight, bias);
+                    }
+                }
+                None => {
+                    for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
+                        let own;
+                        let affine = match &self.shared {
+                            Some(shared) => shared,
+                            None => {
+                                own = (self.affine)(run + k);
+                                &own
+                            }
+                        };
+                        affine.apply_ahead::<T>(x, y, scales.get(k), 0, next.filter(|_| N == 1));
                     }
                 }
             }
@@ -142,11 +162,14 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
 
 /// Scales runs that lie side by side, in place, and writes them one after the other.
 #[inline(always)]
-fn apply<const N: usize>(scales: &Scales<N>, lanes: &mut [Lanes<N>], affine: Affine<'_>, y: &mut [f32]) {
-    for ((lane, weight), bias) in lanes.iter_mut().zip(affine.weight).zip(affine.bias) {
-        for (k, x) in lane.iter_mut().enumerate() {
-            *x = (*x - scales.heads[k] - scales.tails[k]) * scales.rstds[k] * weight + bias;
+fn apply<const N: usize>(scales: &Scales<N>, lanes: &mut [Lanes<N>], (weight, bias): (&[f32], &[f32]), y: &mut [f32]) {
+    for ((lane, &weight), &bias) in lanes.iter_mut().zip(weight).zip(bias) {
+        // Results are nobody else's memory, so the compiler need not ask whether they are.
+        let mut results = [0.0; N];
+        for (k, result) in results.iter_mut().enumerate() {
+            *result = (lane[k] - scales.heads[k] - scales.tails[k]) * scales.rstds[k] * weight + bias;
         }
+        *lane = results;
     }
     one_after_another(lanes, y);
 }
