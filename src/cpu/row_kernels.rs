@@ -63,7 +63,7 @@ pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
         add_distances(&mut sums, chunk, first);
     }
     if !rest.is_empty() {
-        add_distances(&mut sums, &filled_up(rest, first), first);
+        add_distances(&mut sums, &last_of(x, rest.len(), first), first);
     }
     #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
     let count = x.len() as f32;
@@ -86,7 +86,7 @@ pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ah
         }
     }
     if !rest.is_empty() {
-        add_squares([&mut sums, &mut squares], &filled_up(rest, head), head);
+        add_squares([&mut sums, &mut squares], &last_of(x, rest.len(), head), head);
     }
     (hidden_total(sums), hidden_total(squares))
 }
@@ -105,6 +105,18 @@ fn add_squares<const L: usize>([sums, squares]: [&mut [f32; L]; 2], chunk: &[f32
         *sum += d;
         *square += d * d;
     }
+}
+
+/// The last `count` elements, which fill no chunk, and others that add nothing to sums about `head`. As many as a chunk
+/// has are loaded at once: a copy of `count` of them would be a call.
+#[inline(always)]
+fn last_of<const L: usize>(x: &[f32], count: usize, head: f32) -> [f32; L] {
+    let Some(last) = x.last_chunk::<L>() else { return filled_up(x, head) };
+    let mut chunk = *last;
+    for (i, x) in chunk.iter_mut().enumerate() {
+        *x = if i + count < L { head } else { *x };
+    }
+    chunk
 }
 
 /// Elements that fill no chunk, and others that add nothing to sums about `head`: sums that are indexed by anything but
@@ -258,20 +270,34 @@ fn affine(y: &mut [f32], weight: &[f32], bias: &[f32], (from, divisor): (usize, 
 
 #[inline(always)]
 pub(super) fn scale_each(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32]) {
-    let (xs, x) = x.as_chunks::<FEW>();
-    let (ys, y) = y.as_chunks_mut::<FEW>();
-    let ((weights, weight), (biases, bias)) = (weight.as_chunks::<FEW>(), bias.as_chunks::<FEW>());
+    let xs = x.as_chunks::<FEW>().0;
+    let (ys, rest) = y.as_chunks_mut::<FEW>();
+    let (weights, biases) = (weight.as_chunks::<FEW>().0, bias.as_chunks::<FEW>().0);
     for (((y, x), weight), bias) in ys.iter_mut().zip(xs).zip(weights).zip(biases) {
-        // Results of a chunk are nobody else's memory, so the compiler need not ask whether they are.
-        let mut results = [0.0; FEW];
-        for (i, result) in results.iter_mut().enumerate() {
-            *result = (x[i] - scale.head - scale.tail) * scale.rstd * weight[i] + bias[i];
-        }
-        *y = results;
+        *y = scaled(x, scale, weight, bias);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    // Some results are written twice, so that elements which fill no chunk are no loop of their own.
+    let last = (x.last_chunk::<FEW>(), weight.last_chunk::<FEW>(), bias.last_chunk::<FEW>());
+    if let (Some(y), (Some(x), Some(weight), Some(bias))) = (y.last_chunk_mut::<FEW>(), last) {
+        *y = scaled(x, scale, weight, bias);
+        return;
     }
     for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
         *y = (x - scale.head - scale.tail) * scale.rstd * weight + bias;
     }
+}
+
+/// Results of a chunk: nobody else's memory, so the compiler need not ask whether they are.
+#[inline(always)]
+fn scaled(x: &[f32; FEW], scale: Scale, weight: &[f32; FEW], bias: &[f32; FEW]) -> [f32; FEW] {
+    let mut results = [0.0; FEW];
+    for (i, result) in results.iter_mut().enumerate() {
+        *result = (x[i] - scale.head - scale.tail) * scale.rstd * weight[i] + bias[i];
+    }
+    results
 }
 
 /// As [`scale_each`], where `divisor` neighbours share a parameter.

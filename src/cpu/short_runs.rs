@@ -18,7 +18,7 @@ const BATCH_ELEMENTS: usize = 512;
 const LONGEST_OF_BATCH: usize = BATCH_ELEMENTS / 4;
 
 /// Elements of a run at least; shorter ones are taken as columns.
-const LEAST: usize = 4;
+const LEAST: usize = 2;
 
 /// Whether statistics are those of one short run each.
 pub(super) fn suit(view: View) -> bool {
@@ -79,6 +79,8 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
         // The compiler does without remainders where it knows how long runs are.
         let d = self.d;
         let first = match d {
+            2 => self.batches::<SIDE_BY_SIDE, FEW>(2, 0),
+            3 => self.batches::<SIDE_BY_SIDE, FEW>(3, 0),
             4 => self.batches::<SIDE_BY_SIDE, FEW>(4, 0),
             5 => self.batches::<SIDE_BY_SIDE, FEW>(5, 0),
             6 => self.batches::<SIDE_BY_SIDE, FEW>(6, 0),

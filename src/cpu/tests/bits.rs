@@ -62,11 +62,15 @@ fn neighbours_and_threads_change_no_bit() {
     let pools = Pools::new();
     let runs = [
         (1, 1),
+        (1, 2),
+        (1, 3),
         (1, 5),
         (1, 4),
         (1, 8),
+        (1, 9),
         (1, 16),
         (1, 17),
+        (1, 31),
         (1, 32),
         (1, 33),
         (1, 64),
@@ -119,11 +123,13 @@ fn groups_whose_memory_is_asked_for_ahead_keep_their_bits() {
     }
 }
 
-/// Of tensors whose memory is asked for ahead, and of long rows, which are scaled segment by segment of all.
+/// Of short rows, some of which are a batch and some are not; of tensors whose memory is asked for ahead; and of long rows,
+/// which are scaled segment by segment of all.
 #[test]
-fn rows_of_large_tensors_meet_their_own_parameters() {
+fn rows_meet_their_own_parameters_in_any_batch() {
     let Pools([_, three]) = Pools::new();
-    for (rows, len) in [(1100, 768), (200, 4097), (3, 300_001)] {
+    let short = [2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 31, 33, 64, 100, 129].map(|len| (37, len));
+    for (rows, len) in short.into_iter().chain([(60_000, 20), (1100, 768), (200, 4097), (3, 300_001)]) {
         let norm = LayerNorm::new([len]);
         let of = |rows| Case::new(&norm, &[rows, len], Dtype::F32, 3.3, Some(&[len]));
         let (many, mut one) = (of(rows), of(1));
