@@ -1,8 +1,11 @@
 //! Gradients of the CPU backend against the f64 reference, in shapes that take each of its ways through memory.
 
-use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, PositionalNorm};
-use wgpu_norm::plan::{Arguments, GradientArguments, Gradients, Plan, Statistics};
-use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Spec, Wanted};
+use wgpu_norm::norm::{
+    BatchNorm, ConditionalBatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, PositionalNorm,
+    SandwichBatchNorm,
+};
+use wgpu_norm::plan::{Arguments, Extra, GradientArguments, Gradients, Plan, Statistics};
+use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Parameters, RunningStatistics, Spec, Tensor, Wanted};
 
 /// A normalization of one shape, with as many parameters as the last number says.
 type Way = (&'static str, Box<dyn Norm>, Vec<usize>, Option<usize>);
@@ -108,7 +111,7 @@ impl Case {
 
     fn statistics(&self, engine: &Engine) -> Statistics {
         let [weight, bias] = self.parameters.as_ref().map_or([None, None], |both| both.each_ref().map(Some));
-        let mut running = wgpu_norm::RunningStatistics::new(self.channels);
+        let mut running = RunningStatistics::new(self.channels);
         let mut statistics = Statistics::default();
         let mut output = self.input.clone();
         let tracks = matches!(self.plan.source(), wgpu_norm::plan::Source::Running { .. });
@@ -255,6 +258,40 @@ fn gradients_whose_sum_f32_cannot_hold_spoil_no_other_sum() {
     let sum = |data: &Option<Data>| data.as_ref().expect("it is wanted").to_f64();
     assert_eq!(sum(&got.weight), [0.0; 40], "of the weight");
     assert_eq!(sum(&got.bias), [f64::INFINITY; 40], "of the bias");
+}
+
+/// By given statistics the gradient is `grad_output * weight * rstd`, whatever the input is.
+#[test]
+fn by_given_statistics_no_input_spoils_its_gradient() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    let batch = || BatchNorm::new().training(false).eps(0.0);
+    let shared = Tensor::from_f32([3], vec![2.0, 3.0, 4.0]).expect("it fits");
+    let of_classes = Tensor::from_f32([2, 3], vec![1.0, 2.0, 3.0, 10.0, 20.0, 30.0]).expect("it fits");
+    let input = [0.5, 1.0, 1.5, f32::NAN, 2.0, f32::INFINITY, f32::NEG_INFINITY, 0.0, -1.0, 1.0, 1.0, 1.0];
+    let input = Tensor::from_f32([4, 3], input.to_vec()).expect("it fits");
+    let grad_output = Tensor::from_f32([4, 3], vec![1.0; 12]).expect("it fits");
+    let (first, second) = ([1.0, 2.0, 3.0], [10.0, 20.0, 30.0]);
+    let by_label: Vec<f32> = [first, second, second, first].concat();
+    let times_shared = by_label.iter().zip([2.0, 3.0, 4.0].iter().cycle()).map(|(class, weight)| class * weight);
+    let ways: [(_, Box<dyn Norm>, _, _, Vec<f32>); 2] = [
+        ("conditional", Box::new(ConditionalBatchNorm::new(batch())), &of_classes, None, by_label.clone()),
+        ("sandwich", Box::new(SandwichBatchNorm::new(batch())), &shared, Some(&of_classes), times_shared.collect()),
+    ];
+    for (name, norm, weight, class_weight, want) in ways {
+        let mut running = RunningStatistics::new(3);
+        let mut parameters = Parameters {
+            weight: Some(weight),
+            running: Some(&mut running),
+            labels: Some(&[0, 1, 1, 0]),
+            extra: Extra { class_weight, ..Extra::default() },
+            ..Parameters::default()
+        };
+        let forward = cpu.forward_saving(&*norm, &input, &mut parameters).expect("the arguments fit");
+        let wanted = Wanted { input: true, weight: false, bias: false, extra: false };
+        let gradients = cpu.backward(&*norm, &input, &grad_output, &forward.statistics, &parameters, wanted);
+        let of_input = gradients.expect("the arguments fit").input.expect("it is wanted");
+        assert_eq!(of_input.data().to_f32(), want, "{name}");
+    }
 }
 
 #[test]

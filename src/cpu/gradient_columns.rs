@@ -4,7 +4,7 @@
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job, Through};
 use super::gradient_element::{fold, folded, stepwise};
-use super::gradient_kernels::{Workspace, add_inflow};
+use super::gradient_kernels::{Workspace, add_inflow, write_scaled};
 use super::moments::Scale;
 use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
@@ -278,13 +278,6 @@ fn fold_tile(w: &mut Workspace, len: usize) {
     if !all {
         let scale = |j| Scale { head: head[j], tail: tail[j], rstd: rstd[j] };
         unfolded.extend((0..len).filter(|&j| !fold(scale(j), weight[j], [mean[j], variance[j]]).1));
-    }
-}
-
-#[inline(always)]
-fn write_scaled(g: &[f32], weight: &[f32], rstd: &[f32], y: &mut [f32]) {
-    for (((y, g), weight), rstd) in y.iter_mut().zip(g).zip(weight).zip(rstd) {
-        *y = g * weight * rstd;
     }
 }
 

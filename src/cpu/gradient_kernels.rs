@@ -172,6 +172,8 @@ pub(super) struct WriteRow<'a, T> {
     /// What reaches the sum of input and residual by other ways.
     pub(super) inflow: Option<&'a [T]>,
     pub(super) output: &'a mut [T],
+    /// Whether anything goes through the statistics: else values that are not finite reach no gradient.
+    pub(super) through: bool,
     pub(super) workspace: &'a mut Workspace,
     pub(super) epilogue: Epilogue,
 }
@@ -189,11 +191,23 @@ impl<T: Element> WithSimd for WriteRow<'_, T> {
         let (mean, variance) = (&w.through_mean[..len], &w.through_variance[..len]);
         let past = w.past.as_ref();
         let results = &mut T::target(self.output, &mut w.results, past)[..len];
-        for j in 0..len {
-            results[j] = (of_affine[j] * weight[j] - mean[j] - normalized[j] * variance[j]) * rstd[j];
+        if self.through {
+            for j in 0..len {
+                results[j] = (of_affine[j] * weight[j] - mean[j] - normalized[j] * variance[j]) * rstd[j];
+            }
+        } else {
+            write_scaled(of_affine, weight, rstd, results);
         }
         add_inflow(self.inflow, results, &mut w.wide[0]);
         T::finish(self.output, &w.results, past);
+    }
+}
+
+/// Gradients that nothing reaches through statistics.
+#[inline(always)]
+pub(super) fn write_scaled(g: &[f32], weight: &[f32], rstd: &[f32], y: &mut [f32]) {
+    for (((y, g), weight), rstd) in y.iter_mut().zip(g).zip(weight).zip(rstd) {
+        *y = g * weight * rstd;
     }
 }
 

@@ -141,6 +141,7 @@ impl<T: Element> Job<'_, T> {
             upstream: self.elements(self.upstream, a, b, tile),
             inflow: self.inflow.map(|inflow| self.elements(inflow, a, b, tile)),
             output,
+            through: self.through,
             workspace: w,
             epilogue: self.epilogue,
         });

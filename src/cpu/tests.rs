@@ -342,6 +342,22 @@ fn what_is_not_finite_stays_in_its_group() {
     }
 }
 
+/// In however many blocks of rows the batch is summed.
+#[test]
+fn the_mean_of_an_infinite_value_is_infinite() {
+    for (rows, infinity) in
+        [5, 65, 300, 1000].into_iter().flat_map(|rows| [(rows, f64::INFINITY), (rows, -f64::INFINITY)])
+    {
+        let mut case = Case::tracked(&BatchNorm::new(), &[rows, 3], Dtype::F32, 0.0, Some(&[3]), Some(3));
+        let mut values = case.input.to_f64();
+        values[3 * (rows / 3) + 1] = infinity;
+        case.input = Data::from_f64(Dtype::F32, &values);
+        let mean = case.run().1.expect("they are tracked").mean;
+        assert_eq!(f64::from(mean[1]), infinity, "of {rows} rows");
+        assert!(mean[0].is_finite() && mean[2].is_finite(), "its neighbours: {mean:?}");
+    }
+}
+
 #[test]
 fn the_range_of_f32_is_usable() {
     for size in [1e-30, 1e-18, 1e18, 1e19, 1e30, 1e37] {

@@ -51,7 +51,8 @@ impl ColumnMoments {
         let own = self.means.iter_mut().zip(&mut self.squares);
         for (((mean, squares), block_mean), block_squares) in own.zip(block_means).zip(block_squares) {
             let delta = block_mean - *mean;
-            *mean += delta * share;
+            // An infinite mean is no NaN for what comes after it.
+            *mean += if delta.is_finite() { delta * share } else { *block_mean };
             *squares += block_squares + delta * delta * weight;
         }
         self.count = count;
