@@ -368,6 +368,20 @@ fn errors_are_json_where_json_is_asked_for() {
     assert_eq!(run.status.code(), Some(2));
 }
 
+/// A report that nobody got is no success.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let case = case("layer_norm/row_2.safetensors");
+    for arguments in [&["adapters", "--json"][..], &["check", &case, "--adapter", "cpu"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpu-norm"));
+        let run = command.args(arguments).stdout(full()).output().expect("it starts");
+        assert_eq!(run.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&run.stderr).contains("standard output"), "{arguments:?}: {}", text(&run.stderr));
+    }
+}
+
 #[test]
 fn adapters_lists_what_is_here() {
     let listed = program(&["adapters", "--json"]);

@@ -71,6 +71,38 @@ fn a_case_cannot_loosen_the_rules() {
         ("no number", file(&layer_norm("NaN"), &[input, right]), "rtol"),
         ("eps that is null", file(&null, &[input, right, ("weight", &[2], &[1.0, 1.0])]), "eps"),
         ("another tensor", file(&layer_norm("1"), &[input, right, ("wieght", &[2], &[1.0, 1.0])]), "wieght"),
+        (
+            "a result of another operation",
+            file(&layer_norm("1"), &[input, right, ("expected.mean", &[1], &[99.0])]),
+            "expected.mean: not known",
+        ),
+        (
+            "a gradient of what is not there",
+            file(
+                &json!({ "op": "filter_response_norm", "attrs": "{}", "rtol": "1", "atol": "1" }),
+                &[
+                    ("input", &[1, 1, 2], &[1.0, 3.0]),
+                    ("tau", &[1], &[0.0]),
+                    ("grad_output", &[1, 1, 2], &[0.0, 0.0]),
+                    ("expected.grad_tau", &[1], &[0.0]),
+                    ("expected.grad_eps_l", &[1], &[99.0]),
+                ],
+            ),
+            "grad_eps_l: expected, but there is none",
+        ),
+        (
+            "a gradient that nobody has",
+            file(
+                &layer_norm("1"),
+                &[input, ("grad_output", &[1, 2], &[0.0, 0.0]), ("expected.grad_running_mean", &[2], &[9.0, 9.0])],
+            ),
+            "expected.grad_running_mean: not known",
+        ),
+        (
+            "another operation's weight",
+            file(&layer_norm("1"), &[input, right, ("gamma", &[2], &[5.0, 5.0])]),
+            "gamma: not known",
+        ),
         ("no expectation", file(&layer_norm("1"), &[input]), "expects nothing"),
         ("another shape", file(&layer_norm("1"), &[input, ("expected.output", &[2, 1], &[-1.0, 1.0])]), "shape"),
         (

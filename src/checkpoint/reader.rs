@@ -207,7 +207,8 @@ impl Source for Checkpoint {
 }
 
 fn counter(bytes: &[u8], shape: &[usize]) -> OrFault<u64> {
-    let bytes = <[u8; 8]>::try_from(bytes).map_err(|_| format!("expected one I64, got I64 of shape {shape:?}"))?;
+    let bytes = <[u8; 8]>::try_from(bytes)
+        .map_err(|_| format!("expected floating point values or a single I64, got I64 of shape {shape:?}"))?;
     let value = i64::from_le_bytes(bytes);
     u64::try_from(value).map_err(|_| format!("expected 0 or more, got {value}"))
 }

@@ -61,11 +61,16 @@ impl Case {
         let inputs = ["input", "grad_output", "grad_mean", "grad_std"];
         let has_ranks = self.attributes.world_size()?.is_some();
         let is_splits = |name: &str| has_ranks && name == "splits";
-        let is_input = |name: &str| inputs.contains(&name) || is_splits(name) || learned::NAMES.contains(&name);
-        let outputs = ["output", "mean", "std", "running_mean", "running_var", "num_batches_tracked"];
-        let is_gradient =
-            |name: &str| name.strip_prefix("grad_").is_some_and(|of| of == "input" || learned::NAMES.contains(&of));
-        let is_output = |name: &str| if self.is_backward() { is_gradient(name) } else { outputs.contains(&name) };
+        let learned = self.attributes.parameter_names();
+        let is_learned = |name: &str| learned.contains(&name) || Extra::<()>::NAMES.contains(&name);
+        let is_input = |name: &str| {
+            inputs.contains(&name) || is_splits(name) || is_learned(name) || learned::STATE.contains(&name)
+        };
+        let has_moments = self.attributes.positional_norm()?.is_some();
+        let outputs = ["output", "running_mean", "running_var", "num_batches_tracked"];
+        let is_result = |name: &str| outputs.contains(&name) || has_moments && ["mean", "std"].contains(&name);
+        let is_gradient = |name: &str| name.strip_prefix("grad_").is_some_and(|of| of == "input" || is_learned(of));
+        let is_output = |name: &str| if self.is_backward() { is_gradient(name) } else { is_result(name) };
         let mut expects = false;
         for name in self.file.names() {
             let known = match name.strip_prefix(EXPECTED) {
@@ -168,7 +173,7 @@ impl Case {
             return self.compare_gradients(&together, ulps);
         }
         let running = results.first().and_then(|(_, running, _)| running.as_ref());
-        if let Some(rank) = results.iter().position(|(_, own, _)| own.as_ref() != running) {
+        if let Some(rank) = results.iter().position(|(_, own, _)| bits_of(own.as_ref()) != bits_of(running)) {
             return Err(format!("running estimates: those of rank {rank} are not those of rank 0"));
         }
         let outputs: Vec<&Tensor> = results.iter().map(|(output, _, _)| output).collect();
@@ -180,16 +185,23 @@ impl Case {
         let [weight, bias] = self.attributes.parameter_names();
         let all = [("input", &gradients.input), (weight, &gradients.weight), (bias, &gradients.bias)];
         for (name, got) in all.into_iter().chain(gradients.extra.as_ref().named()) {
-            if let Some(got) = got {
-                worst = worst.max(self.compare_tensor(&format!("grad_{name}"), got, ulps)?);
+            let name = format!("grad_{name}");
+            match got {
+                Some(got) => worst = worst.max(self.compare_tensor(&name, got, ulps)?),
+                None if self.expects(&name) => return Err(format!("{name}: expected, but there is none")),
+                None => {}
             }
         }
         Ok(worst)
     }
 
+    fn expects(&self, name: &str) -> bool {
+        self.file.names().contains(&format!("{EXPECTED}{name}"))
+    }
+
     /// The gradients that the case expects.
     fn wanted(&self) -> Wanted {
-        let expects = |name: &str| self.file.names().contains(&format!("{EXPECTED}grad_{name}"));
+        let expects = |name: &str| self.expects(&format!("grad_{name}"));
         let [weight, bias] = self.attributes.parameter_names().map(expects);
         Wanted { input: expects("input"), weight, bias, extra: Extra::<()>::NAMES.into_iter().any(expects) }
     }
@@ -257,5 +269,26 @@ impl Case {
         Err(format!(
             "{name}[{i}]: got {got:e}, expected {want:e}, {over:.2} times the tolerance; {outside} of {count} values outside"
         ))
+    }
+}
+
+/// Running estimates to the last bit, so that a NaN is what it is.
+fn bits_of(running: Option<&RunningStatistics>) -> Option<(Vec<u32>, Option<u64>)> {
+    let RunningStatistics { mean, var, num_batches_tracked, .. } = running?;
+    Some((mean.iter().chain(var).map(|x| x.to_bits()).collect(), *num_batches_tracked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_estimates_are_the_same_to_the_bit() {
+        let of = |mean: f32, count| RunningStatistics { mean: vec![mean], var: vec![1.0], num_batches_tracked: count };
+        let is_same = |one, other| bits_of(Some(&one)) == bits_of(Some(&other));
+        assert!(is_same(of(f32::NAN, Some(1)), of(f32::NAN, Some(1))), "a NaN is what it is");
+        assert!(!is_same(of(0.0, Some(1)), of(f32::NAN, Some(1))), "and nothing else");
+        assert!(!is_same(of(0.0, Some(1)), of(0.0, Some(2))), "another count");
+        assert!(bits_of(Some(&of(0.0, None))) != bits_of(None), "none at all");
     }
 }

@@ -6,13 +6,51 @@ use wgpu_norm::{Data, Dtype};
 /// The errors of a tensor against the f64 reference's.
 #[derive(Debug)]
 pub(crate) struct Errors {
+    tolerance: Tolerance,
     max_abs: f64,
-    /// As a share of the largest expected value.
-    max_relative_to_largest: f64,
+    /// The largest expected value.
+    largest: f64,
+    /// The most of an error that is beyond what its own value allows.
+    excess: f64,
     worst_ulp: f64,
     median_ulp: f64,
-    /// The worst error as a share of what is tolerated.
-    over_tolerance: f64,
+    /// The worst error as a share of what is tolerated; of pieces, where each knows its own largest value alone.
+    worst_share: f64,
+}
+
+/// What is tolerated, as shares of the value and of the largest one, and how far numbers near zero are apart.
+#[derive(Debug, Clone, Copy)]
+struct Tolerance {
+    relative: f64,
+    of_largest: f64,
+    least: f64,
+}
+
+impl Tolerance {
+    fn of(dtype: Dtype) -> Self {
+        let (relative, of_largest) = match dtype {
+            Dtype::F32 => (1e-5, 2e-6),
+            Dtype::F16 => (2e-3, 1e-4),
+            Dtype::Bf16 => (1.6e-2, 1e-4),
+        };
+        Self { relative, of_largest, least: unit(dtype, 0.0) }
+    }
+
+    /// What is tolerated of any value.
+    fn of_all(self, largest: f64) -> f64 {
+        self.of_largest * largest + self.least
+    }
+
+    /// How much of an error is beyond what its value allows.
+    fn excess(self, error: f64, want: f64) -> f64 {
+        if error == 0.0 {
+            0.0
+        } else if want.is_finite() {
+            error - self.relative * want.abs()
+        } else {
+            f64::INFINITY
+        }
+    }
 }
 
 impl Errors {
@@ -20,50 +58,55 @@ impl Errors {
     pub(crate) fn of(got: &Data, want: &[f64]) -> Self {
         let dtype = got.dtype();
         let got = got.to_f64();
-        let largest = largest(want);
-        let (rtol, atol) = match dtype {
-            Dtype::F32 => (1e-5, 2e-6),
-            Dtype::F16 => (2e-3, 1e-4),
-            Dtype::Bf16 => (1.6e-2, 1e-4),
-        };
+        let (tolerance, largest) = (Tolerance::of(dtype), largest(want));
         let mut ulps = Ulps::default();
         ulps.add(dtype, &got, want);
-        let (mut max_abs, mut over) = (0f64, 0f64);
+        let (worst_ulp, median_ulp) = ulps.worst_and_median().unwrap_or_default();
+        let mut errors =
+            Self { tolerance, max_abs: 0.0, largest, excess: 0.0, worst_ulp, median_ulp, worst_share: 0.0 };
         for (&got, &want) in got.iter().zip(want) {
             let error = distance(got, want);
-            max_abs = max_abs.max(error);
-            over = over.max(share(error, atol * largest + rtol * want.abs()));
+            let bound = tolerance.of_all(largest) + tolerance.relative * want.abs();
+            errors.max_abs = errors.max_abs.max(error);
+            errors.excess = errors.excess.max(tolerance.excess(error, want));
+            errors.worst_share = errors.worst_share.max(share(error, bound));
         }
-        let (worst_ulp, median_ulp) = ulps.worst_and_median().unwrap_or_default();
-        Self { max_abs, max_relative_to_largest: share(max_abs, largest), worst_ulp, median_ulp, over_tolerance: over }
+        errors
     }
 
     /// Takes in those of another piece of the same tensor. The median is then the greatest of the pieces'.
     pub(super) fn join(self, other: Self) -> Self {
         Self {
+            tolerance: self.tolerance,
             max_abs: self.max_abs.max(other.max_abs),
-            max_relative_to_largest: self.max_relative_to_largest.max(other.max_relative_to_largest),
+            largest: self.largest.max(other.largest),
+            excess: self.excess.max(other.excess),
             worst_ulp: self.worst_ulp.max(other.worst_ulp),
             median_ulp: self.median_ulp.max(other.median_ulp),
-            over_tolerance: self.over_tolerance.max(other.over_tolerance),
+            worst_share: self.worst_share.max(other.worst_share),
         }
     }
 
+    /// The worst error as a share of what is tolerated, or no less than it: a piece has not seen the largest value.
     pub(super) fn over_tolerance(&self) -> f64 {
-        self.over_tolerance
+        if self.within_tolerance() { self.worst_share.min(1.0) } else { self.worst_share }
     }
 
     pub(super) fn within_tolerance(&self) -> bool {
-        self.over_tolerance <= 1.0
+        self.excess <= self.tolerance.of_all(self.largest)
+    }
+
+    fn max_relative_to_largest(&self) -> f64 {
+        share(self.max_abs, self.largest)
     }
 
     pub(crate) fn json(&self) -> Value {
         json!({
             "max_abs_error": finite(self.max_abs),
-            "max_error_over_largest": finite(self.max_relative_to_largest),
+            "max_error_over_largest": finite(self.max_relative_to_largest()),
             "worst_ulp": finite(self.worst_ulp),
             "median_ulp": finite(self.median_ulp),
-            "worst_error_over_tolerance": finite(self.over_tolerance),
+            "worst_error_over_tolerance": finite(self.over_tolerance()),
             "within_tolerance": self.within_tolerance(),
         })
     }
@@ -71,7 +114,10 @@ impl Errors {
     pub(super) fn line(&self) -> String {
         format!(
             "against the f64 reference: largest error {:.1e} ({:.1e} of the largest output), {:.1} units in the last place at worst, {:.1} in the median",
-            self.max_abs, self.max_relative_to_largest, self.worst_ulp, self.median_ulp
+            self.max_abs,
+            self.max_relative_to_largest(),
+            self.worst_ulp,
+            self.median_ulp
         )
     }
 }
@@ -167,6 +213,26 @@ mod tests {
             assert_eq!(share(0.0, bound), 0.0, "bound {bound}");
         }
         assert_eq!(share(1.0, f64::NAN), f64::INFINITY, "no bound holds nothing");
+    }
+
+    #[test]
+    fn numbers_near_zero_are_as_far_apart_as_their_type_has_them() {
+        let half = half::f16::from_bits(1);
+        assert!(Errors::of(&Data::F16(vec![half]), &[1.5 * half.to_f64()]).within_tolerance(), "half a unit");
+        assert!(!Errors::of(&Data::F16(vec![half]), &[3.0 * half.to_f64()]).within_tolerance(), "two units");
+    }
+
+    #[test]
+    fn pieces_are_tolerated_what_the_whole_is() {
+        let small = || Errors::of(&Data::F32(vec![1.001]), &[1.0]);
+        let large = |off: f32| Errors::of(&Data::F32(vec![1000.0 + off]), &[1000.0]);
+        assert!(!small().within_tolerance(), "by itself");
+        for joined in [small().join(large(0.0)), large(0.0).join(small())] {
+            assert!(joined.within_tolerance(), "2e-6 of 1000 is more than 1e-3");
+            assert!(joined.over_tolerance() <= 1.0, "{}", joined.over_tolerance());
+        }
+        assert!(!small().join(large(0.5)).within_tolerance(), "a wrong piece");
+        assert!(!small().join(Errors::of(&Data::F32(vec![f32::NAN]), &[1000.0])).within_tolerance(), "NaN");
     }
 
     #[test]

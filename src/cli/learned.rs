@@ -5,23 +5,13 @@ use super::safetensors_file::TensorFile;
 use wgpu_norm::plan::Extra;
 use wgpu_norm::{Parameters, RunningStatistics, Tensor};
 
-/// PyTorch's names for what a layer holds, and those of what comes with a call.
-pub(super) const NAMES: [&str; 14] = [
-    "weight",
-    "bias",
-    "running_mean",
-    "running_var",
-    "num_batches_tracked",
-    "class_weight",
-    "class_bias",
-    "tau",
-    "eps_l",
-    "mean_weight",
-    "var_weight",
-    "labels",
-    "gamma",
-    "beta",
-];
+/// PyTorch's names for what a layer keeps beside what it learns, and for what comes with a call.
+pub(super) const STATE: [&str; 4] = ["running_mean", "running_var", "num_batches_tracked", "labels"];
+
+/// Whether some operation has a tensor of this name beside its input.
+pub(super) fn has_name(name: &str) -> bool {
+    ["weight", "bias", "gamma", "beta"].contains(&name) || STATE.contains(&name) || Extra::<()>::NAMES.contains(&name)
+}
 
 /// Parameters, running estimates and labels.
 #[derive(Default)]

@@ -25,8 +25,9 @@ mod write;
 
 use clap::{Parser, Subcommand};
 use features::Disabled;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use wgpu_norm::gpu::{Options, Strategy};
 use wgpu_norm::{Choice, Engine};
 
@@ -83,7 +84,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Report(arguments) => (report::report(arguments), arguments.json),
         Command::Bench(arguments) => (bench::bench(arguments), arguments.json),
     };
-    match result {
+    match result.and_then(|()| all_is_said()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Mismatch) => ExitCode::from(1),
         Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),
@@ -98,9 +99,20 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Prints a line. A reader that has gone away (`| head`) is no error.
+/// Why a line could not be printed, the first of them.
+static UNSAID: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Prints a line. A reader that has gone away (`| head`) is no error; another one makes the command fail at its end.
 fn print(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(UNSAID.set(error)),
+        _ => {}
+    }
+}
+
+/// Whether all lines could be printed.
+fn all_is_said() -> Result<(), Failure> {
+    UNSAID.get().map_or(Ok(()), |error| Err(Failure::Unusable(format!("standard output: {error}"))))
 }
 
 fn print_json(value: &serde_json::Value) {

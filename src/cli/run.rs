@@ -3,7 +3,7 @@
 use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
 use super::features::Disabled;
-use super::learned::{Learned, NAMES};
+use super::learned::{Learned, has_name};
 use super::place::Place;
 use super::safetensors_file::{TensorFile, map};
 use super::stream::Pieces;
@@ -303,7 +303,7 @@ fn input_name(file: &TensorFile, arguments: &Arguments) -> Result<String, String
     if names.iter().any(|name| name == "input") {
         return Ok("input".into());
     }
-    let candidates: Vec<&String> = names.iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
+    let candidates: Vec<&String> = names.iter().filter(|name| !has_name(name)).collect();
     match candidates.as_slice() {
         [one] => Ok((*one).clone()),
         _ => Err(format!("--tensor: needed to choose one of {}", some(&names))),
@@ -320,12 +320,11 @@ fn prefix(arguments: &Arguments, file: &TensorFile) -> Result<String, String> {
     let wanted = arguments.prefix.as_deref().unwrap_or_default();
     let dotted = if wanted.is_empty() || wanted.ends_with('.') { wanted.to_owned() } else { format!("{wanted}.") };
     let names = file.names();
-    let holds = |name: &String| name.strip_prefix(&dotted).is_some_and(|rest| NAMES.contains(&rest));
+    let holds = |name: &String| name.strip_prefix(&dotted).is_some_and(has_name);
     if names.iter().any(holds) {
         return Ok(dotted);
     }
-    let layer =
-        |name: &String| name.rsplit_once('.').filter(|(_, last)| NAMES.contains(last)).map(|(p, _)| p.to_owned());
+    let layer = |name: &String| name.rsplit_once('.').filter(|(_, last)| has_name(last)).map(|(p, _)| p.to_owned());
     let mut near: Vec<String> = names.iter().filter_map(layer).collect();
     near.sort();
     near.dedup();

@@ -68,7 +68,7 @@ impl TensorFile {
         match self.get(name)? {
             None => Ok(None),
             Some(Entry::Tensor(tensor)) => Ok(Some(tensor)),
-            Some(_) => Err(self.other_type(name, "F32, F16 or BF16", "one I64")),
+            Some(_) => Err(self.other_type(name, "F32, F16 or BF16", "I64")),
         }
     }
 
@@ -77,7 +77,7 @@ impl TensorFile {
         match self.get(name)? {
             None => Ok(None),
             Some(Entry::Counter(number)) => Ok(Some(number)),
-            Some(_) => Err(self.other_type(name, "one I64", "floating point values")),
+            Some(_) => Err(self.other_type(name, "I64", "floating point values")),
         }
     }
 
