@@ -19,7 +19,8 @@ use crate::setters::setters;
 ///
 /// # Numerics
 ///
-/// Squares are summed in f32: elements beyond 1.8e19 overflow, as in PyTorch.
+/// On a GPU squares are summed in f32, as in PyTorch: a group whose squares add up to more than 3.4e38 overflows, be it one element
+/// beyond 1.8e19 or a thousand of 1e18. The CPU backend takes f64 there.
 ///
 /// ```
 /// use wgpu_norm::norm::{Norm, Operands, RmsNorm};
