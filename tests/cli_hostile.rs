@@ -103,6 +103,11 @@ fn a_case_cannot_loosen_the_rules() {
             file(&layer_norm("1"), &[input, right, ("gamma", &[2], &[5.0, 5.0])]),
             "gamma: not known",
         ),
+        (
+            "an inflow of nothing",
+            file(&layer_norm("1"), &[input, right, ("grad_mean", &[1], &[5.0])]),
+            "grad_mean: not known",
+        ),
         ("no expectation", file(&layer_norm("1"), &[input]), "expects nothing"),
         ("another shape", file(&layer_norm("1"), &[input, ("expected.output", &[2, 1], &[-1.0, 1.0])]), "shape"),
         (

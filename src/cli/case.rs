@@ -58,15 +58,16 @@ impl Case {
 
     /// Every tensor of the file has to mean something to the operation.
     fn check_names(&self) -> Result<(), String> {
-        let inputs = ["input", "grad_output", "grad_mean", "grad_std"];
         let has_ranks = self.attributes.world_size()?.is_some();
-        let is_splits = |name: &str| has_ranks && name == "splits";
+        let has_moments = self.attributes.positional_norm()?.is_some();
         let learned = self.attributes.parameter_names();
         let is_learned = |name: &str| learned.contains(&name) || Extra::<()>::NAMES.contains(&name);
-        let is_input = |name: &str| {
-            inputs.contains(&name) || is_splits(name) || is_learned(name) || learned::STATE.contains(&name)
+        let is_input = |name: &str| match name {
+            "input" | "grad_output" => true,
+            "grad_mean" | "grad_std" => has_moments && self.is_backward(),
+            "splits" => has_ranks,
+            _ => is_learned(name) || learned::STATE.contains(&name),
         };
-        let has_moments = self.attributes.positional_norm()?.is_some();
         let outputs = ["output", "running_mean", "running_var", "num_batches_tracked"];
         let is_result = |name: &str| outputs.contains(&name) || has_moments && ["mean", "std"].contains(&name);
         let is_gradient = |name: &str| name.strip_prefix("grad_").is_some_and(|of| of == "input" || is_learned(of));

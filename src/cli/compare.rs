@@ -89,7 +89,7 @@ impl Errors {
 
     /// The worst error as a share of what is tolerated, or no less than it: a piece has not seen the largest value.
     pub(super) fn over_tolerance(&self) -> f64 {
-        if self.within_tolerance() { self.worst_share.min(1.0) } else { self.worst_share }
+        if self.within_tolerance() { self.worst_share.min(1.0) } else { self.worst_share.max(1f64.next_up()) }
     }
 
     pub(super) fn within_tolerance(&self) -> bool {

@@ -8,11 +8,6 @@ use wgpu_norm::{Parameters, RunningStatistics, Tensor};
 /// PyTorch's names for what a layer keeps beside what it learns, and for what comes with a call.
 pub(super) const STATE: [&str; 4] = ["running_mean", "running_var", "num_batches_tracked", "labels"];
 
-/// Whether some operation has a tensor of this name beside its input.
-pub(super) fn has_name(name: &str) -> bool {
-    ["weight", "bias", "gamma", "beta"].contains(&name) || STATE.contains(&name) || Extra::<()>::NAMES.contains(&name)
-}
-
 /// Parameters, running estimates and labels.
 #[derive(Default)]
 pub(super) struct Learned {

@@ -74,7 +74,7 @@ impl From<wgpu_norm::Error> for Failure {
 }
 
 /// Parses the arguments, runs the command and reports: 0 all good, 1 something did not match, 2 the
-/// input could not be used.
+/// input could not be used, or the report not be written.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let (result, json) = match &cli.command {
@@ -84,7 +84,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Report(arguments) => (report::report(arguments), arguments.json),
         Command::Bench(arguments) => (bench::bench(arguments), arguments.json),
     };
-    match result.and_then(|()| all_is_said()) {
+    let result = match result {
+        Ok(()) | Err(Failure::Mismatch) => all_is_said().and(result),
+        failed => failed,
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Mismatch) => ExitCode::from(1),
         Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),

@@ -19,6 +19,9 @@ impl Ranks {
     pub(super) fn read(file: &TensorFile, attributes: &Attributes, input: &Tensor) -> Result<Option<Self>, String> {
         let Some(world_size) = attributes.world_size()? else { return Ok(None) };
         let splits = file.integers("splits")?.ok_or("tensor splits: missing, it says which samples each rank has")?;
+        if world_size == 0 {
+            return Err("attribute world_size: expected 1 or more, got 0".into());
+        }
         if splits.len() != world_size {
             return Err(format!(
                 "tensor splits: expected {world_size} numbers, as world_size says, got {}",

@@ -3,7 +3,7 @@
 use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
 use super::features::Disabled;
-use super::learned::{Learned, has_name};
+use super::learned::{Learned, STATE};
 use super::place::Place;
 use super::safetensors_file::{TensorFile, map};
 use super::stream::Pieces;
@@ -12,6 +12,7 @@ use super::{Failure, memory, npy, open, print, print_json, progress, say_error};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
+use wgpu_norm::plan::Extra;
 use wgpu_norm::{Choice, Data, Engine, RunningStatistics, Spec, Tensor};
 
 /// What `run` takes.
@@ -308,6 +309,11 @@ fn input_name(file: &TensorFile, arguments: &Arguments) -> Result<String, String
         [one] => Ok((*one).clone()),
         _ => Err(format!("--tensor: needed to choose one of {}", some(&names))),
     }
+}
+
+/// Whether some operation has a tensor of this name beside its input.
+fn has_name(name: &str) -> bool {
+    ["weight", "bias", "gamma", "beta"].contains(&name) || STATE.contains(&name) || Extra::<()>::NAMES.contains(&name)
 }
 
 fn not_there(file: &TensorFile, name: &str) -> String {

@@ -172,7 +172,7 @@ pub(super) struct WriteRow<'a, T> {
     /// What reaches the sum of input and residual by other ways.
     pub(super) inflow: Option<&'a [T]>,
     pub(super) output: &'a mut [T],
-    /// Whether anything goes through the statistics: else values that are not finite reach no gradient.
+    /// Whether anything goes through the statistics: else values that are not finite reach no gradient that way.
     pub(super) through: bool,
     pub(super) workspace: &'a mut Workspace,
     pub(super) epilogue: Epilogue,

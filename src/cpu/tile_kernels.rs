@@ -1,6 +1,7 @@
 use super::element::Element;
 use super::moments::{Moments, float, in_range, narrow};
 use super::vectors::vectors_and_rest;
+use crate::plan::moved_mean;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
 
@@ -51,8 +52,7 @@ impl ColumnMoments {
         let own = self.means.iter_mut().zip(&mut self.squares);
         for (((mean, squares), block_mean), block_squares) in own.zip(block_means).zip(block_squares) {
             let delta = block_mean - *mean;
-            // An infinite mean is no NaN for what comes after it.
-            *mean += if delta.is_finite() { delta * share } else { *block_mean };
+            *mean = moved_mean(*mean, *block_mean, share);
             *squares += block_squares + delta * delta * weight;
         }
         self.count = count;

@@ -29,7 +29,7 @@ pub(crate) use gradient::obstacle_to_inflow;
 pub use gradient::{GradientArguments, Gradients, Statistics, Wanted};
 pub use mixing::{Batch, Mixing, Moments};
 pub(crate) use mixing::{GroupSums, Shares};
-pub(crate) use peers::{Merging, Peers, Shard};
+pub(crate) use peers::{Merging, Peers, Shard, moved_mean};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use pieces::{Cut, Part};
 pub use sharing::Sharing;

@@ -38,7 +38,7 @@ impl Merging {
         let groups = self.mean.iter_mut().zip(&mut self.squares).zip(means.iter().zip(squares));
         for ((mean, sum), (other, squares)) in groups {
             let delta = other - *mean;
-            *mean += delta * share;
+            *mean = moved_mean(*mean, *other, share);
             *sum += squares + delta * delta * (before * share);
         }
     }
@@ -53,6 +53,14 @@ impl Merging {
     }
 }
 
+/// The mean of values and of others, which are so large a share of all (Chan et al.). An infinite one stays infinite, whatever
+/// comes after it.
+#[inline(always)]
+pub(crate) fn moved_mean(mean: f64, other: f64, share: f64) -> f64 {
+    let delta = other - mean;
+    mean + if delta.is_finite() { delta * share } else { other }
+}
+
 /// Where a plan's statistics are shared by several executors, the others as one of them sees them.
 pub(crate) trait Peers: Debug + Sync {
     /// The moments of everybody's values, from one's own; `None` where these alone were wanted, and nothing is to be
@@ -62,4 +70,18 @@ pub(crate) trait Peers: Debug + Sync {
     /// Everybody's sums over groups, from one's own, as if the groups had no more elements than one's own: divided
     /// by one's own count they are what everybody's are by the count of all.
     fn summed(&self, plan: &Plan, own: GroupSums) -> Result<GroupSums>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_whose_mean_is_infinite_makes_it_infinite_wherever_it_comes() {
+        for means in [[f64::INFINITY, 1.0, 2.0], [1.0, f64::INFINITY, 2.0], [1.0, 2.0, f64::INFINITY]] {
+            let mut merging = Merging::new(1);
+            means.iter().for_each(|mean| merging.add(3.0, [&[*mean], &[0.5]]));
+            assert_eq!(merging.finish(8.0).moments.mean, [f64::INFINITY], "{means:?}");
+        }
+    }
 }

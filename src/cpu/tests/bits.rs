@@ -131,16 +131,20 @@ fn rows_meet_their_own_parameters_in_any_batch() {
     let short = [2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 31, 33, 64, 100, 129].map(|len| (37, len));
     for (rows, len) in short.into_iter().chain([(60_000, 20), (1100, 768), (200, 4097), (3, 300_001)]) {
         let norm = LayerNorm::new([len]);
-        let of = |rows| Case::new(&norm, &[rows, len], Dtype::F32, 3.3, Some(&[len]));
-        let (many, mut one) = (of(rows), of(1));
-        let (inputs, among) = (many.input.to_f32(), three.install(|| many.run()).0.to_f32());
-        for row in [0, rows / 2, rows - 1] {
-            let elements = row * len..(row + 1) * len;
-            one.input = Data::F32(inputs[elements.clone()].to_vec());
-            assert!(
-                one.run().0.to_f32() == among[elements],
-                "row {row} of {rows} of {len}: the bits are those of it alone"
-            );
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            let of = |rows| Case::new(&norm, &[rows, len], dtype, 3.3, Some(&[len]));
+            let (many, mut one) = (of(rows), of(1));
+            let (inputs, among) = (many.input.to_f64(), three.install(|| many.run()).0.to_f64());
+            let in_place = three.install(|| many.run_in_place()).0.to_f64();
+            assert!(in_place == among, "{rows} rows of {len} {dtype}: in place they have the same bits");
+            for row in [0, rows / 2, rows - 1] {
+                let elements = row * len..(row + 1) * len;
+                one.input = Data::from_f64(dtype, &inputs[elements.clone()]);
+                assert!(
+                    one.run().0.to_f64() == among[elements],
+                    "row {row} of {rows} of {len} {dtype}: the bits are those of it alone"
+                );
+            }
         }
     }
 }
