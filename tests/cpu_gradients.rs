@@ -11,7 +11,7 @@ use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Parameters, RunningStatisti
 type Way = (&'static str, Box<dyn Norm>, Vec<usize>, Option<usize>);
 
 /// Lengths about those at which short rows are taken otherwise; of one element no gradient is left.
-const SHORT: [usize; 15] = [2, 3, 4, 7, 8, 16, 17, 31, 32, 33, 64, 100, 129, 256, 257];
+const SHORT: [usize; 21] = [2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 20, 24, 31, 32, 33, 64, 100, 129, 256, 257];
 
 fn ways() -> Vec<Way> {
     let nhwc = || BatchNorm::new().layout(Layout::ChannelsLast);

@@ -23,6 +23,7 @@ use super::gradient_places::Places;
 use super::gradient_runs::ROWS;
 use super::gradient_spans::parameters_are_columns;
 use super::gradient_sums::{Sums, merged};
+use super::lanes::SIDE_BY_SIDE;
 use super::moments::{Scale, float, narrow};
 use super::parallel;
 use super::parameters::Parameters;
@@ -154,7 +155,12 @@ fn run<T: Element>(
         threads: parallel::threads(plan.view.elements()),
         past_caches: false,
     };
-    let run = if job.by_runs() { job.view.d } else { job.row() };
+    // Short runs are written a batch at a time.
+    let run = match (job.by_short_runs(), job.by_runs()) {
+        (true, _) => SIDE_BY_SIDE * job.view.d,
+        (false, true) => job.view.d,
+        (false, false) => job.row(),
+    };
     job.past_caches = PastCaches::pays::<T>(job.view.elements(), run);
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();

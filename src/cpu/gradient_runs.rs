@@ -11,7 +11,7 @@ use super::gradient_places::{Places, Row};
 use super::gradient_sums::added;
 use super::moments::Scale;
 use super::past_caches::PastCaches;
-use super::row_kernels::{BLOCK, FEW, LANES, filled_up, total};
+use super::row_kernels::{BLOCK, FEW, LANES, last_of, total};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -263,7 +263,7 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
         for (i, ((x, g), weight)) in blocks.enumerate() {
             let [wide_x, wide_g] = &mut wide;
             let output = self.output.map(|output| output.skip(i * BLOCK));
-            let of_block = sums_of_weighted::<LANES>([T::read(x, wide_x), T::read(g, wide_g), weight], scale, output);
+            let of_block = sums_of_weighted([T::read(x, wide_x), T::read(g, wide_g), weight], scale, output);
             pair = added(pair, of_block);
         }
         pair
@@ -273,16 +273,14 @@ impl<T: Element> WithSimd for SumOwn<'_, T> {
 /// The sums of a block's weighted gradients times normalized values, and of its weighted gradients. Meanwhile the memory
 /// of the `output` comes, if it is asked for.
 #[inline(always)]
-pub(super) fn sums_of_weighted<const L: usize>(
-    [x, g, weight]: [&[f32]; 3],
-    scale: Scale,
-    output: Option<Ahead>,
-) -> Pair {
+fn sums_of_weighted(all: [&[f32]; 3], scale: Scale, output: Option<Ahead>) -> Pair {
     let Scale { head, rstd, .. } = scale;
+    let [x, g, weight] = all;
     let len = x.len();
-    let (mut products, mut gradients) = ([0.0; L], [0.0; L]);
-    let ((xs, x), (gs, g), (weights, weight)) = (x.as_chunks::<L>(), g.as_chunks::<L>(), weight.as_chunks::<L>());
-    let step = if output.is_some() { STEP / L } else { xs.len().max(1) };
+    let (mut products, mut gradients) = ([0.0; LANES], [0.0; LANES]);
+    let (xs, gs, weights) = (x.as_chunks::<LANES>().0, g.as_chunks::<LANES>().0, weight.as_chunks::<LANES>().0);
+    let rest = x.len() - xs.len() * LANES;
+    let step = if output.is_some() { STEP / LANES } else { xs.len().max(1) };
     for (i, ((xs, gs), weights)) in xs.chunks(step).zip(gs.chunks(step)).zip(weights.chunks(step)).enumerate() {
         if let Some(output) = output {
             output.skip(i * STEP).ask(STEP.min(len - i * STEP));
@@ -291,16 +289,21 @@ pub(super) fn sums_of_weighted<const L: usize>(
             add_weighted([&mut products, &mut gradients], [x, g, weight], head, rstd);
         }
     }
-    if !x.is_empty() {
-        // Without a gradient nothing is added.
-        let rest = [&filled_up(x, head), &filled_up(g, 0.0), &filled_up(weight, 0.0)];
-        add_weighted([&mut products, &mut gradients], rest, head, rstd);
+    if rest > 0 {
+        let [x, g, weight] = rest_of(all, rest, head);
+        add_weighted([&mut products, &mut gradients], [&x, &g, &weight], head, rstd);
     }
     about_mean([total(products), total(gradients)], scale)
 }
 
+/// The last `count` elements of each, and others without a gradient, which add nothing.
 #[inline(always)]
-fn add_weighted<const L: usize>(
+pub(super) fn rest_of<const L: usize>([x, g, weight]: [&[f32]; 3], count: usize, head: f32) -> [[f32; L]; 3] {
+    [last_of(x, count, head), last_of(g, count, 0.0), last_of(weight, count, 0.0)]
+}
+
+#[inline(always)]
+pub(super) fn add_weighted<const L: usize>(
     [products, gradients]: [&mut [f32; L]; 2],
     [x, g, weight]: [&[f32; L]; 3],
     head: f32,
@@ -396,20 +399,34 @@ pub(super) fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, c
 }
 
 #[inline(always)]
-fn write_own([x, g, weight]: [&[f32]; 3], head: f32, coefficients: Folded, y: &mut [f32]) {
-    let ((xs, x), (gs, g), (weights, weight)) = (x.as_chunks::<FEW>(), g.as_chunks::<FEW>(), weight.as_chunks::<FEW>());
-    let (ys, y) = y.as_chunks_mut::<FEW>();
+pub(super) fn write_own([x, g, weight]: [&[f32]; 3], head: f32, coefficients: Folded, y: &mut [f32]) {
+    let (xs, gs, weights) = (x.as_chunks::<FEW>().0, g.as_chunks::<FEW>().0, weight.as_chunks::<FEW>().0);
+    let (ys, rest) = y.as_chunks_mut::<FEW>();
     for (((y, x), g), weight) in ys.iter_mut().zip(xs).zip(gs).zip(weights) {
-        // Results of a chunk are nobody else's memory, so the compiler need not ask whether they are.
-        let mut results = [0.0; FEW];
-        for (i, result) in results.iter_mut().enumerate() {
-            *result = folded(x[i], g[i] * weight[i], head, coefficients);
-        }
-        *y = results;
+        *y = of_chunk([x, g, weight], head, coefficients);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    // Some results are written twice, so that elements which fill no chunk are no loop of their own.
+    let last = (x.last_chunk::<FEW>(), g.last_chunk::<FEW>(), weight.last_chunk::<FEW>());
+    if let (Some(y), (Some(x), Some(g), Some(weight))) = (y.last_chunk_mut::<FEW>(), last) {
+        *y = of_chunk([x, g, weight], head, coefficients);
+        return;
     }
     for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
         *y = folded(*x, g * weight, head, coefficients);
     }
+}
+
+/// Results of a chunk: nobody else's memory, so the compiler need not ask whether they are.
+#[inline(always)]
+fn of_chunk([x, g, weight]: [&[f32; FEW]; 3], head: f32, coefficients: Folded) -> [f32; FEW] {
+    let mut results = [0.0; FEW];
+    for (i, result) in results.iter_mut().enumerate() {
+        *result = folded(x[i], g[i] * weight[i], head, coefficients);
+    }
+    results
 }
 
 #[cold]

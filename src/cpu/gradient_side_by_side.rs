@@ -2,19 +2,17 @@
 //! runs lie side by side, a lane each, so that none of them adds its lanes up.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, Found, Job, Through};
-use super::gradient_element::fold;
+use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient_batch::{fold_each, mend, scales_of, through_statistics};
 use super::gradient_kernels::add_inflow;
-use super::gradient_runs::{Weight, about_mean, write_stepwise};
 use super::gradient_short_runs::Buffers;
 use super::lanes::{Lanes, SIDE_BY_SIDE, Scales, one_after_another, side_by_side, totals};
-use super::moments::Scale;
 use super::row_kernels::FEW;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// Elements of a run at most.
-pub(super) const MOST_SIDE_BY_SIDE: usize = 2 * FEW;
+pub(super) const MOST_SIDE_BY_SIDE: usize = FEW - 1;
 
 /// What columns' own parameters need, of every lane's runs.
 #[derive(Debug)]
@@ -82,9 +80,12 @@ impl<T: Element> WithSimd for WriteBatches<'_, '_, T> {
     fn with_simd<S: Simd>(self, _: S) {
         // The compiler does without loops over elements where it knows how many there are.
         match self.job.view.d {
+            2 => self.batches(2),
+            3 => self.batches(3),
             4 => self.batches(4),
-            8 => self.batches(8),
-            16 => self.batches(16),
+            5 => self.batches(5),
+            6 => self.batches(6),
+            7 => self.batches(7),
             d => self.batches(d),
         }
     }
@@ -123,46 +124,19 @@ fn write_batch<T: Element>(
     let (distances, gradients) = (&mut distances[..d], &mut gradients[..d]);
     side_by_side(x, distances);
     side_by_side(g, gradients);
-    let of_batch = first..first + SIDE_BY_SIDE;
-    let (means, rstds) = (&job.statistics.mean[of_batch.clone()], &job.statistics.rstd[of_batch]);
-    let mut scales = Scales::UNKNOWN;
-    for (k, (mean, rstd)) in means.iter().zip(rstds).enumerate() {
-        scales.set(k, Scale::given(*mean, *rstd));
-    }
+    let scales = scales_of(job, first);
     let sums_in_f32 = weigh_and_add([distances, gradients], weight, &scales, sums);
     let through = through_statistics(job, first, sums_in_f32, &scales);
-    let keep_digits = write_folded([distances, gradients], &scales, &through);
-    one_after_another(distances, y);
-    if keep_digits {
-        return;
-    }
-    for (k, through) in through.into_iter().enumerate().filter(|(k, t)| !fold(scales.get(*k), 1.0, *t).1) {
-        let at = k * d..(k + 1) * d;
-        write_stepwise([&x[at.clone()], &g[at.clone()]], Weight::Own(weight), scales.get(k), through, &mut y[at]);
-    }
-}
-
-/// What goes through the statistics of a batch, step by step for all of its runs: one of them is not a vector.
-#[inline(always)]
-fn through_statistics<T: Element, const N: usize>(
-    job: &Job<'_, T>,
-    first: usize,
-    sums: [[f32; 2]; N],
-    scales: &Scales<N>,
-) -> [Through; N] {
-    let (mut pairs, mut through) = ([[0.0; 2]; N], [[0.0; 2]; N]);
-    for k in 0..N {
-        pairs[k] = about_mean(sums[k], scales.get(k));
-    }
-    if job.moments_inflow.iter().any(Option::is_some) {
-        for (k, pair) in pairs.iter_mut().enumerate() {
-            *pair = job.with_inflow(first + k, *pair);
+    let ([of_gradient, of_distance, offset], all_keep_digits) = fold_each(&scales, &through);
+    for (distance, gradient) in distances.iter_mut().zip(gradients) {
+        for k in 0..SIDE_BY_SIDE {
+            distance[k] = gradient[k] * of_gradient[k] - distance[k] * of_distance[k] + offset[k];
         }
     }
-    for k in 0..N {
-        through[k] = job.through_sums(pairs[k]);
+    one_after_another(distances, y);
+    if !all_keep_digits {
+        mend([x, g, weight], &scales, &through, y);
     }
-    through
 }
 
 /// Takes values about their heads and gradients times weights, in place, and gives each run's sums of these gradients
@@ -173,11 +147,11 @@ fn weigh_and_add<const N: usize>(
     weight: &[f32],
     Scales { heads, tails, rstds }: &Scales<N>,
     sums: &mut Sums<N>,
-) -> [[f32; 2]; N] {
+) -> [Lanes<N>; 2] {
     let (mut of_products, mut of_gradients) = ([[0.0; N]; FEW], [[0.0; N]; FEW]);
     for (j, ((distance, gradient), weight)) in distances.iter_mut().zip(gradients).zip(weight).enumerate() {
         let (of_weight, of_bias) = (&mut sums.of_weight[j], &mut sums.of_bias[j]);
-        let (product, weighted) = (&mut of_products[j % FEW], &mut of_gradients[j % FEW]);
+        let (product, weighted) = (&mut of_products[j], &mut of_gradients[j]);
         for k in 0..N {
             distance[k] -= heads[k];
             of_weight[k] += gradient[k] * ((distance[k] - tails[k]) * rstds[k]);
@@ -187,32 +161,5 @@ fn weigh_and_add<const N: usize>(
             weighted[k] += gradient[k];
         }
     }
-    let (of_products, of_gradients) = (totals(of_products), totals(of_gradients));
-    let mut pairs = [[0.0; 2]; N];
-    for (k, pair) in pairs.iter_mut().enumerate() {
-        *pair = [of_products[k], of_gradients[k]];
-    }
-    pairs
-}
-
-/// Writes gradients in the place of distances, and says whether all have kept their digits.
-#[inline(always)]
-fn write_folded<const N: usize>(
-    [distances, gradients]: [&mut [Lanes<N>]; 2],
-    scales: &Scales<N>,
-    through: &[Through; N],
-) -> bool {
-    let (mut of_gradient, mut of_distance, mut offset) = ([0.0; N], [0.0; N], [0.0; N]);
-    let mut all_keep_digits = true;
-    for k in 0..N {
-        let (coefficients, keeps_digits) = fold(scales.get(k), 1.0, through[k]);
-        [of_gradient[k], of_distance[k], offset[k]] = coefficients;
-        all_keep_digits &= keeps_digits;
-    }
-    for (distance, gradient) in distances.iter_mut().zip(gradients) {
-        for k in 0..N {
-            distance[k] = gradient[k] * of_gradient[k] - distance[k] * of_distance[k] + offset[k];
-        }
-    }
-    all_keep_digits
+    [totals(of_products), totals(of_gradients)]
 }

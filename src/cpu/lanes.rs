@@ -1,7 +1,6 @@
 //! Short runs side by side, a lane each: what is done to one is done to all of them at once.
 
 use super::moments::Scale;
-use super::row_kernels::FEW;
 
 /// Runs that lie side by side.
 pub(super) const SIDE_BY_SIDE: usize = 16;
@@ -27,8 +26,8 @@ pub(super) fn one_after_another<const N: usize>(lanes: &[Lanes<N>], runs: &mut [
 
 /// Lane by lane what [`total`](super::row_kernels::total) is of one.
 #[inline(always)]
-pub(super) fn totals<const N: usize>(mut sums: [Lanes<N>; FEW]) -> Lanes<N> {
-    let mut half = FEW / 2;
+pub(super) fn totals<const N: usize, const L: usize>(mut sums: [Lanes<N>; L]) -> Lanes<N> {
+    let mut half = L / 2;
     while half > 0 {
         for i in 0..half {
             let (into, from) = sums.split_at_mut(i + half);

@@ -16,6 +16,7 @@ mod columns;
 mod element;
 mod epilogue;
 mod gradient;
+mod gradient_batch;
 mod gradient_columns;
 mod gradient_element;
 mod gradient_kernels;
@@ -127,6 +128,7 @@ fn run<T: Element>(
     output: &mut [T],
 ) -> Result<()> {
     if plan.view.elements() == 0 && peers.is_none() {
+        arguments.count_empty_batch(plan);
         return Ok(());
     }
     let by_columns = match plan.source {
@@ -170,9 +172,7 @@ fn run<T: Element>(
             (moments, sources)
         }
     };
-    if let (Some(update), Some(running)) =
-        (plan.source.running_update().filter(|_| count > 0.0), arguments.running.as_deref_mut())
-    {
+    if let (Some(update), Some(running)) = (plan.running_update(), arguments.running.as_deref_mut()) {
         let own = if sources.mean.is_empty() { &moments } else { &sources };
         let first = own.mean.len() - if plan.source.mixing().is_some() { update.channels } else { own.mean.len() };
         update.apply(running, count, (&own.mean[first..], &own.var[first..]));

@@ -110,7 +110,7 @@ fn add_squares<const L: usize>([sums, squares]: [&mut [f32; L]; 2], chunk: &[f32
 /// The last `count` elements, which fill no chunk, and others that add nothing to sums about `head`. As many as a chunk
 /// has are loaded at once: a copy of `count` of them would be a call.
 #[inline(always)]
-fn last_of<const L: usize>(x: &[f32], count: usize, head: f32) -> [f32; L] {
+pub(super) fn last_of<const L: usize>(x: &[f32], count: usize, head: f32) -> [f32; L] {
     let Some(last) = x.last_chunk::<L>() else { return filled_up(x, head) };
     let mut chunk = *last;
     for (i, x) in chunk.iter_mut().enumerate() {
@@ -122,7 +122,7 @@ fn last_of<const L: usize>(x: &[f32], count: usize, head: f32) -> [f32; L] {
 /// Elements that fill no chunk, and others that add nothing to sums about `head`: sums that are indexed by anything but
 /// constants would have to lie in memory.
 #[inline(always)]
-pub(super) fn filled_up<const L: usize>(rest: &[f32], head: f32) -> [f32; L] {
+fn filled_up<const L: usize>(rest: &[f32], head: f32) -> [f32; L] {
     let mut chunk = [head; L];
     chunk[..rest.len()].copy_from_slice(rest);
     chunk
@@ -145,7 +145,7 @@ fn hidden_total<const L: usize>(lanes: [f32; L]) -> f32 {
 
 /// Lanes of which a half is added to the other until `left` are left.
 #[inline(always)]
-fn halved<const L: usize>(mut lanes: [f32; L], left: usize) -> [f32; L] {
+pub(super) fn halved<const L: usize>(mut lanes: [f32; L], left: usize) -> [f32; L] {
     let mut half = L / 2;
     while half >= left {
         for i in 0..half {

@@ -43,7 +43,9 @@ fn all_cases(dtype: Dtype) -> Vec<Case> {
     let mut add = |norm: &dyn Norm, shape: &[usize], parameters: &[usize]| {
         all.push(Case::new(norm, shape, dtype, 3.0, Some(parameters)));
     };
-    for (rows, len) in [(70, 64), (37, 132), (40, 256), (19, 1024), (9, 3072), (200, 768), (5, 40_000)] {
+    for (rows, len) in
+        [(100, 9), (70, 33), (70, 64), (37, 132), (40, 256), (19, 1024), (9, 3072), (200, 768), (5, 40_000)]
+    {
         add(&LayerNorm::new([len]), &[rows, len], &[len]);
     }
     add(&GroupNorm::new(4), &[3, 16, 12, 12], &[16]);
