@@ -401,10 +401,13 @@ fn products_of_rstd_and_weight_may_leave_the_range_of_f32() {
 }
 
 #[test]
-fn empty_tensors_change_nothing() {
+fn an_empty_batch_counts_and_moves_no_estimate() {
     let case = Case::tracked(&BatchNorm::new(), &[0, 4], Dtype::F32, 0.0, Some(&[4]), Some(4));
     let (output, running) = case.run();
-    assert!(output.is_empty() && running == case.running, "no value, no estimate");
+    let counted = case.running.clone().map(|running| RunningStatistics { num_batches_tracked: Some(4), ..running });
+    assert!(output.is_empty() && running == counted, "{running:?}");
+    let (output, values) = case.reference();
+    assert!(output.is_empty() && values.num_batches_tracked == 4, "{values:?}");
 }
 
 #[test]

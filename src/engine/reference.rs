@@ -31,7 +31,7 @@ pub(super) fn execute(
     if let Some(statistics) = &mut arguments.statistics {
         **statistics = result.statistics;
     }
-    if let (Some(running), Some(update)) = (&mut arguments.running, plan.source.running_update()) {
+    if let (Some(running), Some(update)) = (&mut arguments.running, plan.running_update()) {
         #[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
         let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
         running.mean = narrow(&values.running_mean);

@@ -4,7 +4,7 @@
 use super::pipelines::Gpu;
 use super::readback::{Reads, copy_running, upload};
 use crate::error::Result;
-use crate::plan::{Extra, RunningStatistics};
+use crate::plan::{Extra, Plan, RunningStatistics};
 use crate::tensor::Data;
 use std::sync::Arc;
 use wgpu::BufferUsages;
@@ -130,6 +130,14 @@ impl Held {
             // A device that takes nothing any more needs nothing put right.
             let _ = self.set_running(&values);
         }
+    }
+
+    /// Takes down that there was a batch, though it was empty.
+    pub(super) fn count_empty_batch(&mut self, plan: &Plan) -> Result<()> {
+        let (Some(update), Some(running)) = (plan.running_update(), self.running()) else { return Ok(()) };
+        let mut running = running.clone();
+        update.apply(&mut running, 0.0, (&[], &[]));
+        self.set_running(&running)
     }
 
     /// Takes down what a kernel has made of the running estimates.

@@ -28,7 +28,8 @@ pub(crate) async fn execute(
 ) -> Result<()> {
     let prepared = gpu.prepare(plan, options)?;
     if plan.view().elements() == 0 {
-        return Ok(());
+        arguments.count_empty_batch(plan);
+        return held.map_or(Ok(()), |held| held.count_empty_batch(plan));
     }
     let kept = BufferUsages::COPY_SRC;
     let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), kept)?;

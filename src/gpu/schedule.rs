@@ -18,13 +18,15 @@ const MERGED_A_LANE: u64 = 4;
 /// The schedule of a plan.
 pub(crate) fn schedule(plan: &Plan, device: &Capabilities, wishes: Wishes) -> Result<Schedule> {
     let mut planner = Planner::new(plan, device, wishes)?;
-    if plan.view.elements() == 0 {
-        return Ok(planner.out);
-    }
-    // Where the share of a batch follows from the number, every workgroup has to read the new one.
-    let counts_first = |u: RunningUpdate| u.counter && u.momentum == Momentum::Cumulative;
+    // Where the share of a batch follows from the number, every workgroup has to read the new one; and where a batch is
+    // empty, there is no workgroup that would count it by the way.
+    let is_empty = plan.view.elements() == 0;
+    let counts_first = |u: RunningUpdate| u.counter && (is_empty || u.momentum == Momentum::Cumulative);
     if wishes.part == Part::Whole && plan.running_update().is_some_and(counts_first) {
         planner.counter();
+    }
+    if is_empty {
+        return Ok(planner.out);
     }
     if planner.normalized() == Role::Sum {
         planner.add()?;
@@ -216,10 +218,7 @@ impl Planner<'_> {
     }
 
     fn counter(&mut self) {
-        let whole = Box4::whole(self.plan.view);
-        let mut task = self.task(self.ground(), &whole, &whole);
-        task.items = 1;
-        self.push(self.ground(), Variant::new(Kernel::Counter), 1, task, &whole, &whole, None);
+        self.of_items(Variant::new(Kernel::Counter), 1, 1);
     }
 
     pub(super) fn running(&mut self, chunk: &Chunk) {

@@ -34,7 +34,7 @@ fn point() -> (Ground, Box4) {
 
 impl Planner<'_> {
     /// A kernel with one lane, or one team, an item.
-    fn of_items(&mut self, variant: Variant, team: u32, items: u64) -> &mut Step {
+    pub(super) fn of_items(&mut self, variant: Variant, team: u32, items: u64) -> &mut Step {
         let (ground, point) = point();
         let mut task = self.task(ground, &point, &point);
         task.items = low(items);

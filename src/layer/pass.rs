@@ -32,8 +32,8 @@ impl Forward {
 }
 
 impl Layer {
-    /// Normalizes a tensor. In training the running estimates follow, where there are any; an empty batch leaves
-    /// them and their counter alone, be it one rank's or a whole group's.
+    /// Normalizes a tensor. In training the running estimates follow, where there are any; an empty batch is
+    /// counted and moves none of them.
     ///
     /// ```
     /// use wgpu_norm::layer::{InstanceNorm2d, Layer};

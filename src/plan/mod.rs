@@ -238,10 +238,10 @@ impl Plan {
 
     /// The update of the running estimates that executing the plan brings, if any.
     ///
-    /// An empty tensor holds no statistic, so it leaves the estimates and their counter alone; other ranks of a group
-    /// may move them still.
+    /// An empty tensor holds no statistic, so it leaves the estimates alone, but counts as a batch as in PyTorch; other ranks
+    /// of a group may move the estimates still.
     #[must_use]
     pub fn running_update(&self) -> Option<RunningUpdate> {
-        self.source.running_update().filter(|_| self.view.elements() > 0)
+        self.source.running_update()
     }
 }

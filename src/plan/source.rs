@@ -78,14 +78,14 @@ pub struct RunningUpdate {
 }
 
 impl RunningUpdate {
-    /// Moves the running estimates towards the average over the samples of moments of `count` values each. Nothing
-    /// moves them nowhere.
+    /// Moves the running estimates towards the average over the samples of moments of `count` values each. No
+    /// value moves them nowhere, but counts as a batch.
     pub(crate) fn apply(self, running: &mut RunningStatistics, count: f64, (means, vars): (&[f64], &[f64])) {
-        if count == 0.0 {
-            return;
-        }
         if self.counter {
             running.num_batches_tracked = running.num_batches_tracked.map(|n| n.saturating_add(1));
+        }
+        if count == 0.0 {
+            return;
         }
         let share = self.momentum.share(running.num_batches_tracked.unwrap_or(0));
         #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]

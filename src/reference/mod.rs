@@ -78,6 +78,9 @@ pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut
     };
     let mut output = vec![0.0; view.elements()];
     if output.is_empty() && peers.is_none() {
+        if let Some(update) = plan.running_update() {
+            update_running(0.0, update, values, &Moments::default());
+        }
         return Ok(Forward { output, sum, statistics: Statistics::default() });
     }
     let own = values.own();
@@ -102,7 +105,7 @@ pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut
         let y = tau.as_ref().map_or(affine, |tau| above(affine, tau[p]));
         output[i] = plan.epilogue.activation.map_or(y, |activation| activation::value(activation, y));
     });
-    if let Some(update) = plan.source.running_update().filter(|_| count > 0.0) {
+    if let Some(update) = plan.running_update() {
         match plan.source {
             Source::Mixed(mixing) => update_running(count, update, values, &batch_of(mixing, &sources)),
             _ => update_running(count, update, values, &moments),
@@ -235,6 +238,9 @@ fn measured(plan: &Plan, input: &[f64]) -> Moments {
 fn update_running(count: f64, update: RunningUpdate, values: &mut Values, moments: &Moments) {
     if update.counter {
         values.num_batches_tracked = values.num_batches_tracked.saturating_add(1);
+    }
+    if count == 0.0 {
+        return;
     }
     let share = update.momentum.share(values.num_batches_tracked);
     let samples = (moments.mean.len() / update.channels) as f64;

@@ -1,8 +1,11 @@
 //! Tensors beyond one binding, beyond one dimension of a dispatch, and empty ones, on every adapter.
 
-use crate::sample::distance;
+use crate::rig::rigs;
+use crate::sample::{Sample, distance};
 use std::sync::Mutex;
+use wgpu_norm::gpu::Options;
 use wgpu_norm::norm::{BatchNorm, InstanceNorm, LayerNorm, Norm, Operands};
+use wgpu_norm::plan::Momentum;
 use wgpu_norm::reference::{self, Values};
 use wgpu_norm::{Choice, Data, Dtype, Engine, Parameters, RunningStatistics, Spec, Tensor};
 
@@ -120,7 +123,8 @@ fn one_row_of_fifty_million_keeps_its_digits() {
 }
 
 #[test]
-fn an_empty_tensor_gives_an_empty_one_and_changes_no_state() {
+fn an_empty_tensor_gives_an_empty_one_and_counts_as_a_batch() {
+    let counted = RunningStatistics { num_batches_tracked: Some(1), ..RunningStatistics::new(3) };
     for engine in engines() {
         for shape in [[0, 3, 4], [2, 3, 0]] {
             let input = Tensor::zeros(shape, Dtype::F32).expect("fits");
@@ -128,11 +132,27 @@ fn an_empty_tensor_gives_an_empty_one_and_changes_no_state() {
             let mut parameters = Parameters { running: Some(&mut running), ..Parameters::default() };
             let output = engine.forward(&BatchNorm::new(), &input, &mut parameters).expect("runs");
             assert_eq!(output.shape(), shape, "{}", engine.name());
-            assert_eq!(running, RunningStatistics::new(3), "{}", engine.name());
+            assert_eq!(running, counted, "{}", engine.name());
         }
         let input = Tensor::zeros([0, 12], Dtype::Bf16).expect("fits");
         let output = engine.forward(&LayerNorm::new([12]), &input, &mut Parameters::default()).expect("runs");
         assert_eq!(output.shape(), [0, 12], "{}", engine.name());
+    }
+}
+
+/// An application's encoder counts it as well, though there is nothing to normalize.
+#[test]
+fn a_recorded_empty_batch_counts_and_moves_no_estimate() {
+    let operands = Operands::new(Spec::new([0, 3, 4], Dtype::F32)).running(3, true);
+    for momentum in [Momentum::default(), Momentum::Cumulative] {
+        let sample = Sample::new(&BatchNorm::new().momentum(momentum), &operands, 0.0);
+        let expected = sample.expected(0.0);
+        for rig in rigs() {
+            let outcome = rig.run(&sample.call(Options::default(), 0)).expect("it runs");
+            let running = outcome.running.as_ref();
+            assert_eq!(running.and_then(|r| r.num_batches_tracked), Some(4), "{}", rig.name);
+            assert_eq!(expected.worst_running(running), Ok(0.0), "{}", rig.name);
+        }
     }
 }
 
@@ -166,7 +186,7 @@ fn twelve_million_planes_move_the_running_estimates_once() {
 fn what_no_buffer_of_the_device_holds_is_refused_with_both_sizes() {
     let rows = (1 << 29) + 1024;
     let input = Tensor::zeros([rows, 1], Dtype::F32).expect("fits");
-    for rig in crate::rig::rigs() {
+    for rig in rigs() {
         let limit = rig.device.limits().max_buffer_size;
         if limit >= 4 * rows as u64 {
             continue;

@@ -1,6 +1,6 @@
 //! What the tests of layers share: small tensors, comparisons.
 
-use wgpu_norm::layer::{BatchNorm1d, Description, Layer};
+use wgpu_norm::layer::{BatchNorm1d, Description, Entry, Layer, StateDict};
 use wgpu_norm::{Choice, Engine, Error, Tensor};
 
 #[path = "../engines/mod.rs"]
@@ -35,6 +35,15 @@ pub(crate) fn assert_close(got: &Tensor, want: &[f32], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (got, want) in got.iter().zip(want) {
         assert!((got - want).abs() <= 2e-6 * (1.0 + want.abs()), "{what}: {got} instead of {want}");
+    }
+}
+
+/// Takes down one batch more.
+pub(crate) fn count(state: &mut StateDict) {
+    for entry in state.values_mut() {
+        if let Entry::Counter(batches) = entry {
+            *batches += 1;
+        }
     }
 }
 
