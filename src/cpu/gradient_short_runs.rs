@@ -8,10 +8,10 @@ use super::gradient_batch::{fold_each, mend, scales_of, through_statistics};
 use super::gradient_kernels::add_inflow;
 use super::gradient_runs::{add_weighted, rest_of, write_own};
 use super::gradient_side_by_side::MOST_SIDE_BY_SIDE;
-use super::lanes::{Lanes, SIDE_BY_SIDE, side_by_side, totals};
+use super::lanes::{HALF, SIDE_BY_SIDE, added_up, half_of};
 use super::moments::Scale;
 use super::past_caches::PastCaches;
-use super::row_kernels::{FEW, halved};
+use super::row_kernels::FEW;
 use pulp::{Simd, WithSimd};
 use std::hint::black_box;
 use std::ops::Range;
@@ -21,9 +21,6 @@ const LONGEST: usize = 256;
 
 /// Chunks of a run at most, with that of the elements which fill none.
 const CHUNKS: usize = LONGEST / FEW + 1;
-
-/// Lanes that runs have left when they are put side by side.
-const HALF: usize = FEW / 2;
 
 type Chunk = [f32; FEW];
 
@@ -172,11 +169,11 @@ fn write_batch<T: Element, const N: usize>(
     for (k, (x, g)) in x.chunks_exact(d).zip(g.chunks_exact(d)).enumerate() {
         [products[k], gradients[k]] = add_run([x, g, weight], chunks, scales.get(k), sums);
     }
-    // Hidden from the compiler, which would take elements of all runs together from the start, each from its place.
-    let totals_of_runs = [added_up(black_box(&products)), added_up(black_box(&gradients))];
+    let totals_of_runs = [added_up(&products), added_up(&gradients)];
     let through = through_statistics(job, first, totals_of_runs, &scales);
     let ([of_gradient, of_distance, offset], all_keep_digits) = fold_each::<N>(&scales, &through);
     for (k, ((x, g), y)) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(y.chunks_exact_mut(d)).enumerate() {
+        // Hidden from the compiler, which would take elements of several runs together, each from its place.
         let k = black_box(k);
         write_own([x, g, weight], scales.heads[k], [of_gradient[k], of_distance[k], offset[k]], y);
     }
@@ -202,20 +199,4 @@ fn add_run([x, g, weight]: [&[f32]; 3], chunks: usize, scale: Scale, sums: &mut 
         add_weighted([&mut products, &mut gradients], [&x, &g, &weight], scale.head, scale.rstd);
     }
     [half_of(products), half_of(gradients)]
-}
-
-/// As far as [`total`](super::row_kernels::total) goes within vectors.
-#[inline(always)]
-fn half_of(lanes: Chunk) -> [f32; HALF] {
-    let mut half = [0.0; HALF];
-    half.copy_from_slice(&halved(lanes, HALF)[..HALF]);
-    half
-}
-
-/// The totals of each run's lanes.
-#[inline(always)]
-fn added_up<const N: usize>(runs: &[[f32; HALF]; N]) -> Lanes<N> {
-    let mut lanes = [[0.0; N]; HALF];
-    side_by_side(runs.as_flattened(), &mut lanes);
-    totals(lanes)
 }

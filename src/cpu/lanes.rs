@@ -1,6 +1,8 @@
 //! Short runs side by side, a lane each: what is done to one is done to all of them at once.
 
 use super::moments::Scale;
+use super::row_kernels::{FEW, halved};
+use std::hint::black_box;
 
 /// Runs that lie side by side.
 pub(super) const SIDE_BY_SIDE: usize = 16;
@@ -36,6 +38,26 @@ pub(super) fn totals<const N: usize, const L: usize>(mut sums: [Lanes<N>; L]) ->
         half /= 2;
     }
     sums[0]
+}
+
+/// Lanes that a run's sums have left when these are put side by side.
+pub(super) const HALF: usize = FEW / 2;
+
+/// As far as [`total`](super::row_kernels::total) goes within vectors.
+#[inline(always)]
+pub(super) fn half_of<const L: usize>(lanes: [f32; L]) -> [f32; HALF] {
+    let mut half = [0.0; HALF];
+    half.copy_from_slice(&halved(lanes, HALF)[..HALF]);
+    half
+}
+
+/// The totals of each run's lanes. These are hidden from the compiler, which would take elements of all runs together from
+/// the start, each from its place.
+#[inline(always)]
+pub(super) fn added_up<const N: usize>(runs: &[[f32; HALF]; N]) -> Lanes<N> {
+    let mut lanes = [[0.0; N]; HALF];
+    side_by_side(black_box(runs).as_flattened(), &mut lanes);
+    totals(lanes)
 }
 
 /// What normalizes each of `N` runs.

@@ -14,7 +14,7 @@ pub(super) const LANES: usize = 32;
 
 /// The same of a run of at most [`MOST_OF_FEW`] elements.
 pub(super) const FEW: usize = 8;
-pub(super) const MOST_OF_FEW: usize = 4 * FEW;
+pub(super) const MOST_OF_FEW: usize = 16 * FEW;
 
 /// The moments of at most [`BLOCK`] neighbouring elements.
 #[derive(Debug)]
@@ -40,7 +40,8 @@ impl<T: Element> WithSimd for BlockMoments<'_, T> {
             Some(mean) => narrow(mean),
             None => head_of::<LANES>(x),
         };
-        let (sum, squares) = sums_about::<LANES>(x, head, self.output);
+        let [sums, squares] = sums_about::<LANES>(x, head, self.output);
+        let (sum, squares) = (hidden_total(sums), hidden_total(squares));
         if !in_range(squares) {
             return Moments::in_f64(x.iter().copied(), self.centred);
         }
@@ -54,8 +55,28 @@ impl<T: Element> WithSimd for BlockMoments<'_, T> {
 /// rounding the squares about it costs is bounded whatever the elements are. Summing about the first
 /// element keeps the digits of large means, and makes equal elements exact.
 #[inline(always)]
-pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
-    let x = &x[..x.len().div_ceil(4).next_multiple_of(L).min(x.len())];
+fn head_of<const L: usize>(x: &[f32]) -> f32 {
+    head(x[0], hidden_total(head_sums::<L>(x)), head_len::<L>(x.len()))
+}
+
+/// Of how many elements [`head_of`] is the mean.
+#[inline(always)]
+pub(super) fn head_len<const L: usize>(len: usize) -> usize {
+    len.div_ceil(4).next_multiple_of(L).min(len)
+}
+
+/// From the sum of the distances of `len` elements from the `first`.
+#[inline(always)]
+pub(super) fn head(first: f32, sum: f32, len: usize) -> f32 {
+    #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
+    let count = len as f32;
+    first + sum / count
+}
+
+/// The sums of the distances from the first element, of those that [`head_of`] is the mean of.
+#[inline(always)]
+pub(super) fn head_sums<const L: usize>(x: &[f32]) -> [f32; L] {
+    let x = &x[..head_len::<L>(x.len())];
     let first = x[0];
     let mut sums = [0.0; L];
     let (chunks, rest) = x.as_chunks();
@@ -65,14 +86,12 @@ pub(super) fn head_of<const L: usize>(x: &[f32]) -> f32 {
     if !rest.is_empty() {
         add_distances(&mut sums, &last_of(x, rest.len(), first), first);
     }
-    #[expect(clippy::cast_precision_loss, reason = "a block's length is exact in f32")]
-    let count = x.len() as f32;
-    first + hidden_total(sums) / count
+    sums
 }
 
 /// The sums of `x - head` and of its square. Meanwhile the memory of the `output` comes, if it is asked for.
 #[inline(always)]
-pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ahead>) -> (f32, f32) {
+pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ahead>) -> [[f32; L]; 2] {
     let (mut sums, mut squares) = ([0.0; L], [0.0; L]);
     let (chunks, rest) = x.as_chunks();
     const { assert!(STEP.is_multiple_of(L), "a step is whole chunks") };
@@ -88,7 +107,7 @@ pub(super) fn sums_about<const L: usize>(x: &[f32], head: f32, output: Option<Ah
     if !rest.is_empty() {
         add_squares([&mut sums, &mut squares], &last_of(x, rest.len(), head), head);
     }
-    (hidden_total(sums), hidden_total(squares))
+    [sums, squares]
 }
 
 #[inline(always)]

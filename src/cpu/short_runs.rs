@@ -3,10 +3,10 @@
 use super::Job;
 use super::ahead::{self, Ahead};
 use super::element::{Element, block_of};
-use super::lanes::{Lanes, SIDE_BY_SIDE, Scales, one_after_another, side_by_side, totals};
+use super::lanes::{HALF, Lanes, SIDE_BY_SIDE, Scales, added_up, half_of, one_after_another, side_by_side, totals};
 use super::moments::{Moments, Scale, float, in_range};
 use super::parallel::{self, TASK};
-use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head_of, scale_each, sums_about};
+use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head, head_len, head_sums, scale_each, sums_about};
 use super::rows::{Buffers, affine};
 use crate::plan::{Statistic, View};
 use pulp::{Simd, WithSimd};
@@ -16,6 +16,8 @@ const BATCH_ELEMENTS: usize = 512;
 
 /// Elements of a run of such a batch at most.
 const LONGEST_OF_BATCH: usize = BATCH_ELEMENTS / 4;
+
+const _: () = assert!(LONGEST_OF_BATCH <= MOST_OF_FEW, "runs of a batch have the bits of those that are in none");
 
 /// Elements of a run at least; shorter ones are taken as columns.
 const LEAST: usize = 2;
@@ -91,9 +93,10 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
             9..16 => self.batches::<8, FEW>(d, 0),
             17..24 => self.batches::<8, FEW>(d, 0),
             24..32 => self.batches::<8, FEW>(d, 0),
-            _ if d <= MOST_OF_FEW => self.batches::<8, FEW>(d, 0),
-            _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, LANES>(d, 0),
-            _ if d <= LONGEST_OF_BATCH => self.batches::<4, LANES>(d, 0),
+            64 => self.batches::<8, FEW>(64, 0),
+            128 => self.batches::<4, FEW>(128, 0),
+            _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, FEW>(d, 0),
+            _ if d <= LONGEST_OF_BATCH => self.batches::<4, FEW>(d, 0),
             _ => 0,
         };
         if d <= MOST_OF_FEW {
@@ -190,16 +193,21 @@ impl<const N: usize> BatchMoments<N> {
     /// Those of runs of `d` elements, stage by stage for all of them.
     #[inline(always)]
     fn of<const L: usize>(x: &[f32], d: usize, centred: bool, output: Option<Ahead>) -> Self {
-        let (mut heads, mut sums, mut squares) = ([0.0; N], [0.0; N], [0.0; N]);
+        let (mut heads, mut sums, mut squares) = ([0.0; N], [[0.0; HALF]; N], [[0.0; HALF]; N]);
         if centred {
-            for (head, x) in heads.iter_mut().zip(x.chunks_exact(d)) {
-                *head = head_of::<L>(x);
+            for (sum, x) in sums.iter_mut().zip(x.chunks_exact(d)) {
+                *sum = half_of(head_sums::<L>(x));
+            }
+            let sums = added_up(&sums);
+            for k in 0..N {
+                heads[k] = head(x[k * d], sums[k], head_len::<L>(d));
             }
         }
-        for (((sum, squares), head), x) in sums.iter_mut().zip(&mut squares).zip(heads).zip(x.chunks_exact(d)) {
-            (*sum, *squares) = sums_about::<L>(x, head, output);
+        for (k, x) in x.chunks_exact(d).enumerate() {
+            let [sum, square] = sums_about::<L>(x, heads[k], output);
+            (sums[k], squares[k]) = (half_of(sum), half_of(square));
         }
-        Self::about(heads, sums, squares, x, centred)
+        Self::about(heads, added_up(&sums), added_up(&squares), x, centred)
     }
 
     /// From the sums about each run's head.
