@@ -21,6 +21,7 @@ use super::gradient_kernels::{TILE, Workspace};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
 use super::gradient_places::Places;
 use super::gradient_runs::ROWS;
+use super::gradient_side_by_side::MOST_SIDE_BY_SIDE;
 use super::gradient_spans::parameters_are_columns;
 use super::gradient_sums::{Sums, merged};
 use super::lanes::SIDE_BY_SIDE;
@@ -155,11 +156,11 @@ fn run<T: Element>(
         threads: parallel::threads(plan.view.elements()),
         past_caches: false,
     };
-    // Short runs are written a batch at a time.
+    // Short runs are written a batch at a time, but where they lie side by side.
     let run = match (job.by_short_runs(), job.by_runs()) {
-        (true, _) => SIDE_BY_SIDE * job.view.d,
-        (false, true) => job.view.d,
-        (false, false) => job.row(),
+        (true, _) if job.view.d > MOST_SIDE_BY_SIDE => SIDE_BY_SIDE * job.view.d,
+        (_, true) => job.view.d,
+        _ => job.row(),
     };
     job.past_caches = PastCaches::pays::<T>(job.view.elements(), run);
     // Nobody has a say in sums over groups between their being found and being used.

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 /// Bytes of the largest cache where the processor does not say.
 const UNKNOWN_CACHE: usize = 32 << 20;
 
-/// Bytes of a run at least. Rows of 64 bytes took 1.25 times as long this way: what they wait for is arithmetic.
+/// Bytes that are stored at once at least. Rows of 64 bytes took 1.25 times as long this way, each by itself.
 const LEAST_RUN: usize = 256;
 
 /// Bytes of the cache that processors share.

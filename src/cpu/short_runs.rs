@@ -10,6 +10,7 @@ use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW, head, head_len,
 use super::rows::{Buffers, affine};
 use crate::plan::{Statistic, View};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// Elements of a batch of more than one run at most: more would let memory wait while a batch is written.
 const BATCH_ELEMENTS: usize = 512;
@@ -77,32 +78,32 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, _: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
         // The compiler does without remainders where it knows how long runs are.
         let d = self.d;
         let first = match d {
-            2 => self.batches::<SIDE_BY_SIDE, FEW>(2, 0),
-            3 => self.batches::<SIDE_BY_SIDE, FEW>(3, 0),
-            4 => self.batches::<SIDE_BY_SIDE, FEW>(4, 0),
-            5 => self.batches::<SIDE_BY_SIDE, FEW>(5, 0),
-            6 => self.batches::<SIDE_BY_SIDE, FEW>(6, 0),
-            7 => self.batches::<SIDE_BY_SIDE, FEW>(7, 0),
-            8 => self.batches::<SIDE_BY_SIDE, FEW>(8, 0),
-            16 => self.batches::<8, FEW>(16, 0),
-            32 => self.batches::<8, FEW>(32, 0),
-            9..16 => self.batches::<8, FEW>(d, 0),
-            17..24 => self.batches::<8, FEW>(d, 0),
-            24..32 => self.batches::<8, FEW>(d, 0),
-            64 => self.batches::<8, FEW>(64, 0),
-            128 => self.batches::<4, FEW>(128, 0),
-            _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, FEW>(d, 0),
-            _ if d <= LONGEST_OF_BATCH => self.batches::<4, FEW>(d, 0),
+            2 => self.batches::<SIDE_BY_SIDE, FEW>(simd, 2, 0),
+            3 => self.batches::<SIDE_BY_SIDE, FEW>(simd, 3, 0),
+            4 => self.batches::<SIDE_BY_SIDE, FEW>(simd, 4, 0),
+            5 => self.batches::<SIDE_BY_SIDE, FEW>(simd, 5, 0),
+            6 => self.batches::<SIDE_BY_SIDE, FEW>(simd, 6, 0),
+            7 => self.batches::<SIDE_BY_SIDE, FEW>(simd, 7, 0),
+            8 => self.batches::<SIDE_BY_SIDE, FEW>(simd, 8, 0),
+            16 => self.batches::<8, FEW>(simd, 16, 0),
+            32 => self.batches::<8, FEW>(simd, 32, 0),
+            9..16 => self.batches::<8, FEW>(simd, d, 0),
+            17..24 => self.batches::<8, FEW>(simd, d, 0),
+            24..32 => self.batches::<8, FEW>(simd, d, 0),
+            64 => self.batches::<8, FEW>(simd, 64, 0),
+            128 => self.batches::<4, FEW>(simd, 128, 0),
+            _ if d <= BATCH_ELEMENTS / 8 => self.batches::<8, FEW>(simd, d, 0),
+            _ if d <= LONGEST_OF_BATCH => self.batches::<4, FEW>(simd, d, 0),
             _ => 0,
         };
         if d <= MOST_OF_FEW {
-            self.batches::<1, FEW>(d, first);
+            self.batches::<1, FEW>(simd, d, first);
         } else {
-            self.batches::<1, LANES>(d, first);
+            self.batches::<1, LANES>(simd, d, first);
         }
     }
 }
@@ -111,7 +112,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
     /// Normalizes batches of `N` runs, as many as there are from run `first` on, and says which run comes after them.
     /// `N` changes no bit.
     #[inline(always)]
-    fn batches<const N: usize, const L: usize>(&mut self, d: usize, first: usize) -> usize {
+    fn batches<const N: usize, const L: usize>(&mut self, simd: impl Simd, d: usize, first: usize) -> usize {
         let (len, centred) = (N * d, self.statistic.is_centred());
         let mut lanes = [[0.0; N]; FEW];
         let lanes = &mut lanes[..d.min(FEW)];
@@ -144,19 +145,17 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
                         scale_each(x, y, scales.get(k), weight, bias);
                     }
                 }
-                None => {
-                    for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
-                        let own;
-                        let affine = match &self.shared {
-                            Some(shared) => shared,
-                            None => {
-                                own = (self.affine)(run + k);
-                                &own
-                            }
-                        };
-                        affine.apply_ahead::<T>(x, y, scales.get(k), 0, next.filter(|_| N == 1));
-                    }
-                }
+                None => simd.vectorize(ApplyEach {
+                    shared: self.shared.as_ref(),
+                    affine: &self.affine,
+                    first: run,
+                    d,
+                    x,
+                    y,
+                    scales: [&scales.heads, &scales.tails, &scales.rstds],
+                    next: next.filter(|_| N == 1),
+                    stored_as: PhantomData::<T>,
+                }),
             }
             T::finish(to, results, past);
             if let Some(found) = self.moments.get_mut(run..run + N) {
@@ -165,6 +164,41 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
             run += N;
         }
         run
+    }
+}
+
+/// Scales runs that follow each other, whatever else happens to them: compiled once, for runs of any length.
+struct ApplyEach<'r, T, F> {
+    shared: Option<&'r Affine<'r>>,
+    affine: &'r F,
+    first: usize,
+    d: usize,
+    x: &'r [f32],
+    y: &'r mut [f32],
+    /// Heads, tails and rstds.
+    scales: [&'r [f32]; 3],
+    next: Option<Ahead>,
+    stored_as: PhantomData<T>,
+}
+
+impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for ApplyEach<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { shared, affine, first, d, x, y, scales: [heads, tails, rstds], next, .. } = self;
+        for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
+            let own;
+            let affine = match shared {
+                Some(shared) => shared,
+                None => {
+                    own = affine(first + k);
+                    &own
+                }
+            };
+            let scale = Scale { head: heads[k], tail: tails[k], rstd: rstds[k] };
+            affine.apply_ahead::<T>(x, y, scale, 0, next);
+        }
     }
 }
 

@@ -134,7 +134,8 @@ impl Held {
 
     /// Takes down that there was a batch, though it was empty.
     pub(super) fn count_empty_batch(&mut self, plan: &Plan) -> Result<()> {
-        let (Some(update), Some(running)) = (plan.running_update(), self.running()) else { return Ok(()) };
+        let update = plan.running_update().filter(|update| update.counter);
+        let (Some(update), Some(running)) = (update, self.running()) else { return Ok(()) };
         let mut running = running.clone();
         update.apply(&mut running, 0.0, (&[], &[]));
         self.set_running(&running)
