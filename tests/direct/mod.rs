@@ -117,7 +117,8 @@ pub(crate) fn instance_norm(
     ncs.apply(x, &channel, eps, of)
 }
 
-/// BatchNorm in training: per channel, over samples and positions; `momentum` none is the plain average.
+/// BatchNorm in training: per channel, over samples and positions; `momentum` none is the plain average. PyTorch counts a
+/// batch before it looks at it, and one without values moves no estimate.
 pub(crate) fn batch_norm(
     x: &[f64],
     ncs: Ncs,
@@ -133,7 +134,7 @@ pub(crate) fn batch_norm(
         running.batches += 1;
         let momentum = momentum.unwrap_or(1.0 / running.batches as f64);
         let count = (ncs.n * ncs.s) as f64;
-        for c in 0..ncs.c {
+        for c in 0..if count > 0.0 { ncs.c } else { 0 } {
             let (mean, var) = of(c);
             running.follow(c, momentum, mean, var * count / (count - 1.0));
         }
