@@ -25,7 +25,7 @@ use super::gradient_side_by_side::MOST_SIDE_BY_SIDE;
 use super::gradient_spans::parameters_are_columns;
 use super::gradient_sums::{Sums, merged};
 use super::lanes::SIDE_BY_SIDE;
-use super::moments::{Scale, float, narrow};
+use super::moments::{Scale, narrow};
 use super::parallel;
 use super::parameters::Parameters;
 use super::past_caches::PastCaches;
@@ -94,8 +94,9 @@ pub(super) struct Job<'a, T> {
     pub(super) centred: bool,
     /// Whether sums over groups are wanted: where gradients go through the statistics.
     pub(super) through: bool,
-    /// What the sums of squares were divided by.
-    pub(super) divisor: f64,
+    /// One over how many elements share a statistic, and over what their sum of squares was divided by: of short runs the
+    /// divisions took a fifth of the time.
+    pub(super) shares: [f64; 2],
     pub(super) wants_parameters: bool,
     /// Whether eps has a gradient.
     pub(super) learns_eps: bool,
@@ -149,7 +150,7 @@ fn run<T: Element>(
         epilogue: Epilogue::of(plan),
         centred: plan.statistic.is_centred(),
         through: plan.statistics_follow_input() && (wanted.input || wanted.extra || peers.is_some()),
-        divisor: plan.divisor(),
+        shares: [plan.count(), plan.divisor()].map(f64::recip),
         wants_parameters: wanted.parameters(),
         learns_eps: plan.extra.eps_l.is_some(),
         simd: pulp::Arch::new(),
@@ -357,9 +358,9 @@ impl<T: Element> Job<'_, T> {
     }
 
     /// Elements that a task has, of those that all groups side by side have: more where tasks remain many, since each
-    /// sets up its tables.
+    /// sets up its tables, and has sums of its own for every column.
     fn task(&self) -> usize {
-        (self.view.b * self.row() / 16).clamp(TASK, 4 * TASK)
+        (self.view.b * self.row() / 16).clamp(TASK, 8 * TASK)
     }
 
     /// Rows of a step of `a`, and columns, that are summed together where no cache holds a step.
@@ -461,8 +462,9 @@ impl<T: Element> Job<'_, T> {
     /// The same of sums that have what flows in.
     #[inline(always)]
     pub(super) fn through_sums(&self, [products, gradients]: Pair) -> Through {
-        let mean = if self.centred { narrow(gradients / float(self.view.count())) } else { 0.0 };
-        [mean, narrow(products / self.divisor)]
+        let [of_mean, of_variance] = self.shares;
+        let mean = if self.centred { narrow(gradients * of_mean) } else { 0.0 };
+        [mean, narrow(products * of_variance)]
     }
 
     /// The sums of a group, with what flows into its deviation and its mean.

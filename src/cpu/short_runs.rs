@@ -291,10 +291,8 @@ impl<const N: usize> BatchMoments<N> {
                 }
             }
             let sums = totals(sums);
-            #[expect(clippy::cast_precision_loss, reason = "there are few")]
-            let count = lanes.len() as f32;
             for k in 0..N {
-                heads[k] = lanes[0][k] + sums[k] / count;
+                heads[k] = head(lanes[0][k], sums[k], lanes.len());
             }
         }
         let (mut sums, mut squares) = ([[0.0; N]; FEW], [[0.0; N]; FEW]);

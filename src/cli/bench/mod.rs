@@ -182,11 +182,12 @@ impl Place {
 }
 
 /// Bytes that any such pass moves beside those of the tensor: parameters and their gradients, and the mean and rstd that
-/// backward is given of each group.
-fn bytes_beside(problem: &Problem, backward: bool) -> u64 {
+/// backward is given of each group, of so many bytes each.
+fn bytes_beside(problem: &Problem, backward: bool, statistic: usize) -> u64 {
     let of = |data: &Option<Data>| data.as_ref().map_or(0, |data| data.bytes().len() as u64);
     let [weight, bias] = [of(&problem.weight), of(&problem.bias)];
-    if backward { 2 * weight + bias + 8 * problem.plan.view().statistics() as u64 } else { weight + bias }
+    let statistics = 2 * statistic * problem.plan.view().statistics();
+    if backward { 2 * weight + bias + statistics as u64 } else { weight + bias }
 }
 
 /// Times a pass and a copy of as many bytes; a result that is not right has no speed.
@@ -198,7 +199,7 @@ fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> 
         Place::Host(engine) => {
             let errors = worst(&host::results(engine, problem, backward).map_err(text)?, want)?;
             let time = host::timed(engine, problem, backward).map_err(text)?;
-            let bytes = floor + bytes_beside(problem, backward);
+            let bytes = floor + bytes_beside(problem, backward, size_of::<f64>());
             let copy = host::memcpy(usize::try_from(bytes / 2).unwrap_or(usize::MAX)).median;
             let timed_by = Figures::by_wall();
             Ok(Figures { time, timed_by, bytes, floor, copy, strategy: "cpu", errors, on_device: None })

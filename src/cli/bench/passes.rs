@@ -59,7 +59,7 @@ impl Device {
         self.queue.submit([encoder.finish()]);
         readback.fetch()?;
         let results = readback.host.clone();
-        let bytes = prepared.bytes_moved() + super::bytes_beside(problem, backward);
+        let bytes = prepared.bytes_moved() + super::bytes_beside(problem, backward, size_of::<f32>());
         Ok(Measured {
             pass,
             copy: self.copy_kernel(bytes / 2)?,
