@@ -96,7 +96,7 @@ pub(super) struct Job<'a, T> {
     pub(super) through: bool,
     /// One over how many elements share a statistic, and over what their sum of squares was divided by: of short runs the
     /// divisions took a fifth of the time.
-    pub(super) shares: [f64; 2],
+    pub(super) reciprocals: [f64; 2],
     pub(super) wants_parameters: bool,
     /// Whether eps has a gradient.
     pub(super) learns_eps: bool,
@@ -150,7 +150,7 @@ fn run<T: Element>(
         epilogue: Epilogue::of(plan),
         centred: plan.statistic.is_centred(),
         through: plan.statistics_follow_input() && (wanted.input || wanted.extra || peers.is_some()),
-        shares: [plan.count(), plan.divisor()].map(f64::recip),
+        reciprocals: [plan.count(), plan.divisor()].map(f64::recip),
         wants_parameters: wanted.parameters(),
         learns_eps: plan.extra.eps_l.is_some(),
         simd: pulp::Arch::new(),
@@ -462,7 +462,7 @@ impl<T: Element> Job<'_, T> {
     /// The same of sums that have what flows in.
     #[inline(always)]
     pub(super) fn through_sums(&self, [products, gradients]: Pair) -> Through {
-        let [of_mean, of_variance] = self.shares;
+        let [of_mean, of_variance] = self.reciprocals;
         let mean = if self.centred { narrow(gradients * of_mean) } else { 0.0 };
         [mean, narrow(products * of_variance)]
     }
