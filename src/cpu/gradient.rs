@@ -17,6 +17,7 @@
 use super::Shared;
 use super::element::Element;
 use super::epilogue::Epilogue;
+use super::gradient_groups::{Groups, Through};
 use super::gradient_kernels::{TILE, Workspace};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
 use super::gradient_places::Places;
@@ -25,13 +26,13 @@ use super::gradient_side_by_side::MOST_SIDE_BY_SIDE;
 use super::gradient_spans::parameters_are_columns;
 use super::gradient_sums::{Sums, merged};
 use super::lanes::SIDE_BY_SIDE;
-use super::moments::{Scale, narrow};
 use super::parallel;
 use super::parameters::Parameters;
 use super::past_caches::PastCaches;
 use super::pieces::{Pieces, bands};
+use super::vectors;
 use crate::error::Result;
-use crate::plan::{GradientArguments, Gradients, GroupSums, Peers, Plan, Source, Statistics, View};
+use crate::plan::{GradientArguments, Gradients, GroupSums, Peers, Plan, View};
 use crate::tensor::Data;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -75,28 +76,15 @@ pub(crate) fn backward(
     }
 }
 
-/// What goes through the mean of a group, and through its variance for each unit of the normalized value.
-pub(super) type Through = [f32; 2];
-
 /// What every stage needs to know.
 pub(super) struct Job<'a, T> {
     pub(super) view: View,
     pub(super) x: &'a [T],
     pub(super) upstream: &'a [T],
     pub(super) inflow: Option<&'a [T]>,
-    pub(super) statistics: &'a Statistics,
-    /// What flows into means and deviations.
-    pub(super) moments_inflow: [Option<Vec<f64>>; 2],
+    pub(super) groups: Groups<'a>,
     pub(super) parameters: Parameters<'a>,
-    /// Whether values are normalized at all.
-    pub(super) normalizes: bool,
     pub(super) epilogue: Epilogue,
-    pub(super) centred: bool,
-    /// Whether sums over groups are wanted: where gradients go through the statistics.
-    pub(super) through: bool,
-    /// One over how many elements share a statistic, and over what their sum of squares was divided by: of short runs the
-    /// divisions took a fifth of the time.
-    pub(super) reciprocals: [f64; 2],
     pub(super) wants_parameters: bool,
     /// Whether eps has a gradient.
     pub(super) learns_eps: bool,
@@ -136,24 +124,19 @@ fn run<T: Element>(
     arguments: &GradientArguments<'_>,
     gradients: &mut Gradients,
 ) -> Result<()> {
-    let statistics = arguments.statistics;
     let wanted = gradients.wanted();
+    let through = plan.statistics_follow_input() && (wanted.input || wanted.extra || peers.is_some());
     let mut job = Job {
         view: plan.view,
         x,
         upstream,
         inflow: arguments.grad_sum.and_then(T::slice),
-        statistics,
-        moments_inflow: [arguments.grad_mean, arguments.grad_std].map(|inflow| inflow.map(Data::to_f64)),
+        groups: Groups::new(plan, arguments, through),
         parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),
-        normalizes: plan.source != Source::Nothing,
         epilogue: Epilogue::of(plan),
-        centred: plan.statistic.is_centred(),
-        through: plan.statistics_follow_input() && (wanted.input || wanted.extra || peers.is_some()),
-        reciprocals: [plan.count(), plan.divisor()].map(f64::recip),
         wants_parameters: wanted.parameters(),
         learns_eps: plan.extra.eps_l.is_some(),
-        simd: pulp::Arch::new(),
+        simd: vectors::widest(),
         threads: parallel::threads(plan.view.elements()),
         past_caches: false,
     };
@@ -188,7 +171,7 @@ fn run<T: Element>(
                 let all = peers.summed(plan, GroupSums::from_pairs(&groups))?;
                 groups = all.into_pairs();
             }
-            let through: Vec<Through> = (0..).zip(&groups).map(|(s, sums)| job.through_of(s, *sums)).collect();
+            let through: Vec<Through> = (0..).zip(&groups).map(|(s, sums)| job.groups.through_of(s, *sums)).collect();
             if let Some(output) = output {
                 if is_cached {
                     drop(job.by_slabs(Some(output), Some(&through)));
@@ -221,15 +204,6 @@ impl<T: Element> Job<'_, T> {
         self.view.c * self.view.d
     }
 
-    /// How a statistic was applied.
-    #[inline(always)]
-    pub(super) fn scale(&self, statistic: usize) -> Scale {
-        if !self.normalizes {
-            return Scale::NOTHING;
-        }
-        Scale::given(self.statistics.mean[statistic], self.statistics.rstd[statistic])
-    }
-
     /// Some columns of a row of a tensor.
     pub(super) fn elements<'e>(&self, tensor: &'e [T], a: usize, b: usize, columns: &Range<usize>) -> &'e [T] {
         let row = (a * self.view.b + b) * self.row();
@@ -250,7 +224,7 @@ impl<T: Element> Job<'_, T> {
 
     /// Whether anything has to be summed: for gradients that go through statistics, or for parameters.
     fn sums_anything(&self) -> bool {
-        self.through || self.wants_parameters
+        self.groups.through || self.wants_parameters
     }
 
     /// A task's way past the caches, if the gradients that it writes go there.
@@ -302,8 +276,9 @@ impl<T: Element> Job<'_, T> {
                     self.sum(some.clone(), 0..self.view.b, 0..self.row(), &mut workspace, &mut found);
                 }
                 let Some(output) = output else { continue };
-                let through =
-                    |s: usize| known.map_or_else(|| self.through_of(s, found.groups.get(s)), |through| through[s]);
+                let through = |s: usize| {
+                    known.map_or_else(|| self.groups.through_of(s, found.groups.get(s)), |through| through[s])
+                };
                 let to = &mut output[(some.start - own.start) * slab..(some.end - own.start) * slab];
                 self.write_rows(some.start * self.view.b, to, &through, &mut workspace);
             }
@@ -349,7 +324,14 @@ impl<T: Element> Job<'_, T> {
                 }
                 for row in 0..b {
                     let to = pieces.get_mut(row, columns.start - first * d..columns.end - first * d);
-                    self.write_runs(a, row, &columns, to, &|s| self.through_of(s, found.groups.get(s)), past.as_ref());
+                    self.write_runs(
+                        a,
+                        row,
+                        &columns,
+                        to,
+                        &|s| self.groups.through_of(s, found.groups.get(s)),
+                        past.as_ref(),
+                    );
                 }
             }
             found
@@ -448,35 +430,5 @@ impl<T: Element> Job<'_, T> {
     /// Whether neighbouring columns have neighbouring parameters.
     pub(super) fn has_one_each(&self) -> bool {
         self.view.c == 1 && self.parameters.map.d_divisor == 1
-    }
-
-    /// Of a group with these sums.
-    #[inline(always)]
-    pub(super) fn through_of(&self, statistic: usize, sums: Pair) -> Through {
-        if !self.through {
-            return [0.0; 2];
-        }
-        self.through_sums(self.with_inflow(statistic, sums))
-    }
-
-    /// The same of sums that have what flows in.
-    #[inline(always)]
-    pub(super) fn through_sums(&self, [products, gradients]: Pair) -> Through {
-        let [of_mean, of_variance] = self.reciprocals;
-        let mean = if self.centred { narrow(gradients * of_mean) } else { 0.0 };
-        [mean, narrow(products * of_variance)]
-    }
-
-    /// The sums of a group, with what flows into its deviation and its mean.
-    #[inline(always)]
-    pub(super) fn with_inflow(&self, statistic: usize, [products, gradients]: Pair) -> Pair {
-        if let [None, None] = self.moments_inflow {
-            return [products, gradients];
-        }
-        let [of_mean, of_std] = self
-            .moments_inflow
-            .each_ref()
-            .map(|inflow| inflow.as_ref().map_or(0.0, |inflow| inflow[statistic] / self.statistics.rstd[statistic]));
-        [products - of_std, gradients - of_mean]
     }
 }

@@ -2,8 +2,9 @@
 //! parameters: what a group needs is what its parameters need, times the weight, and rows are taken four at a time.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, Found, Job, Through};
+use super::gradient::{BLOCK_ROWS, Found, Job};
 use super::gradient_element::{fold, folded, stepwise};
+use super::gradient_groups::Through;
 use super::gradient_kernels::{Workspace, add_inflow, write_scaled};
 use super::moments::Scale;
 use super::vectors::vectors_and_rest;
@@ -44,7 +45,7 @@ impl<T: Element> Job<'_, T> {
             let count = BLOCK_ROWS.min(rows.end - first);
             self.simd.dispatch(AddRows { rows: self.rows_of(a * self.view.b + first, count, tile), w });
             self.weigh_first(a, first..first + count, tile, w);
-            if self.through {
+            if self.groups.through {
                 self.flush_groups(a, tile, w, found);
             }
             self.flush_columns(self.base(a, first), tile, w, found);
@@ -102,7 +103,7 @@ impl<T: Element> Job<'_, T> {
             rows: self.rows_of(row, count, tile),
             inflow: self.inflow.map(|inflow| &inflow[row * self.row() + tile.start..]),
             output,
-            through: self.through,
+            through: self.groups.through,
             w,
         });
     }

@@ -1,6 +1,6 @@
 //! The gradient of one element of the input, folded and step by step.
 
-use super::gradient::Through;
+use super::gradient_groups::Through;
 use super::moments::{Scale, in_normal_range};
 
 /// What a gradient, a distance from the head and neither add: `g * of_gradient - (x - head) * of_distance + offset`.

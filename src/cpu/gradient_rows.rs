@@ -3,8 +3,9 @@
 
 use super::ahead::{self, Ahead, STEP};
 use super::element::Element;
-use super::gradient::{Found, Job, Through};
+use super::gradient::{Found, Job};
 use super::gradient_element::{Folded, fold};
+use super::gradient_groups::Through;
 use super::gradient_kernels::add_inflow;
 use super::gradient_places::{Places, Row};
 use super::gradient_sums::added;
@@ -30,7 +31,7 @@ impl<T: Element> Job<'_, T> {
 
     /// Whether each row is one of those: then sums over groups are found right before they are used.
     pub(super) fn by_own_rows(&self) -> bool {
-        self.by_runs() && self.has_one_each() && self.through
+        self.by_runs() && self.has_one_each() && self.groups.through
     }
 
     /// Writes the gradients of some steps of `a`, and adds up what their parameters need.
@@ -44,8 +45,8 @@ impl<T: Element> Job<'_, T> {
             for (b, output) in output.chunks(row).enumerate() {
                 sums = added(sums, self.sum_own(a, b, &(0..row), asks_for_output.then(|| Ahead::of(output))));
             }
-            found.add_to_eps(sums, self.statistics.rstd[a]);
-            let through = self.through_of(a, sums);
+            found.add_to_eps(sums, self.groups.rstd(a));
+            let through = self.groups.through_of(a, sums);
             for (b, output) in output.chunks_mut(row).enumerate() {
                 self.write_own_row((a, b), &(0..row), output, through, &mut writing, found);
             }
@@ -67,7 +68,7 @@ impl<T: Element> Job<'_, T> {
         let row = self.own_row(a, b, columns);
         let base = self.base(a, b) + columns.start;
         let (coefficients, keeps_digits) = fold(row.scale, 1.0, through);
-        if self.wants_parameters && self.through && keeps_digits {
+        if self.wants_parameters && self.groups.through && keeps_digits {
             self.simd.dispatch(WriteAndAdd {
                 row,
                 weight: &self.parameters.weight[base..][..columns.len()],

@@ -3,8 +3,9 @@
 
 use super::ahead::{Ahead, STEP};
 use super::element::Element;
-use super::gradient::{Found, Job, Through};
+use super::gradient::{Found, Job};
 use super::gradient_element::{Folded, fold, folded, stepwise};
+use super::gradient_groups::Through;
 use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
 use super::gradient_places::{Places, Row};
@@ -59,9 +60,9 @@ impl<T: Element> Job<'_, T> {
             steps.for_each(|a| rows.clone().for_each(|b| self.sum_shared(a, b, columns, found)));
             return;
         }
-        if self.through {
+        if self.groups.through {
             for (a, b) in steps.clone().flat_map(|a| rows.clone().map(move |b| (a, b))) {
-                found.add_to_group(a, self.sum_own(a, b, columns, None), self.statistics.rstd[a]);
+                found.add_to_group(a, self.sum_own(a, b, columns, None), self.groups.rstd(a));
             }
         }
         if self.wants_parameters {
@@ -74,7 +75,7 @@ impl<T: Element> Job<'_, T> {
         Row {
             x: self.elements(self.x, a, b, columns),
             upstream: self.elements(self.upstream, a, b, columns),
-            scale: self.scale(a),
+            scale: self.groups.scale(a),
         }
     }
 
@@ -125,11 +126,11 @@ impl<T: Element> Job<'_, T> {
             let pair = self.simd.dispatch(SumShared {
                 x: self.elements(self.x, a, b, &run.columns),
                 upstream: self.elements(self.upstream, a, b, &run.columns),
-                scale: self.scale(run.statistic),
+                scale: self.groups.scale(run.statistic),
             });
-            if self.through {
+            if self.groups.through {
                 let weight = f64::from(self.parameters.weight[run.parameter]);
-                let rstd = self.statistics.rstd[run.statistic];
+                let rstd = self.groups.rstd(run.statistic);
                 found.add_to_group(run.statistic, pair.map(|sum| sum * weight), rstd);
             }
             if self.wants_parameters {
@@ -156,13 +157,13 @@ impl<T: Element> Job<'_, T> {
                 upstream: self.elements(self.upstream, a, b, &of_run),
                 inflow: self.inflow.map(|inflow| self.elements(inflow, a, b, &of_run)),
                 output: &mut output[of_run.start - columns.start..of_run.end - columns.start],
-                scale: self.scale(statistic),
+                scale: self.groups.scale(statistic),
                 weight: if self.has_one_each() {
                     Weight::Own(&weight[..of_run.len()])
                 } else {
                     Weight::Shared(weight[0])
                 },
-                through: self.through.then(|| through(statistic)),
+                through: self.groups.through.then(|| through(statistic)),
                 past,
             };
             self.simd.dispatch(job);

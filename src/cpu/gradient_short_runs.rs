@@ -4,10 +4,11 @@
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job};
-use super::gradient_batch::{fold_each, mend, scales_of, through_statistics};
+use super::gradient_batch::{fold_each, mend};
+use super::gradient_groups::Groups;
 use super::gradient_kernels::add_inflow;
 use super::gradient_runs::{add_weighted, rest_of, write_own};
-use super::gradient_side_by_side::MOST_SIDE_BY_SIDE;
+use super::gradient_side_by_side::{LaneSums, MOST_SIDE_BY_SIDE};
 use super::lanes::{HALF, SIDE_BY_SIDE, added_up, half_of};
 use super::moments::Scale;
 use super::past_caches::PastCaches;
@@ -22,14 +23,31 @@ const LONGEST: usize = 256;
 /// Chunks of a run at most, with that of the elements which fill none.
 const CHUNKS: usize = LONGEST / FEW + 1;
 
+/// Elements, if no more than a batch has, that are widened together, or brought past the caches.
+const AT_ONCE: usize = 1024;
+
 type Chunk = [f32; FEW];
 
-/// What a task needs for batches.
-pub(super) struct Buffers {
-    /// Room for elements, their gradients and results, as far as they are not in f32 or go past the caches.
-    pub(super) wide: [Vec<f32>; 2],
-    pub(super) results: Vec<f32>,
-    pub(super) past: Option<PastCaches>,
+/// Runs that follow each other, in f32: what is done to them is compiled once for all that tensors are stored as.
+pub(super) struct Runs<'a> {
+    pub(super) groups: &'a Groups<'a>,
+    /// The first of them.
+    pub(super) first: usize,
+    /// Elements and their gradients, and the weights of a run's columns.
+    pub(super) given: [&'a [f32]; 3],
+    pub(super) output: &'a mut [f32],
+}
+
+/// What columns' own parameters need, which is added up in f32 while gradients are written.
+pub(super) trait ColumnSums {
+    /// Runs at most before f64 takes over.
+    const MOST_RUNS: usize;
+
+    /// Writes the gradients of runs, and adds up what their parameters need.
+    fn write(&mut self, simd: impl Simd, runs: Runs<'_>);
+
+    /// Hands the sums of the `d` parameters from `base` on to f64.
+    fn flush(&mut self, base: usize, d: usize, found: &mut Found);
 }
 
 impl<T: Element> Job<'_, T> {
@@ -38,28 +56,80 @@ impl<T: Element> Job<'_, T> {
         let map = self.parameters.map;
         let rows_share = self.view.b == 1 && (map.a_scale == 0 || map.a_modulus == 1);
         let are_short = self.view.d <= LONGEST;
-        self.is_plain() && self.has_one_each() && self.through && !self.learns_eps && rows_share && are_short
+        self.is_plain() && self.has_one_each() && self.groups.through && !self.learns_eps && rows_share && are_short
     }
 
     /// Writes the gradients of these runs, and adds up what their parameters need.
     pub(super) fn write_short_runs(&self, runs: Range<usize>, output: &mut [T], found: &mut Found) {
+        let d = self.view.d;
+        let side_by_side = if d <= MOST_SIDE_BY_SIDE { runs.len() / SIDE_BY_SIDE * SIDE_BY_SIDE } else { 0 };
+        let (of_these, of_others) = output.split_at_mut(side_by_side * d);
+        self.write_with(LaneSums::NONE, runs.start, of_these, found);
+        self.write_with(Sums::NONE, runs.start + side_by_side, of_others, found);
+    }
+
+    /// Writes the gradients of runs from run `first` on.
+    fn write_with<C: ColumnSums>(&self, mut sums: C, mut first: usize, output: &mut [T], found: &mut Found) {
         let (d, base) = (self.view.d, self.base(0, 0));
-        let past = self.past_caches();
-        let room = |is_needed: bool| if is_needed { vec![0.0; SIDE_BY_SIDE * d] } else { Vec::new() };
-        let wide = [room(!T::IS_F32), room(!T::IS_F32)];
-        let mut buffers = Buffers { wide, results: room(!T::IS_F32 || past.is_some()), past };
-        let mut first = runs.start;
-        if d <= MOST_SIDE_BY_SIDE {
-            first = self.write_side_by_side(runs.clone(), output, &mut buffers, found);
-        }
-        let mut sums = Sums::NONE;
-        for output in output[(first - runs.start) * d..].chunks_mut(BLOCK_ROWS * d) {
+        let are_in_place = T::IS_F32 && !self.past_caches && self.inflow.is_none();
+        let at_once = if are_in_place { C::MOST_RUNS } else { (AT_ONCE / d / SIDE_BY_SIDE).max(1) * SIDE_BY_SIDE };
+        let mut buffers = Buffers::new(self, (at_once * d).min(output.len()));
+        for output in output.chunks_mut(C::MOST_RUNS * d) {
             let count = output.len() / d;
-            self.simd.dispatch(WriteBlock { job: self, base, first, output, sums: &mut sums, buffers: &mut buffers });
+            let (sums_of_block, buffers) = (&mut sums, &mut buffers);
+            self.simd.dispatch(WriteBlock { job: self, first, at_once, output, sums: sums_of_block, buffers });
             if self.wants_parameters {
                 sums.flush(base, d, found);
             }
             first += count;
+        }
+    }
+}
+
+/// Room for elements, their gradients and results, as far as they are not in f32 or go past the caches.
+struct Buffers {
+    wide: [Vec<f32>; 2],
+    results: Vec<f32>,
+    past: Option<PastCaches>,
+}
+
+impl Buffers {
+    fn new<T: Element>(job: &Job<'_, T>, len: usize) -> Self {
+        let room = |is_needed: bool| if is_needed { vec![0.0; len] } else { Vec::new() };
+        let past = job.past_caches();
+        Self { wide: [room(!T::IS_F32), room(!T::IS_F32)], results: room(!T::IS_F32 || past.is_some()), past }
+    }
+}
+
+/// Writes the gradients of a block of runs, few enough for f32 to add them up.
+struct WriteBlock<'a, 'j, T, C> {
+    job: &'a Job<'j, T>,
+    /// The first run.
+    first: usize,
+    /// Runs that are widened together.
+    at_once: usize,
+    output: &'a mut [T],
+    sums: &'a mut C,
+    buffers: &'a mut Buffers,
+}
+
+impl<T: Element, C: ColumnSums> WithSimd for WriteBlock<'_, '_, T, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { job, first, at_once, output, sums, buffers } = self;
+        let Buffers { wide: [wide_x, wide_g], results, past } = buffers;
+        let (d, past) = (job.view.d, past.as_ref());
+        let weight = &job.parameters.weight[job.base(0, 0)..][..d];
+        for (i, output) in output.chunks_mut(at_once * d).enumerate() {
+            let first = first + i * at_once;
+            let at = first * d..first * d + output.len();
+            let (x, g) = (T::read(&job.x[at.clone()], wide_x), T::read(&job.upstream[at.clone()], wide_g));
+            let y = T::target(output, results, past);
+            sums.write(simd, Runs { groups: &job.groups, first, given: [x, g, weight], output: y });
+            add_inflow(job.inflow.map(|inflow| &inflow[at]), y, wide_x);
+            T::finish(output, results, past);
         }
     }
 }
@@ -84,8 +154,16 @@ impl Sums {
         }
         (self.of_weight[chunk], self.of_bias[chunk]) = (of_weight, of_bias);
     }
+}
 
-    /// Hands the sums of the `d` parameters from `base` on to f64.
+impl ColumnSums for Sums {
+    const MOST_RUNS: usize = BLOCK_ROWS;
+
+    #[inline(always)]
+    fn write(&mut self, simd: impl Simd, runs: Runs<'_>) {
+        simd.vectorize(WriteRuns { runs, sums: self });
+    }
+
     fn flush(&mut self, base: usize, d: usize, found: &mut Found) {
         let len = FEW.min(d);
         for (i, (of_weight, of_bias)) in
@@ -98,24 +176,19 @@ impl Sums {
     }
 }
 
-/// Writes the gradients of a block of runs, few enough for f32 to add them up.
-struct WriteBlock<'a, 'j, T> {
-    job: &'a Job<'j, T>,
-    /// The parameter of a run's first column, and the first run.
-    base: usize,
-    first: usize,
-    output: &'a mut [T],
+struct WriteRuns<'a> {
+    runs: Runs<'a>,
     sums: &'a mut Sums,
-    buffers: &'a mut Buffers,
 }
 
-impl<T: Element> WithSimd for WriteBlock<'_, '_, T> {
+impl WithSimd for WriteRuns<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, _: S) {
-        let d = self.job.view.d;
-        let in_batches = self.output.len() / d / SIDE_BY_SIDE * SIDE_BY_SIDE;
+        let d = self.runs.given[2].len();
+        let count = self.runs.output.len() / d;
+        let in_batches = count / SIDE_BY_SIDE * SIDE_BY_SIDE;
         // The compiler does without loops over chunks where it knows how many there are, and without what fills none.
         match d {
             8 => self.write::<SIDE_BY_SIDE>(8, 1, 0..in_batches),
@@ -128,35 +201,28 @@ impl<T: Element> WithSimd for WriteBlock<'_, '_, T> {
             25..32 => self.write::<SIDE_BY_SIDE>(d, 3, 0..in_batches),
             _ => self.write::<SIDE_BY_SIDE>(d, d / FEW, 0..in_batches),
         }
-        self.write::<1>(d, d / FEW, in_batches..self.output.len() / d);
+        self.write::<1>(d, d / FEW, in_batches..count);
     }
 }
 
-impl<T: Element> WriteBlock<'_, '_, T> {
-    /// Of these runs of the block, `N` at a time, whose `d` elements fill so many `chunks`. `N` changes no bit of the
-    /// input's gradient.
+impl WriteRuns<'_> {
+    /// Of these runs, `N` at a time, whose `d` elements fill so many `chunks`. `N` changes no bit of the input's gradient.
     #[inline(always)]
     fn write<const N: usize>(&mut self, d: usize, chunks: usize, runs: Range<usize>) {
-        let Self { job, base, first, output, sums, buffers } = self;
-        let Buffers { wide: [wide_x, wide_g], results, past } = buffers;
-        let past = past.as_ref();
-        let weight = &job.parameters.weight[*base..][..d];
-        for (i, output) in output[runs.start * d..runs.end * d].chunks_exact_mut(N * d).enumerate() {
-            let first = *first + runs.start + i * N;
-            let at = first * d..(first + N) * d;
-            let (x, g) = (T::read(&job.x[at.clone()], wide_x), T::read(&job.upstream[at.clone()], wide_g));
-            let y = T::target(output, results, past);
-            write_batch::<T, N>(job, first, chunks, [x, g, weight], y, sums);
-            add_inflow(job.inflow.map(|inflow| &inflow[at]), y, wide_x);
-            T::finish(output, results, past);
+        let Runs { groups, first, given: [x, g, weight], output } = &mut self.runs;
+        let (first, weight) = (*first + runs.start, &weight[..d]);
+        let elements = runs.start * d..runs.end * d;
+        let given = x[elements.clone()].chunks_exact(N * d).zip(g[elements.clone()].chunks_exact(N * d));
+        for (i, (y, (x, g))) in output[elements].chunks_exact_mut(N * d).zip(given).enumerate() {
+            write_batch::<N>(groups, first + i * N, chunks, [x, g, weight], y, self.sums);
         }
     }
 }
 
 /// Writes the gradients of a batch of runs, the first of which is run `first`, and adds up what their parameters need.
 #[inline(always)]
-fn write_batch<T: Element, const N: usize>(
-    job: &Job<'_, T>,
+fn write_batch<const N: usize>(
+    groups: &Groups<'_>,
     first: usize,
     chunks: usize,
     [x, g, weight]: [&[f32]; 3],
@@ -164,13 +230,13 @@ fn write_batch<T: Element, const N: usize>(
     sums: &mut Sums,
 ) {
     let d = weight.len();
-    let scales = scales_of(job, first);
+    let scales = groups.scales(first);
     let (mut products, mut gradients) = ([[0.0; HALF]; N], [[0.0; HALF]; N]);
     for (k, (x, g)) in x.chunks_exact(d).zip(g.chunks_exact(d)).enumerate() {
         [products[k], gradients[k]] = add_run([x, g, weight], chunks, scales.get(k), sums);
     }
     let totals_of_runs = [added_up(&products), added_up(&gradients)];
-    let through = through_statistics(job, first, totals_of_runs, &scales);
+    let through = groups.through_each(first, totals_of_runs, &scales);
     let ([of_gradient, of_distance, offset], all_keep_digits) = fold_each::<N>(&scales, &through);
     for (k, ((x, g), y)) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(y.chunks_exact_mut(d)).enumerate() {
         // Hidden from the compiler, which would take elements of several runs together, each from its place.

@@ -3,7 +3,8 @@
 //! holds meanwhile.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, CACHED, Found, Job, Through};
+use super::gradient::{BLOCK_ROWS, CACHED, Found, Job};
+use super::gradient_groups::Through;
 use super::gradient_parameters::Pair;
 use super::gradient_rows::Writing;
 use super::gradient_sums::added;
@@ -63,7 +64,7 @@ impl<T: Element> Job<'_, T> {
     /// What goes through the statistics of each of some groups. A group's sums are cut by the length of its rows alone: as
     /// elsewhere, not at all where a cache holds it.
     fn through_of_steps(&self, steps: Range<usize>) -> Vec<Through> {
-        if !self.through {
+        if !self.groups.through {
             return vec![[0.0; 2]; steps.len()];
         }
         let (b, row) = (self.view.b, self.row());
@@ -76,7 +77,7 @@ impl<T: Element> Job<'_, T> {
         };
         let of_spans: Vec<Pair> = (0..steps.len() * spans).into_par_iter().map(sum).collect();
         let of_groups = of_spans.chunks(spans).map(|pairs| pairs.iter().copied().fold([0.0; 2], added));
-        steps.zip(of_groups).map(|(a, sums)| self.through_of(a, sums)).collect()
+        steps.zip(of_groups).map(|(a, sums)| self.groups.through_of(a, sums)).collect()
     }
 
     /// Writes the gradients of some groups' input from what goes `through` their statistics, and adds those of the

@@ -2,7 +2,8 @@
 //! group and parameter by parameter.
 
 use super::element::Element;
-use super::gradient::{BLOCK_ROWS, Found, Job, Through};
+use super::gradient::{BLOCK_ROWS, Found, Job};
+use super::gradient_groups::Through;
 use super::gradient_kernels::{AddRow, TILE, Workspace, WriteRow, total};
 use super::moments::Scale;
 use super::parameters::Parameters;
@@ -40,7 +41,7 @@ impl<T: Element> Job<'_, T> {
                         self.turn_to(a, b, &tile, &mut summed, w, found);
                         self.add(a, b, &tile, w);
                     }
-                    if self.through {
+                    if self.groups.through {
                         self.flush_groups(a, &tile, w, found);
                     }
                 }
@@ -141,7 +142,7 @@ impl<T: Element> Job<'_, T> {
             upstream: self.elements(self.upstream, a, b, tile),
             inflow: self.inflow.map(|inflow| self.elements(inflow, a, b, tile)),
             output,
-            through: self.through,
+            through: self.groups.through,
             workspace: w,
             epilogue: self.epilogue,
         });
@@ -184,12 +185,12 @@ impl<T: Element> Job<'_, T> {
             let statistics = a * self.view.c + tile.start..;
             let coefficients = w.head.iter_mut().zip(&mut w.tail).zip(&mut w.rstd);
             for (((head, tail), rstd), statistic) in coefficients.zip(statistics).take(tile.len()) {
-                Scale { head: *head, tail: *tail, rstd: *rstd } = self.scale(statistic);
+                Scale { head: *head, tail: *tail, rstd: *rstd } = self.groups.scale(statistic);
             }
             return;
         }
         self.each_group(a, tile, |columns, statistic| {
-            let Scale { head, tail, rstd } = self.scale(statistic);
+            let Scale { head, tail, rstd } = self.groups.scale(statistic);
             w.head[columns.clone()].fill(head);
             w.tail[columns.clone()].fill(tail);
             w.rstd[columns].fill(rstd);
@@ -257,7 +258,7 @@ impl<T: Element> Job<'_, T> {
     fn add_groups(&self, a: usize, tile: &Range<usize>, w: &Workspace, found: &mut Found) {
         self.each_group(a, tile, |columns, statistic| {
             let pair = [total(&w.products[columns.clone()]), total(&w.gradients[columns])];
-            found.add_to_group(statistic, pair, self.statistics.rstd[statistic]);
+            found.add_to_group(statistic, pair, self.groups.rstd(statistic));
         });
     }
 

@@ -19,6 +19,7 @@ mod gradient;
 mod gradient_batch;
 mod gradient_columns;
 mod gradient_element;
+mod gradient_groups;
 mod gradient_kernels;
 mod gradient_parameters;
 mod gradient_places;
@@ -39,6 +40,7 @@ mod residual;
 mod row_kernels;
 mod rows;
 mod running;
+mod short_batches;
 mod short_runs;
 #[cfg(test)]
 mod tests;
@@ -145,7 +147,7 @@ fn run<T: Element>(
         input,
         parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),
         epilogue: Epilogue::of(plan),
-        simd: pulp::Arch::new(),
+        simd: vectors::widest(),
         threads: parallel::threads(view.elements()),
         past_caches: input.is_some() && PastCaches::pays::<T>(view.elements(), run),
     };

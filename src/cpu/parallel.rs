@@ -14,17 +14,15 @@ pub(super) fn threads(elements: usize) -> usize {
 
 /// Calls `f` with the index and each chunk of `len` elements, on several threads where there are some.
 pub(super) fn each_chunk<T: Send>(threads: usize, data: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    if threads > 1 {
-        data.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
-    } else {
-        data.chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
-    }
+    each(threads, data.chunks_mut(len).enumerate(), |(i, chunk)| f(i, chunk));
 }
 
 /// Calls `f` with each task, on several threads where there are some.
 pub(super) fn each<T: Send>(threads: usize, tasks: impl IntoIterator<Item = T>, f: impl Fn(T) + Sync) {
+    // By its address: what it calls would else be compiled twice, for one thread and for several, a fifth of the crate.
+    let f: &(dyn Fn(T) + Sync) = &f;
     if threads > 1 {
-        tasks.into_iter().collect::<Vec<T>>().into_par_iter().for_each(&f);
+        tasks.into_iter().collect::<Vec<T>>().into_par_iter().for_each(f);
     } else {
         tasks.into_iter().for_each(f);
     }

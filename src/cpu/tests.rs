@@ -2,6 +2,7 @@
 
 mod bits;
 mod past_caches;
+mod vectors;
 
 use super::execute;
 use crate::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};

@@ -1,4 +1,21 @@
-use pulp::Simd;
+use pulp::{Arch, Simd};
+
+/// The widest vectors that the processor has.
+#[cfg(not(test))]
+pub(super) fn widest() -> Arch {
+    Arch::new()
+}
+
+/// The same, or what a test says, of tensors that its thread normalizes.
+#[cfg(test)]
+pub(super) fn widest() -> Arch {
+    WIDEST.get().unwrap_or_else(Arch::new)
+}
+
+#[cfg(test)]
+thread_local! {
+    pub(super) static WIDEST: std::cell::Cell<Option<Arch>> = const { std::cell::Cell::new(None) };
+}
 
 /// The first `len` numbers of each as vectors, and those that fill none.
 ///

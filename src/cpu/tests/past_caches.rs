@@ -38,7 +38,7 @@ fn past_caches<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Runs of every kind: rows short and long, a batch of them, few long rows, channels first and last.
-fn all_cases(dtype: Dtype) -> Vec<Case> {
+pub(super) fn all_cases(dtype: Dtype) -> Vec<Case> {
     let mut all = cases(dtype, 3.0);
     let mut add = |norm: &dyn Norm, shape: &[usize], parameters: &[usize]| {
         all.push(Case::new(norm, shape, dtype, 3.0, Some(parameters)));
@@ -57,7 +57,7 @@ fn all_cases(dtype: Dtype) -> Vec<Case> {
     all
 }
 
-fn gradients(case: &Case) -> Gradients {
+pub(super) fn gradients(case: &Case) -> Gradients {
     let (mut statistics, mut running) = (Statistics::default(), case.running.clone());
     let mut output = Data::zeros(case.input.dtype(), case.input.len());
     let mut arguments = Arguments { statistics: Some(&mut statistics), ..case.arguments(&mut running) };
@@ -89,7 +89,7 @@ fn results_that_go_past_the_caches_keep_their_bits() {
 }
 
 #[test]
-fn gradients_that_go_past_the_caches_keep_their_bits() {
+pub(super) fn gradients_that_go_past_the_caches_keep_their_bits() {
     for case in DTYPES.into_iter().flat_map(all_cases) {
         let (usual, past) = (gradients(&case), past_caches(|| gradients(&case)));
         assert!(usual == past, "{}: the gradients' bits", case.name);
