@@ -2,6 +2,7 @@
 //! are taken nothing is written: left to the processor's own prefetchers, which look no further than a page, memory waits
 //! half of the time.
 
+use super::past_caches::PastCaches;
 use crate::plan::View;
 
 /// Bytes of a cache line.
@@ -56,6 +57,14 @@ impl Ahead {
             byte += LINE;
         }
     }
+}
+
+/// What is read after `input`, or after the `output` that holds it; and the output, where it neither holds the input nor goes
+/// `past` the caches.
+#[inline(always)]
+pub(super) fn beyond<T>(input: Option<&[T]>, output: &[T], past: Option<&PastCaches>) -> [Option<Ahead>; 2] {
+    let next = Ahead::of(input.unwrap_or(output)).skip(output.len());
+    [Some(next), (input.is_some() && past.is_none()).then(|| Ahead::of(output))]
 }
 
 /// Has the line at `address` brought into a cache, if there is one.

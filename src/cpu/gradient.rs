@@ -140,7 +140,7 @@ fn run<T: Element>(
         threads: parallel::threads(plan.view.elements()),
         past_caches: false,
     };
-    // Short runs are written a batch at a time, but where they lie side by side.
+    // Short runs are written some at a time; those that lie side by side do not go past the caches.
     let run = match (job.by_short_runs(), job.by_runs()) {
         (true, _) if job.view.d > MOST_SIDE_BY_SIDE => SIDE_BY_SIDE * job.view.d,
         (_, true) => job.view.d,

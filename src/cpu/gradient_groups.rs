@@ -1,10 +1,11 @@
 //! What backward knows of groups: how each was scaled, and what goes through its statistics.
 
 use super::gradient_parameters::Pair;
+use super::gradient_runs::about_mean;
+use super::lanes::{Lanes, Scales};
 use super::moments::{Scale, narrow};
 use crate::plan::{GradientArguments, Plan, Source, Statistics};
 use crate::tensor::Data;
-use std::ops::Range;
 
 /// What goes through the mean of a group, and through its variance for each unit of the normalized value.
 pub(super) type Through = [f32; 2];
@@ -25,6 +26,7 @@ pub(super) struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
+    /// Those of a plan; `through` says whether gradients go through statistics.
     pub(super) fn new(plan: &Plan, arguments: &GradientArguments<'a>, through: bool) -> Self {
         Self {
             statistics: arguments.statistics,
@@ -45,12 +47,7 @@ impl<'a> Groups<'a> {
         Scale::given(self.statistics.mean[statistic], self.statistics.rstd[statistic])
     }
 
-    /// Means and rstds of neighbours.
-    #[inline(always)]
-    pub(super) fn of_batch(&self, statistics: Range<usize>) -> (&[f64], &[f64]) {
-        (&self.statistics.mean[statistics.clone()], &self.statistics.rstd[statistics])
-    }
-
+    /// One over the standard deviation of a group.
     #[inline(always)]
     pub(super) fn rstd(&self, statistic: usize) -> f64 {
         self.statistics.rstd[statistic]
@@ -58,13 +55,13 @@ impl<'a> Groups<'a> {
 
     /// Whether anything flows into means or deviations.
     #[inline(always)]
-    pub(super) fn have_inflow(&self) -> bool {
+    fn have_inflow(&self) -> bool {
         self.inflow.iter().any(Option::is_some)
     }
 
     /// The sums of a group, with what flows into its deviation and its mean.
     #[inline(always)]
-    pub(super) fn with_inflow(&self, statistic: usize, [products, gradients]: Pair) -> Pair {
+    fn with_inflow(&self, statistic: usize, [products, gradients]: Pair) -> Pair {
         if !self.have_inflow() {
             return [products, gradients];
         }
@@ -86,9 +83,45 @@ impl<'a> Groups<'a> {
 
     /// The same of sums that have what flows in.
     #[inline(always)]
-    pub(super) fn through_sums(&self, [products, gradients]: Pair) -> Through {
+    fn through_sums(&self, [products, gradients]: Pair) -> Through {
         let [of_mean, of_variance] = self.reciprocals;
         let mean = if self.are_centred { narrow(gradients * of_mean) } else { 0.0 };
         [mean, narrow(products * of_variance)]
+    }
+
+    /// How the runs of a batch are scaled, the first of which is run `first`.
+    #[inline(always)]
+    pub(super) fn scales<const N: usize>(&self, first: usize) -> Scales<N> {
+        let of_batch = first..first + N;
+        let (means, rstds) = (&self.statistics.mean[of_batch.clone()], &self.statistics.rstd[of_batch]);
+        let mut scales = Scales::UNKNOWN;
+        for (k, (mean, rstd)) in means.iter().zip(rstds).enumerate() {
+            scales.set(k, Scale::given(*mean, *rstd));
+        }
+        scales
+    }
+
+    /// What goes through the statistics of a batch, from each run's sums of weighted gradients times what was taken about
+    /// its head, and of weighted gradients.
+    #[inline(always)]
+    pub(super) fn through_each<const N: usize>(
+        &self,
+        first: usize,
+        [products, gradients]: [Lanes<N>; 2],
+        scales: &Scales<N>,
+    ) -> [Through; N] {
+        let (mut pairs, mut through) = ([[0.0; 2]; N], [[0.0; 2]; N]);
+        for k in 0..N {
+            pairs[k] = about_mean([products[k], gradients[k]], scales.get(k));
+        }
+        if self.have_inflow() {
+            for (k, pair) in pairs.iter_mut().enumerate() {
+                *pair = self.with_inflow(first + k, *pair);
+            }
+        }
+        for k in 0..N {
+            through[k] = self.through_sums(pairs[k]);
+        }
+        through
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Workspace {
     pub(super) rstd: Vec<f32>,
     pub(super) weight: Vec<f32>,
     pub(super) bias: Vec<f32>,
-    /// [`Through`](super::gradient::Through), column by column.
+    /// [`Through`](super::gradient_groups::Through), column by column.
     pub(super) through_mean: Vec<f32>,
     pub(super) through_variance: Vec<f32>,
     /// [`Folded`](super::gradient_element::Folded), column by column, and the columns that it does not stand for.

@@ -13,6 +13,7 @@ use super::lanes::{HALF, SIDE_BY_SIDE, added_up, half_of};
 use super::moments::Scale;
 use super::past_caches::PastCaches;
 use super::row_kernels::FEW;
+use super::short_runs::AT_ONCE;
 use pulp::{Simd, WithSimd};
 use std::hint::black_box;
 use std::ops::Range;
@@ -23,15 +24,12 @@ const LONGEST: usize = 256;
 /// Chunks of a run at most, with that of the elements which fill none.
 const CHUNKS: usize = LONGEST / FEW + 1;
 
-/// Elements, if no more than a batch has, that are widened together, or brought past the caches.
-const AT_ONCE: usize = 1024;
-
 type Chunk = [f32; FEW];
 
 /// Runs that follow each other, in f32: what is done to them is compiled once for all that tensors are stored as.
 pub(super) struct Runs<'a> {
     pub(super) groups: &'a Groups<'a>,
-    /// The first of them.
+    /// The first run.
     pub(super) first: usize,
     /// Elements and their gradients, and the weights of a run's columns.
     pub(super) given: [&'a [f32]; 3],
@@ -44,7 +42,7 @@ pub(super) trait ColumnSums {
     const MOST_RUNS: usize;
 
     /// Writes the gradients of runs, and adds up what their parameters need.
-    fn write(&mut self, simd: impl Simd, runs: Runs<'_>);
+    fn write_gradients(&mut self, simd: impl Simd, runs: Runs<'_>);
 
     /// Hands the sums of the `d` parameters from `base` on to f64.
     fn flush(&mut self, base: usize, d: usize, found: &mut Found);
@@ -71,8 +69,10 @@ impl<T: Element> Job<'_, T> {
     /// Writes the gradients of runs from run `first` on.
     fn write_with<C: ColumnSums>(&self, mut sums: C, mut first: usize, output: &mut [T], found: &mut Found) {
         let (d, base) = (self.view.d, self.base(0, 0));
-        let are_in_place = T::IS_F32 && !self.past_caches && self.inflow.is_none();
-        let at_once = if are_in_place { C::MOST_RUNS } else { (AT_ONCE / d / SIDE_BY_SIDE).max(1) * SIDE_BY_SIDE };
+        if output.is_empty() {
+            return;
+        }
+        let at_once = (AT_ONCE / d / SIDE_BY_SIDE).max(1) * SIDE_BY_SIDE;
         let mut buffers = Buffers::new(self, (at_once * d).min(output.len()));
         for output in output.chunks_mut(C::MOST_RUNS * d) {
             let count = output.len() / d;
@@ -106,7 +106,7 @@ struct WriteBlock<'a, 'j, T, C> {
     job: &'a Job<'j, T>,
     /// The first run.
     first: usize,
-    /// Runs that are widened together.
+    /// Runs for which the kernel is called once.
     at_once: usize,
     output: &'a mut [T],
     sums: &'a mut C,
@@ -127,7 +127,7 @@ impl<T: Element, C: ColumnSums> WithSimd for WriteBlock<'_, '_, T, C> {
             let at = first * d..first * d + output.len();
             let (x, g) = (T::read(&job.x[at.clone()], wide_x), T::read(&job.upstream[at.clone()], wide_g));
             let y = T::target(output, results, past);
-            sums.write(simd, Runs { groups: &job.groups, first, given: [x, g, weight], output: y });
+            sums.write_gradients(simd, Runs { groups: &job.groups, first, given: [x, g, weight], output: y });
             add_inflow(job.inflow.map(|inflow| &inflow[at]), y, wide_x);
             T::finish(output, results, past);
         }
@@ -160,7 +160,7 @@ impl ColumnSums for Sums {
     const MOST_RUNS: usize = BLOCK_ROWS;
 
     #[inline(always)]
-    fn write(&mut self, simd: impl Simd, runs: Runs<'_>) {
+    fn write_gradients(&mut self, simd: impl Simd, runs: Runs<'_>) {
         simd.vectorize(WriteRuns { runs, sums: self });
     }
 

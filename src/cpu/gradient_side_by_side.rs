@@ -13,13 +13,13 @@ use pulp::{Simd, WithSimd};
 pub(super) const MOST_SIDE_BY_SIDE: usize = FEW - 1;
 
 /// What columns' own parameters need, of every lane's runs.
-#[derive(Debug)]
 pub(super) struct LaneSums {
     of_weight: [Lanes<SIDE_BY_SIDE>; MOST_SIDE_BY_SIDE],
     of_bias: [Lanes<SIDE_BY_SIDE>; MOST_SIDE_BY_SIDE],
 }
 
 impl LaneSums {
+    /// Before any is added.
     pub(super) const NONE: Self =
         Self { of_weight: [[0.0; SIDE_BY_SIDE]; MOST_SIDE_BY_SIDE], of_bias: [[0.0; SIDE_BY_SIDE]; MOST_SIDE_BY_SIDE] };
 }
@@ -28,7 +28,7 @@ impl ColumnSums for LaneSums {
     const MOST_RUNS: usize = BLOCK_ROWS * SIDE_BY_SIDE;
 
     #[inline(always)]
-    fn write(&mut self, simd: impl Simd, runs: Runs<'_>) {
+    fn write_gradients(&mut self, simd: impl Simd, runs: Runs<'_>) {
         simd.vectorize(WriteBatches { runs, sums: self });
     }
 

@@ -77,6 +77,12 @@ impl<const N: usize> Scales<N> {
         Scale { head: self.heads[k], tail: self.tails[k], rstd: self.rstds[k] } = scale;
     }
 
+    /// Heads, tails and rstds.
+    #[inline(always)]
+    pub(super) fn each(&self) -> [&[f32]; 3] {
+        [&self.heads, &self.tails, &self.rstds]
+    }
+
     #[inline(always)]
     pub(super) fn get(&self, k: usize) -> Scale {
         Scale { head: self.heads[k], tail: self.tails[k], rstd: self.rstds[k] }

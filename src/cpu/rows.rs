@@ -32,9 +32,6 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// For blocks in f32 and in place.
-    pub(super) const NONE: Self = Self { wide: Vec::new(), results: Vec::new(), past: None };
-
     /// As a job needs them for blocks of at most `len` elements: clearing others would take as long as a short row.
     pub(super) fn new<T: Element>(job: &Job<'_, T>, len: usize) -> Self {
         let room = |is_needed: bool| if is_needed { vec![0.0; len] } else { Vec::new() };

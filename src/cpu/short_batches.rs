@@ -2,15 +2,13 @@
 //! tensors are stored as.
 
 use super::ahead::Ahead;
-use super::element::{Element, block_of};
 use super::lanes::{HALF, Lanes, SIDE_BY_SIDE, Scales, added_up, half_of, one_after_another, side_by_side, totals};
 use super::moments::{Moments, Scale, float, in_range};
 use super::row_kernels::{FEW, MOST_OF_FEW, head, head_len, head_sums, scale_each, sums_about};
-use super::rows::Buffers;
 use crate::plan::Statistic;
 use pulp::{Simd, WithSimd};
 
-/// Elements of a batch at most: more would let memory wait while a batch is written.
+/// Elements of a batch at most: more would let memory wait while a batch is worked on.
 const MOST_ELEMENTS: usize = 512;
 
 /// Elements of a run of a batch at most.
@@ -27,7 +25,7 @@ pub(super) const fn runs_of_batch(d: usize) -> usize {
     }
 }
 
-/// What is done to each run.
+/// What is done to each run, of `d` elements.
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'r> {
     pub(super) d: usize,
@@ -39,25 +37,25 @@ pub(super) struct Rule<'r> {
     pub(super) other: &'r dyn Fn(usize, Batch<'_>),
 }
 
-/// Elements of a batch, where its results go, and its heads, tails and rstds.
+/// Elements of a batch, where its results go, and what scales each of its runs.
 pub(super) struct Batch<'r> {
     pub(super) x: &'r [f32],
     pub(super) y: &'r mut [f32],
+    /// Heads, tails and rstds.
     pub(super) scales: [&'r [f32]; 3],
 }
 
-/// Normalizes runs that follow each other and fill batches, the first of which is run `first`.
+/// Normalizes runs that follow each other and fill batches.
 pub(super) struct Batches<'r> {
     pub(super) rule: Rule<'r>,
+    /// The first run.
     pub(super) first: usize,
-    /// `None` where `output` holds the input.
-    pub(super) input: Option<&'r [f32]>,
-    pub(super) output: &'r mut [f32],
-    /// Whether memory of the next batch and of the output is asked for ahead.
-    pub(super) asks_ahead: bool,
+    pub(super) x: &'r [f32],
+    pub(super) y: &'r mut [f32],
+    /// Memory that is asked for meanwhile, as much of it as there are elements.
+    pub(super) ahead: [Option<Ahead>; 2],
     /// As many as there are runs, or none.
     pub(super) moments: &'r mut [Moments],
-    pub(super) buffers: &'r mut Buffers,
 }
 
 impl WithSimd for Batches<'_> {
@@ -82,6 +80,7 @@ impl WithSimd for Batches<'_> {
             17..24 => self.batches::<{ runs_of_batch(17) }>(d),
             24..32 => self.batches::<{ runs_of_batch(24) }>(d),
             _ if runs_of_batch(d) == runs_of_batch(33) => self.batches::<{ runs_of_batch(33) }>(d),
+            // Longer ones do not come here.
             _ => self.batches::<{ runs_of_batch(LONGEST) }>(d),
         }
     }
@@ -91,22 +90,15 @@ impl Batches<'_> {
     /// `N` runs at a time, which changes no bit. The compiler does without remainders where it knows `d`.
     #[inline(always)]
     fn batches<const N: usize>(self, d: usize) {
-        let Self { rule, first, input, output, asks_ahead, moments: found, buffers } = self;
-        let Buffers { wide, results, past } = buffers;
-        let (len, centred, past) = (N * d, rule.statistic.is_centred(), past.as_ref());
-        // Told apart before the loop: what else happens took more than half of the time of 16 elements, copied for each run.
+        let Self { rule, first, x, y, ahead, moments: found } = self;
+        let (len, centred) = (N * d, rule.statistic.is_centred());
         let one_each = rule.one_each.map(|(weight, bias)| (&weight[..d], &bias[..d]));
         let mut lanes = [[0.0; N]; FEW];
         let lanes = &mut lanes[..d.min(FEW)];
-        for (i, to) in output.chunks_exact_mut(len).enumerate() {
-            let input = input.map(|input| &input[i * len..(i + 1) * len]);
-            if asks_ahead {
-                Ahead::of(input.unwrap_or(to)).skip(len).ask(len);
+        for (i, (x, y)) in x.chunks_exact(len).zip(y.chunks_exact_mut(len)).enumerate() {
+            for memory in ahead.iter().flatten() {
+                memory.skip(i * len).ask(len);
             }
-            if asks_ahead && input.is_some() && past.is_none() {
-                Ahead::of(to).ask(len);
-            }
-            let x = block_of(input, to, wide);
             let moments = if N == SIDE_BY_SIDE {
                 side_by_side(x, lanes);
                 BatchMoments::side_by_side(lanes, x, centred)
@@ -114,7 +106,6 @@ impl Batches<'_> {
                 BatchMoments::<N>::of::<FEW>(x, d, centred, None)
             };
             let scales = moments.scales(rule.statistic, rule.eps);
-            let y = f32::target(to, results, past);
             match one_each {
                 Some(parameters) if N == SIDE_BY_SIDE => apply(&scales, lanes, parameters, y),
                 Some((weight, bias)) => {
@@ -123,13 +114,13 @@ impl Batches<'_> {
                     }
                 }
                 None => {
-                    let scales = [&scales.heads[..], &scales.tails, &scales.rstds];
-                    (rule.other)(first + i * N, Batch { x, y, scales });
+                    (rule.other)(first + i * N, Batch { x, y, scales: scales.each() });
                 }
             }
-            f32::finish(to, results, past);
             if let Some(found) = found.get_mut(i * N..(i + 1) * N) {
-                found.iter_mut().enumerate().for_each(|(k, found)| *found = moments.get(k));
+                for (k, found) in found.iter_mut().enumerate() {
+                    *found = moments.get(k);
+                }
             }
         }
     }
@@ -197,11 +188,13 @@ impl<const N: usize> BatchMoments<N> {
         all
     }
 
+    /// Those of run `k`.
     #[inline(always)]
     pub(super) fn get(&self, k: usize) -> Moments {
         Moments { count: self.count, mean: self.means[k], squares: self.squares[k] }
     }
 
+    /// How each run is scaled.
     #[inline(always)]
     pub(super) fn scales(&self, statistic: Statistic, eps: f64) -> Scales<N> {
         let divisor = statistic.divisor(self.count);

@@ -1,7 +1,7 @@
 //! Groups of one short run each: a batch of them at a time, or each by itself.
 
 use super::Job;
-use super::ahead::{self, Ahead};
+use super::ahead::{self, Ahead, beyond};
 use super::element::{Element, block_of};
 use super::moments::{Moments, Scale};
 use super::parallel::{self, TASK};
@@ -12,8 +12,9 @@ use crate::plan::{Statistic, View};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 
-/// Elements that are widened, normalized and narrowed together, where they are not stored in f32.
-const BLOCK_ELEMENTS: usize = 1024;
+/// Elements, of whole batches, for which a kernel is called once. Of many more what is widened, and what waits for being narrowed
+/// or brought past the caches, would leave the nearest cache.
+pub(super) const AT_ONCE: usize = 1024;
 
 /// Elements of a run at least; shorter ones are taken as columns.
 const LEAST: usize = 2;
@@ -33,7 +34,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
     let tasks =
         output.chunks_mut(groups * d).enumerate().map(|(i, output)| (i * groups, output, wanted_moments.next()));
     parallel::each(job.threads, tasks, |(first, output, moments)| {
-        let len = BLOCK_ELEMENTS.min(output.len()).max(d);
+        let len = if d > LONGEST { d } else { AT_ONCE.min(output.len()).max(d) };
         job.simd.dispatch(NormalizeRuns {
             input: job.input.map(|x| &x[first * d..first * d + output.len()]),
             output,
@@ -59,14 +60,14 @@ struct NormalizeRuns<'a, T, F> {
     d: usize,
     statistic: Statistic,
     eps: f64,
-    /// Whether memory of what is read next and of the output is asked for ahead: a batch's at once, a run's in steps.
+    /// Whether memory of what is read next and of the output is asked for ahead.
     asks_ahead: bool,
     /// What happens to the elements of every run, or of run `i`.
     shared: Option<Affine<'a>>,
     affine: F,
     /// As many as there are runs, or none.
     moments: &'a mut [Moments],
-    /// For a batch.
+    /// For as many elements as are widened or narrowed together.
     buffers: &'a mut Buffers,
 }
 
@@ -89,58 +90,27 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
     #[inline(always)]
     fn in_batches(&mut self, simd: impl Simd) -> usize {
         let Self { input, output, d, statistic, eps, asks_ahead, shared, affine, moments, buffers } = self;
-        let (d, shared, asks_ahead) = (*d, shared.as_ref(), *asks_ahead);
-        let other = |first, Batch { x, y, scales }: Batch<'_>| {
-            simd.vectorize(ApplyEach {
-                shared,
-                affine,
-                first,
-                d,
-                x,
-                y,
-                scales,
-                next: None,
-                stored_as: PhantomData::<T>,
-            });
+        let (d, shared) = (*d, shared.as_ref());
+        let other = |first, batch: Batch<'_>| {
+            simd.vectorize(ApplyEach { shared, affine, first, d, batch, next: None, stored_as: PhantomData::<T> });
         };
+        // Told apart once: what else happens took more than half of the time of 16 elements, copied for each run.
         let one_each = shared.filter(|affine| affine.is_one_each()).map(|affine| (affine.weight, affine.bias));
         let rule = Rule { d, statistic: *statistic, eps: *eps, one_each, other: &other };
-        let batch = runs_of_batch(d) * d;
-        let output = {
-            let whole = output.len() / batch * batch;
-            &mut output[..whole]
-        };
-        let runs = output.len() / d;
-        if T::IS_F32 {
-            let input = input.map(|input| T::read(input, &mut []));
-            let output = T::target(output, &mut [], None);
-            simd.vectorize(Batches { rule, first: 0, input, output, asks_ahead, moments, buffers });
-            return runs;
-        }
         let Buffers { wide, results, past } = &mut **buffers;
         let past = past.as_ref();
-        let (block, mut no_buffers) = (BLOCK_ELEMENTS / batch * batch, Buffers::NONE);
-        for (i, to) in output.chunks_mut(block).enumerate() {
-            let (first, len) = (i * block / d, to.len());
-            let input = input.map(|input| &input[i * block..][..len]);
-            if asks_ahead {
-                Ahead::of(input.unwrap_or(to)).skip(len).ask(len);
-            }
-            if asks_ahead && input.is_some() && past.is_none() {
-                Ahead::of(to).ask(len);
-            }
-            simd.vectorize(Batches {
-                rule,
-                first,
-                input: Some(block_of(input, to, wide)),
-                output: T::target(to, results, past),
-                asks_ahead: false,
-                moments: moments.get_mut(first..first + len / d).unwrap_or_default(),
-                buffers: &mut no_buffers,
-            });
+        let batch = runs_of_batch(d) * d;
+        let (block, whole) = (AT_ONCE / batch * batch, output.len() / batch * batch);
+        for (i, to) in output[..whole].chunks_mut(block).enumerate() {
+            let (first, runs) = (i * block / d, to.len() / d);
+            let input = input.map(|input| &input[i * block..][..to.len()]);
+            let ahead = if *asks_ahead { beyond(input, to, past) } else { [None; 2] };
+            let moments = moments.get_mut(first..first + runs).unwrap_or_default();
+            let (x, y) = (block_of(input, to, wide), T::target(to, results, past));
+            simd.vectorize(Batches { rule, first, x, y, ahead, moments });
             T::finish(to, results, past);
         }
-        runs
+        whole / d
     }
 
     /// Normalizes each run from run `first` on by itself.
@@ -151,8 +121,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         let past = past.as_ref();
         for (run, to) in (first..).zip(self.output[first * d..].chunks_exact_mut(d)) {
             let input = self.input.map(|input| &input[run * d..(run + 1) * d]);
-            let next = self.asks_ahead.then(|| Ahead::of(input.unwrap_or(to)).skip(d));
-            let of_results = (self.asks_ahead && input.is_some() && past.is_none()).then(|| Ahead::of(to));
+            let [next, of_results] = if self.asks_ahead { beyond(input, to, past) } else { [None; 2] };
             let x = block_of(input, to, wide);
             let moments = BatchMoments::<1>::of::<L>(x, d, self.statistic.is_centred(), of_results);
             let scales = moments.scales(self.statistic, self.eps);
@@ -161,9 +130,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
                 affine: &self.affine,
                 first: run,
                 d,
-                x,
-                y: T::target(to, results, past),
-                scales: [&scales.heads, &scales.tails, &scales.rstds],
+                batch: Batch { x, y: T::target(to, results, past), scales: scales.each() },
                 next,
                 stored_as: PhantomData::<T>,
             });
@@ -179,12 +146,10 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
 struct ApplyEach<'r, T, F> {
     shared: Option<&'r Affine<'r>>,
     affine: &'r F,
+    /// The first run.
     first: usize,
     d: usize,
-    x: &'r [f32],
-    y: &'r mut [f32],
-    /// Heads, tails and rstds.
-    scales: [&'r [f32]; 3],
+    batch: Batch<'r>,
     next: Option<Ahead>,
     stored_as: PhantomData<T>,
 }
@@ -194,7 +159,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for ApplyEach<'_, T, F
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { shared, affine, first, d, x, y, scales: [heads, tails, rstds], next, .. } = self;
+        let Self { shared, affine, first, d, batch: Batch { x, y, scales: [heads, tails, rstds] }, next, .. } = self;
         for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
             let own;
             let affine = match shared {

@@ -14,6 +14,7 @@ pub(super) fn widest() -> Arch {
 
 #[cfg(test)]
 thread_local! {
+    /// What a test says.
     pub(super) static WIDEST: std::cell::Cell<Option<Arch>> = const { std::cell::Cell::new(None) };
 }
 
