@@ -9,7 +9,7 @@ pub(super) fn widest() -> Arch {
 /// The same, or what a test says, of tensors that its thread normalizes.
 #[cfg(test)]
 pub(super) fn widest() -> Arch {
-    WIDEST.get().unwrap_or_else(Arch::new)
+    WIDEST.get().unwrap_or_default()
 }
 
 #[cfg(test)]
