@@ -8,13 +8,10 @@ cd "$(dirname "$0")"
 . tests/install.sh
 
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}"
-
-if ! command -v mpicc > /dev/null || ! command -v mpirun > /dev/null; then
-    install test-mpi.sh "Open MPI" libopenmpi-dev openmpi-bin libclang-dev
-fi
+install_mpi test-mpi.sh
 
 # The same features twice: others would build wgpu once more.
-features=mpi,checkpoint
+features="${WGPU_NORM_FEATURES:-mpi,checkpoint}"
 program=$(cargo test --quiet --features "$features" --test mpi --no-run --message-format json |
     sed -n 's/.*"executable":"\([^"]*\/mpi-[^"]*\)".*/\1/p')
 cargo build --quiet --features "$features" --example sync

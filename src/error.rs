@@ -146,13 +146,15 @@ pub enum Error {
         reason: String,
     },
     /// More memory is needed than the device or the host offers.
-    #[error("{argument}: needs {needed} bytes, the {limit_name} is {limit}")]
+    #[error("{argument}: needs {needed} {unit}, the {limit_name} is {limit}")]
     TooLarge {
         /// What is too large.
         argument: &'static str,
-        /// The bytes it needs.
+        /// What it needs.
         needed: u64,
-        /// The bytes there are.
+        /// Of what: bytes, or elements.
+        unit: &'static str,
+        /// What there is of it.
         limit: u64,
         /// What sets the limit.
         limit_name: &'static str,

@@ -16,3 +16,10 @@ install() {
     "${sudo[@]}" apt-get update -qq
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" > /dev/null
 }
+
+# install_mpi NAME: installs Open MPI and what its bindings are generated with, for the script NAME.
+install_mpi() {
+    if ! command -v mpicc > /dev/null || ! command -v mpirun > /dev/null; then
+        install "$1" "Open MPI" libopenmpi-dev openmpi-bin libclang-dev
+    fi
+}

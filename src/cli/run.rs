@@ -38,13 +38,16 @@ pub(super) struct Arguments {
     #[command(flatten)]
     disabled: Disabled,
     /// A .safetensors file with what the operation learned, by PyTorch's names (weight, bias, running_mean,
-    /// running_var, num_batches_tracked, class_weight, class_bias, tau, eps_l, mean_weight, var_weight), and labels.
+    /// running_var, num_batches_tracked, class_weight, class_bias, tau, eps_l, mean_weight, var_weight; gamma and beta of
+    /// moment_shortcut), and labels.
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
-    /// What stands before these names in the file, for one layer of a model.
+    /// What stands before these names and a dot in the file, for one layer of a model.
     #[arg(long, requires = "params")]
     prefix: Option<String>,
-    /// An attribute in PyTorch's spelling, its value as JSON; may be given several times.
+    /// An attribute in PyTorch's spelling, its value as JSON; may be given several times: normalized_shape, axes,
+    /// num_groups, eps, momentum, layout=channels_last and others, which an unknown one is answered with. Batch
+    /// normalization and its kin go by running estimates unless training=true.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Which tensor of a .safetensors input.

@@ -37,9 +37,9 @@
 //! Every rank merges what it gathered in the order of the ranks, in f64 by Chan's formula. So all have the same
 //! statistics and the same running estimates to the bit, whatever executes them, and timing changes nothing.
 //!
-//! On a GPU the statistics make a round trip: 16 bytes a channel and the running estimates (8 bytes a channel and the
-//! counter) come back in one submission, and go up again with the one that normalizes; in backward 8 bytes a channel
-//! come back and go up. The tensor stays where it is and is uploaded once.
+//! On a GPU the statistics make a round trip: 16 bytes a channel come back in one submission, and go up again with the one
+//! that normalizes; in backward 8 bytes a channel come back and go up. Running estimates are moved on the host. The tensor
+//! stays where it is and is uploaded once.
 //!
 //! # When a rank fails
 //!

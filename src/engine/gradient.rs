@@ -14,9 +14,9 @@ pub struct Upstream<'a> {
     pub output: &'a Tensor,
     /// That of the sum of input and residual, as far as it went other ways than through the normalization.
     pub sum: Option<&'a Tensor>,
-    /// That of the means of the groups, one each, in the output's type.
+    /// That of the means of the groups, one each in their order, of any shape, in the output's type.
     pub mean: Option<&'a Tensor>,
-    /// That of the deviations `sqrt(var + eps)` of the groups, one each, in the output's type.
+    /// That of the deviations `sqrt(var + eps)` of the groups, as that of the means.
     pub std: Option<&'a Tensor>,
 }
 

@@ -182,12 +182,13 @@ impl Engine {
                 Backend::Gpu { gpu: Gpu::new(&device), queue }
             }
         };
-        // Halves are for those who record: an engine makes whole passes.
-        let options = options.part(gpu::Part::Whole);
+        // An engine makes whole passes, of what a call hands it.
+        let options = options.part(gpu::Part::Whole).moments(false).grad_sum(false).sum_in_place(false);
         Ok(Self { name: choice.name(), options, backend, fallback: Some(Fallback::default()) })
     }
 
-    /// An engine on an application's own device.
+    /// An engine on an application's own device. While a result is awaited, a thread named "wgpu-norm poll" polls it, which
+    /// may call the application's own callbacks for mapped buffers.
     #[must_use]
     pub fn with_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self::with_gpu(&Gpu::new(device), queue)
@@ -410,18 +411,21 @@ impl Engine {
         match (&self.backend, peers) {
             (Backend::Reference, _) => reference::execute(plan, peers, input, arguments, output),
             (Backend::Cpu, _) => cpu::execute(plan, peers, input, arguments, output),
-            (Backend::Gpu { gpu, queue }, Some(peers)) => {
-                let rank = Rank { gpu, queue, plan, peers, options: self.options };
-                rank.forward(input, arguments, held, output).await
-            }
-            (Backend::Gpu { gpu, queue }, None) => {
+            (Backend::Gpu { gpu, queue }, _) => {
                 // Who holds something on the device knows what to repeat the pass with.
-                let is_held = held.is_some();
-                let options = self.options.in_place(input.is_none()).save_statistics(arguments.statistics.is_some());
-                match gpu::readback::execute((gpu, queue), (plan, &options), input, arguments, held, output).await {
-                    Err(error) if !is_held => {
+                let can_repeat = held.is_none() && peers.is_none_or(|peers| peers.can_repeat());
+                let result = if let Some(peers) = peers {
+                    let rank = Rank { gpu, queue, plan, peers, options: self.options };
+                    rank.forward(input, arguments, held, output).await
+                } else {
+                    let keeps = arguments.statistics.is_some();
+                    let options = self.options.in_place(input.is_none()).save_statistics(keeps);
+                    gpu::readback::execute((gpu, queue), (plan, &options), input, arguments, held, output).await
+                };
+                match result {
+                    Err(error) if can_repeat => {
                         self.excuse(error)?;
-                        cpu::execute(plan, None, input, arguments, output)
+                        cpu::execute(plan, peers, input, arguments, output)
                     }
                     result => result,
                 }
@@ -432,12 +436,16 @@ impl Engine {
 
 /// A pass with other ranks, where there are any and the norm's statistics are theirs too.
 fn turn<'a>(norm: &dyn Norm, group: Option<&'a Group>, pass: Pass) -> Result<Option<Turn<'a>>> {
+    Ok(peers_of(norm, group)?.map(|group| Turn::new(group, pass)))
+}
+
+/// The group, if it has other ranks, of a norm whose statistics are theirs too.
+fn peers_of<'a>(norm: &dyn Norm, group: Option<&'a Group>) -> Result<Option<&'a Group>> {
     if group.is_some() && norm.sharing() == Sharing::Own {
         let reason = "SyncBatchNorm alone shares statistics with other ranks";
         return Err(Error::Unexpected { argument: "group", reason });
     }
-    let group = group.filter(|group| group.has_peers() && norm.sharing() == Sharing::Group);
-    Ok(group.map(|group| Turn::new(group, pass)))
+    Ok(group.filter(|group| group.has_peers() && norm.sharing() == Sharing::Group))
 }
 
 async fn request(adapter: &wgpu::Adapter, without: wgpu::Features) -> Result<(wgpu::Device, wgpu::Queue)> {

@@ -1,6 +1,6 @@
 //! Tensors that are not in memory as a whole.
 
-use super::{Engine, Parameters};
+use super::{Engine, Parameters, peers_of};
 use crate::error::{Error, Result};
 use crate::norm::Norm;
 use crate::plan::{
@@ -50,6 +50,8 @@ pub struct Streamed<'a> {
     /// Elements of a piece, where steps are no longer.
     most: usize,
     merging: Merging,
+    /// Steps that were measured.
+    steps: usize,
     /// What was measured, once that is all.
     measured: Option<Shard>,
 }
@@ -70,14 +72,13 @@ impl Piece {
 }
 
 impl Engine {
-    /// A normalization in pieces of about `piece_bytes`; `None` where the norm takes the whole tensor at once: where
-    /// it mixes statistics of all samples, moves running estimates by an average over groups, learns more than weight
-    /// and bias of a batch, adds a residual, or has one group alone that is a single run. A piece is a step of the
-    /// view's outermost level at least, however long that is.
+    /// A normalization in pieces of about `piece_bytes`. `None` where the norm takes the whole tensor at once: switchable
+    /// norms, instance norms that move running estimates, class tables or thresholds on batch statistics, a residual,
+    /// and a single group that is one run. A piece is at least one step of the view's outermost level.
     ///
     /// # Errors
     ///
-    /// As [`Norm::lower`].
+    /// As [`Norm::lower`]; and when the statistics are those of other ranks too, who take whole tensors.
     pub fn streamed<'a>(
         &self,
         norm: &dyn Norm,
@@ -85,13 +86,17 @@ impl Engine {
         mut parameters: Parameters<'a>,
         piece_bytes: usize,
     ) -> Result<Option<Streamed<'a>>> {
+        if peers_of(norm, parameters.group)?.is_some() {
+            let reason = "the statistics of a tensor in pieces are its own alone";
+            return Err(Error::Unexpected { argument: "group", reason });
+        }
         let plan = norm.lower(&parameters.operands_of(input.clone()))?;
         let Some(cut) = Cut::of(&plan) else { return Ok(None) };
         parameters.arguments().check(&plan)?;
         plan.check_alone()?;
         let merging = Merging::new(if cut.shares_statistics(&plan) { plan.view.statistics() } else { 0 });
         let most = piece_bytes / input.dtype.size();
-        Ok(Some(Streamed { engine: self.clone(), plan, parameters, cut, most, merging, measured: None }))
+        Ok(Some(Streamed { engine: self.clone(), plan, parameters, cut, most, merging, steps: 0, measured: None }))
     }
 }
 
@@ -127,12 +132,15 @@ impl Streamed<'_> {
         self.parameters.running.as_deref()
     }
 
-    /// Takes in the moments of a piece, which come in the order of [`to_measure`](Self::to_measure).
+    /// Takes in the moments of a piece. They come in the order of [`to_measure`](Self::to_measure), each once; one that
+    /// failed may be tried again.
     ///
     /// # Errors
     ///
-    /// When `input` is not as long as the piece or of another type; and when the device fails.
+    /// When `input` is not as long as the piece or of another type; when it is not this piece's turn, or nothing is to be
+    /// measured (any more); and when the device fails.
     pub fn measure(&mut self, piece: &Piece, input: &Data) -> Result<()> {
+        self.check_turn(piece)?;
         let own = Others::Unknown(Mutex::default());
         let mut nothing = Data::zeros(input.dtype(), input.len());
         self.execute(piece, Some(&own), Some(input), None, &mut nothing)?;
@@ -143,10 +151,39 @@ impl Streamed<'_> {
             let squares = moments.var.iter().map(|var| if divisor > 0.0 { var * divisor } else { 0.0 });
             self.merging.add(count, [&moments.mean, &squares.collect::<Vec<_>>()]);
         }
-        if self.merging.count >= self.plan.count() {
+        self.steps = piece.steps.end;
+        if self.steps == self.cut.steps() {
             self.settle();
         }
         Ok(())
+    }
+
+    /// Whether a piece is the next to be measured.
+    fn check_turn(&self, piece: &Piece) -> Result<()> {
+        if !self.cut.shares_statistics(&self.plan) {
+            let reason = "each piece has statistics of its own";
+            return Err(Error::Unexpected { argument: "piece", reason });
+        }
+        if self.measured.is_some() {
+            return Err(Error::Unexpected { argument: "piece", reason: "all pieces were measured" });
+        }
+        if piece.steps.start != self.steps {
+            let expected =
+                format!("that from element {} on, the next to be measured", self.cut.elements(&(0..self.steps)).end);
+            return Err(Error::Value { argument: "piece", got: format!("elements {:?}", piece.elements), expected });
+        }
+        self.check_piece(piece)
+    }
+
+    /// Whether a piece can be this tensor's.
+    fn check_piece(&self, piece: &Piece) -> Result<()> {
+        let steps = &piece.steps;
+        let is_own = !steps.is_empty() && steps.end <= self.cut.steps() && self.cut.elements(steps) == piece.elements;
+        if is_own && self.cut.is_piece(steps) {
+            return Ok(());
+        }
+        let expected = "one of to_normalize, of the same normalization".into();
+        Err(Error::Value { argument: "piece", got: format!("elements {:?}", piece.elements), expected })
     }
 
     /// All is measured: what the pieces are normalized by, and where the running estimates go.
@@ -163,8 +200,8 @@ impl Streamed<'_> {
     ///
     /// # Errors
     ///
-    /// When they are not as many as the piece has or of another type; when not all pieces were measured that have
-    /// to be; and when the device fails.
+    /// When they are not as many as the piece has or of another type; when the piece is of another tensor; when not all
+    /// pieces were measured that have to be; and when the device fails.
     pub fn normalize(&self, piece: &Piece, values: &mut Data) -> Result<()> {
         self.normalize_saving(piece, values, None)
     }
@@ -192,6 +229,7 @@ impl Streamed<'_> {
     /// As [`normalize`](Self::normalize).
     pub fn expected(&self, piece: &Piece, input: &Data) -> Result<Vec<f64>> {
         self.check_measured()?;
+        self.check_piece(piece)?;
         let part = self.cut.part(&self.plan, &piece.steps);
         check_tensor("input", input, &part.plan)?;
         let own = Own::of(&self.parameters, &part);
@@ -228,6 +266,7 @@ impl Streamed<'_> {
         statistics: Option<&mut Statistics>,
         output: &mut Data,
     ) -> Result<()> {
+        self.check_piece(piece)?;
         let part = self.cut.part(&self.plan, &piece.steps);
         let mut own = Own::of(&self.parameters, &part);
         let mut arguments = Arguments {
@@ -308,5 +347,9 @@ impl Peers for Others<'_> {
 
     fn summed(&self, _: &Plan, own: GroupSums) -> Result<GroupSums> {
         Ok(own)
+    }
+
+    fn can_repeat(&self) -> bool {
+        true
     }
 }

@@ -20,13 +20,15 @@ use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::options::Part;
 use super::parameters::SumsOfCells;
-use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low};
+use super::planner::{
+    Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low, too_large,
+};
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Terms};
 use super::strategy::Strategy;
 use super::sums::Summing;
 use super::variant::Variant;
 use super::writing::Writers;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Cells, Nesting, ParameterMap, Plan, View, Wanted};
 use std::ops::Range;
 
@@ -84,12 +86,12 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
     let wanted = Wanted { input: wanted.input && wishes.part != Part::Reduce, ..wanted };
     match wishes.strategy {
         _ if wishes.part == Part::Apply && !wanted.input => {}
-        _ if wishes.part == Part::Apply => planner.gradient(&planner.one_chunk()?, false)?,
+        _ if wishes.part == Part::Apply => planner.gradient(&planner.one_chunk(1)?, false)?,
         Strategy::Resident => planner.whole_groups_backward(wanted)?,
         Strategy::Affine => {
             planner.parameters_alone(wanted)?;
             if wanted.input {
-                for chunk in planner.backward_chunks(1)? {
+                for chunk in planner.backward_chunks(1, 0)? {
                     planner.gradient(&chunk, true)?;
                 }
             }
@@ -99,7 +101,8 @@ pub(crate) fn backward(plan: &Plan, wanted: Wanted, device: &Capabilities, wishe
     }
     planner.out.steps.iter_mut().for_each(|step| step.source = Role::GradOutput);
     if wishes.part != Part::Whole {
-        planner.one_chunk()?;
+        let serve = planner.sums_of_cells_serve_groups(wanted);
+        planner.one_chunk(if serve { planner.sums_a_group() } else { 1 })?;
         // The application owns them.
         planner.out.pools[Pool::Groups as usize] = 0;
     }
@@ -118,7 +121,7 @@ impl Planner<'_> {
 
     /// Sums of groups, and others of cells.
     fn by_groups(&mut self, wanted: Wanted) -> Result<()> {
-        let chunks = self.backward_chunks(1)?;
+        let chunks = self.backward_chunks(1, 1)?;
         let beside = self.summing_beside_gradient(wanted).filter(|_| chunks.len() == 1);
         if beside.is_none() {
             self.parameters_alone(wanted)?;
@@ -138,7 +141,7 @@ impl Planner<'_> {
         let (view, Cells { view: cells, nesting }) = (self.plan.view, self.plan.affine.cells);
         let a_step = (cells.a / view.a).max(1) as u64;
         let summing = self.summing_cells();
-        let chunks = self.backward_chunks(self.period())?;
+        let chunks = self.backward_chunks(self.period(), self.sums_a_group())?;
         let several = chunks.len() > 1;
         for chunk in chunks {
             let part = if several {
@@ -312,35 +315,34 @@ impl Planner<'_> {
         (self.plan.affine.map.len / cells.c.max(1)).max(1) as u64
     }
 
-    fn backward_chunks(&self, granule: u64) -> Result<Vec<Chunk>> {
+    /// Sums that a group has of its cells.
+    fn sums_a_group(&self) -> u64 {
+        let cells = self.plan.affine.cells.view.statistics() / self.plan.view.statistics().max(1);
+        cells.max(1) as u64 * self.pairs_a_cell()
+    }
+
+    /// Groups that share scratch, of which each has so many sums there.
+    fn backward_chunks(&self, granule: u64, sums: u64) -> Result<Vec<Chunk>> {
         let [_, b, c, d] = levels(self.plan.view);
-        let cells = self.plan.affine.cells.view;
         if self.plan.source.mixing().is_some() {
             // What reaches one group's statistics reaches all of them.
             return Ok(vec![Box4::whole(self.plan.view)]);
         }
-        let cells_a_group = (cells.statistics() / self.plan.view.statistics().max(1)).max(1) as u64;
-        let entries = cells_a_group * self.pairs_a_cell();
         let limit = SCRATCH.min(self.device.max_binding);
-        let fits = |piece: &Box4| piece.groups() * entries * PAIR <= limit && self.statistics_fit(piece);
-        Box4::whole(self.plan.view).cut([granule, b, c, d], &fits).ok_or(Error::TooLarge {
-            argument: "sums of the groups of one sample",
-            needed: granule * c * entries * PAIR,
-            limit,
-            limit_name: "scratch of one dispatch",
-        })
+        let fits = |piece: &Box4| piece.groups() * sums * PAIR <= limit && self.statistics_fit(piece);
+        let needed = granule * c * (sums * PAIR).max(ENTRY);
+        let pieces = Box4::whole(self.plan.view).cut([granule, b, c, d], &fits);
+        pieces.ok_or_else(|| too_large("sums of the groups of one sample", needed, limit))
     }
 
     /// All groups together, whose sums the application owns.
-    fn one_chunk(&self) -> Result<Chunk> {
-        match self.backward_chunks(self.period())?.as_slice() {
+    fn one_chunk(&self, sums: u64) -> Result<Chunk> {
+        match self.backward_chunks(self.period(), sums)?.as_slice() {
             [chunk] => Ok(*chunk),
-            _ => Err(Error::TooLarge {
-                argument: "sums",
-                needed: self.plan.view.statistics() as u64 * PAIR,
-                limit: SCRATCH.min(self.device.max_binding),
-                limit_name: "scratch of one dispatch",
-            }),
+            _ => {
+                let needed = self.plan.view.statistics() as u64 * (sums * PAIR).max(ENTRY);
+                Err(too_large("sums", needed, SCRATCH.min(self.device.max_binding)))
+            }
         }
     }
 

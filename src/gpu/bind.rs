@@ -1,4 +1,4 @@
-use super::buffers::{Argument, Buffers, arguments, check_aliasing, written_shares_a_buffer};
+use super::buffers::{Argument, Buffers, check_aliasing, written_shares_a_buffer};
 use super::planner::{Pool, Role, Step};
 use super::prepare::{Pass, Prepared};
 use super::scope::{lost, scoped};
@@ -40,10 +40,10 @@ impl Prepared {
     /// # Errors
     ///
     /// When a buffer is missing or not expected, too small, without `STORAGE` among its usages, at an
-    /// offset that is no multiple of what the plan was prepared with, of another device, or shares
-    /// memory with a buffer that is written; when the device has no memory for the scratch; and when it was lost.
+    /// offset that is no multiple of what it has to be (of a tensor, what the plan was prepared with), of another device,
+    /// or shares memory with a buffer that is written; when the device has no memory for the scratch; and when it was lost.
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<Bound> {
-        let arguments = arguments(buffers, &self.expected())?;
+        let arguments = self.arguments(buffers)?;
         check_aliasing(&arguments, &self.same())?;
         if self.schedule.steps.iter().any(Step::writes_beside) && written_shares_a_buffer(&arguments) {
             return self.apart()?.bind(buffers);
@@ -134,9 +134,6 @@ impl Prepared {
             Kernel::Prepare => task.present = self.present_to_prepare(buffers),
             Kernel::MomentsInflow => task.present = present(&[Role::GradMean, Role::GradStd], buffers),
             _ => {}
-        }
-        if self.options.sum_in_place {
-            task.added_shift = task.sum_shift;
         }
         task
     }

@@ -8,6 +8,7 @@ use super::slots::{
 };
 use super::uniforms::Task;
 use super::variant::Variant;
+use crate::error::{Error, Result};
 use crate::tensor::Dtype;
 
 const SOURCE: u32 = 0;
@@ -117,6 +118,72 @@ impl Prepared {
             STD => of_groups(Role::Std),
             GRAD_MEAN => of_groups(Role::GradMean).or_else(|| of_groups(Role::GradStd)),
             GRAD_STD => of_groups(Role::GradStd).or_else(|| of_groups(Role::GradMean)),
+            OF_SHARES => pool(Pool::Shares),
+            _ => None,
+        }
+    }
+}
+
+impl Prepared {
+    /// Checks that no step binds more buffers than the device lets it, or more bytes of one. Tensors are cut until they
+    /// fit; parameters where they are collected, what is looked up and scratch are bound as they are.
+    pub(super) fn check_bindings(&self) -> Result<()> {
+        let limits = self.gpu.device.limits();
+        let (most, limit) =
+            (u64::from(limits.max_storage_buffers_per_shader_stage), limits.max_storage_buffer_binding_size);
+        for step in &self.schedule.steps {
+            let needed = step.variant.bindings().filter(|binding| *binding != TASK).count() as u64;
+            if needed > most {
+                let (argument, unit, limit_name) =
+                    ("a kernel", "storage buffers", "max_storage_buffers_per_shader_stage of the device");
+                return Err(Error::TooLarge { argument, needed, unit, limit: most, limit_name });
+            }
+            let bound = step.variant.bindings().filter_map(|binding| self.bound_whole(binding, step));
+            if let Some((argument, needed)) = bound.into_iter().find(|(_, bytes)| *bytes > limit) {
+                let limit_name = "largest storage binding of the device";
+                return Err(Error::TooLarge { argument, needed, unit: "bytes", limit, limit_name });
+            }
+        }
+        Ok(())
+    }
+
+    /// The name and bytes of what a step binds without its being cut.
+    fn bound_whole(&self, binding: u32, step: &Step) -> Option<(&'static str, u64)> {
+        let bytes_of = |role: Role, len: Option<u64>| {
+            let (all, dtype) = self.plan.parameter(role.of_what());
+            Some((role.name(), len.unwrap_or(all as u64) * dtype?.size() as u64))
+        };
+        let whole = |role| bytes_of(role, None);
+        let part = |role| bytes_of(role, Some(step.parameters.end - step.parameters.start));
+        let pool = |pool: Pool| Some(("scratch", self.schedule.pools[pool as usize]));
+        let estimates = 4 * self.plan.running_len().unwrap_or(0) as u64;
+        let is_prepare = step.variant.kernel == Kernel::Prepare;
+        let picked = self.picked_roles();
+        match binding {
+            WEIGHT => {
+                if is_prepare {
+                    whole(Role::Weight)
+                } else {
+                    part(Role::Weight)
+                }
+            }
+            BIAS => {
+                if is_prepare {
+                    whole(Role::Bias)
+                } else {
+                    part(Role::Bias)
+                }
+            }
+            CLASS_WEIGHT | TAU => whole(picked[0]),
+            CLASS_BIAS | EPS_L => whole(picked[1]),
+            GRAD_WEIGHT => whole(step.gradients[0]),
+            GRAD_BIAS => whole(step.gradients[1]),
+            RUNNING_MEAN => Some((Role::RunningMean.name(), estimates)),
+            RUNNING_VAR => Some((Role::RunningVar.name(), estimates)),
+            LABELS => Some((Role::Labels.name(), 8 * self.plan.labels().unwrap_or(0) as u64)),
+            PARTIALS => pool(step.partials),
+            SUMS => pool(step.sums),
+            PREPARED => pool(Pool::Prepared),
             OF_SHARES => pool(Pool::Shares),
             _ => None,
         }

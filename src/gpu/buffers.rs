@@ -46,19 +46,21 @@ impl<'a> Buffers<'a> {
         self.with(Role::Sums, sums)
     }
 
-    /// With a weight, stored as the plan was lowered with.
+    /// With a weight, stored as the plan was lowered with: [`Plan::parameter_len`](crate::plan::Plan::parameter_len)
+    /// values.
     #[must_use]
     pub fn weight(self, weight: BufferSlice<'a>) -> Self {
         self.with(Role::Weight, weight)
     }
 
-    /// With a bias, stored as the plan was lowered with.
+    /// With a bias, stored as the plan was lowered with: as many values as the weight has.
     #[must_use]
     pub fn bias(self, bias: BufferSlice<'a>) -> Self {
         self.with(Role::Bias, bias)
     }
 
-    /// With running estimates in f32.
+    /// With running estimates, an f32 a channel each. Like the counter, labels, the error flag and sums they start at a
+    /// multiple of the device's `min_storage_buffer_offset_alignment`.
     #[must_use]
     pub fn running(self, mean: BufferSlice<'a>, var: BufferSlice<'a>) -> Self {
         self.with(Role::RunningMean, mean).with(Role::RunningVar, var)
@@ -79,7 +81,7 @@ impl<'a> Buffers<'a> {
         self
     }
 
-    /// With the class of each sample, little-endian I64.
+    /// With the class of each sample, a little-endian I64 each.
     #[must_use]
     pub fn labels(self, labels: BufferSlice<'a>) -> Self {
         self.with(Role::Labels, labels)
@@ -129,8 +131,9 @@ impl<'a> Buffers<'a> {
     }
 
     /// With a place for what backward needs, where the plan was prepared with
-    /// [`save_statistics`](super::Options::save_statistics): 16 bytes for each statistic of the plan's view, four
-    /// f32 (the mean, what f32 left of it, rstd, the biased variance).
+    /// [`save_statistics`](super::Options::save_statistics): 16 bytes for each of
+    /// [`Plan::kept_statistics`](crate::plan::Plan::kept_statistics), four f32 (the mean, what f32 left of it, rstd, the
+    /// biased variance).
     #[must_use]
     pub fn statistics(self, statistics: BufferSlice<'a>) -> Self {
         self.with(Role::Statistics, statistics)
@@ -221,25 +224,6 @@ impl Argument<'_> {
         let end = |a: &Self| a.slice.offset() + a.bytes;
         self.slice.offset() < end(other) && other.slice.offset() < end(self)
     }
-}
-
-/// Everything that was given, or what is missing or too much.
-pub(super) fn arguments<'a>(buffers: &Buffers<'a>, expected: &[Expectation]) -> Result<Vec<Argument<'a>>> {
-    for role in buffers.given() {
-        if !expected.iter().any(|e| e.role == role) {
-            return Err(Error::Unexpected { argument: role.name(), reason: role.reasons().to_refuse });
-        }
-    }
-    let mut arguments = Vec::with_capacity(expected.len());
-    for &Expectation { role, bytes, alignment, written, optional } in expected {
-        match buffers.get(role) {
-            Some(slice) => arguments.push(Argument { role, slice, bytes, alignment, written }),
-            None if optional => {}
-            None => return Err(Error::Missing { argument: role.name(), reason: role.reasons().to_need }),
-        }
-    }
-    arguments.iter().try_for_each(Argument::check)?;
-    Ok(arguments)
 }
 
 /// Checks that nothing that is written shares memory with anything else, but for the pairs that are meant to be one.

@@ -62,6 +62,17 @@ pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::
 }
 
 impl Capabilities {
+    /// The same with no limit beyond the device's own.
+    pub(super) fn within(self, own: &Self) -> Self {
+        Self {
+            max_binding: self.max_binding.min(own.max_binding),
+            max_workgroups: self.max_workgroups.min(own.max_workgroups),
+            storage_alignment: self.storage_alignment.max(own.storage_alignment),
+            uniform_alignment: self.uniform_alignment.max(own.uniform_alignment),
+            ..self
+        }
+    }
+
     /// What the device, not its adapter, offers.
     #[must_use]
     pub fn of(device: &wgpu::Device) -> Self {
@@ -72,7 +83,8 @@ impl Capabilities {
             emulated: info.device_type == wgpu::DeviceType::Cpu,
             subgroups: (features.contains(wgpu::Features::SUBGROUP) && fits).then_some(sizes),
             native_f16: features.contains(wgpu::Features::SHADER_F16),
-            max_binding: limits.max_storage_buffer_binding_size,
+            // Lengths of bindings are 32 bits wide in Metal's shaders, and wgpu's other backends stop here by themselves.
+            max_binding: limits.max_storage_buffer_binding_size.min(i32::MAX as u64),
             max_workgroups: limits.max_compute_workgroups_per_dimension,
             max_invocations: limits
                 .max_compute_invocations_per_workgroup

@@ -1,8 +1,9 @@
-use super::buffers::Expectation;
+use super::buffers::{Argument, Buffers, Expectation};
 use super::options::Part;
 use super::planner::Role;
 use super::prepare::{Pass, Prepared};
-use crate::plan::{Plan, Wanted};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Wanted, obstacle_to_inflow};
 use crate::tensor::Dtype;
 
 impl Expectation {
@@ -41,6 +42,51 @@ impl Prepared {
             }
         };
         [vec![self.tensor(Role::Input)], own].concat()
+    }
+
+    /// Everything that was given, or what is missing or too much.
+    pub(super) fn arguments<'a>(&self, buffers: &Buffers<'a>) -> Result<Vec<Argument<'a>>> {
+        let expected = self.expected();
+        if let Some(role) = buffers.given().find(|role| !expected.iter().any(|e| e.role == *role)) {
+            let reason = if self.knows(role) { "this pass does not take it" } else { role.reasons().to_refuse };
+            return Err(Error::Unexpected { argument: role.name(), reason });
+        }
+        let mut arguments = Vec::with_capacity(expected.len());
+        for Expectation { role, bytes, alignment, written, optional } in expected {
+            match buffers.get(role) {
+                Some(slice) => arguments.push(Argument { role, slice, bytes, alignment, written }),
+                None if optional => {}
+                None => return Err(Error::Missing { argument: role.name(), reason: role.reasons().to_need }),
+            }
+        }
+        self.check_inflow(buffers)?;
+        arguments.iter().try_for_each(Argument::check)?;
+        Ok(arguments)
+    }
+
+    /// Whether the plan, or an option, has to do with an argument, whatever the pass.
+    fn knows(&self, role: Role) -> bool {
+        match role {
+            Role::Residual | Role::Sum => self.plan.residual,
+            Role::RunningMean | Role::RunningVar => self.plan.running_len().is_some(),
+            Role::NumBatchesTracked => self.plan.running_update().is_some_and(|update| update.counter),
+            Role::Labels | Role::ErrorFlag => self.plan.labels().is_some(),
+            Role::Mean | Role::Std | Role::GradMean | Role::GradStd => self.options.moments,
+            role => role == role.of_what() && self.plan.parameter(role).1.is_some(),
+        }
+    }
+
+    /// Of the gradients that flow into means and deviations one at least has to be there, and that of the mean only where
+    /// a mean is taken away.
+    fn check_inflow(&self, buffers: &Buffers<'_>) -> Result<()> {
+        let (Pass::Backward(_), true) = (self.pass, self.options.moments) else { return Ok(()) };
+        let [of_mean, of_std] = [Role::GradMean, Role::GradStd].map(|role| buffers.get(role).is_some());
+        if !of_mean && !of_std {
+            let reason = "the pass was prepared with moments: it, or grad_std, or both have to be there";
+            return Err(Error::Missing { argument: Role::GradMean.name(), reason });
+        }
+        let obstacle = obstacle_to_inflow(&self.plan, true).filter(|_| of_mean);
+        obstacle.map_or(Ok(()), |reason| Err(Error::Unexpected { argument: Role::GradMean.name(), reason }))
     }
 
     fn tensor(&self, role: Role) -> Expectation {

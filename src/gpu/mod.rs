@@ -6,8 +6,7 @@
 //! 2. [`Prepared::bind`] once a set of buffers: checks them before wgpu can, makes the bind groups.
 //! 3. [`Bound::record`] any number of times: needs no queue, allocates nothing, cannot fail.
 //!
-//! `slots`, `variant`, `link`, `capabilities`, `strategy`, `partials`, `boxes`, `planner`, `schedule`, `backward`, `sums`, `small_steps`, `choices` and
-//! `uniforms` are pure and know no device.
+//! Files that know a device are listed in CONTRIBUTING.md; all others are pure.
 
 mod backward;
 mod bind;

@@ -15,19 +15,19 @@ pub struct Options {
     pub native_f16: bool,
     /// Whether output and input will be the same buffer; in backward, their gradients.
     pub in_place: bool,
-    /// Bytes that the buffers' offsets are a multiple of: 16 for whole loads of four elements, or 4 for
-    /// offsets anywhere.
+    /// Bytes that the offsets of tensors, of what is learned and of means and deviations are a multiple of: 16 for whole
+    /// loads of four elements, or 4. Other buffers' offsets are as [`Buffers`](super::Buffers) says, whatever this is.
     pub offset_alignment: u64,
     /// Whether a forward pass keeps its statistics in a buffer of the application's, for backward.
     pub save_statistics: bool,
-    /// Whether the sum of input and residual takes the residual's place.
+    /// Whether the sum of input and residual takes the residual's place; of a backward pass it says nothing.
     pub sum_in_place: bool,
     /// Whether a backward pass is handed a gradient that reaches the sum of input and residual by other ways.
     pub grad_sum: bool,
     /// Whether everything is done, or one of the halves between which statistics can be exchanged with other devices.
     pub part: Part,
-    /// Whether a forward pass writes mean and deviation of each group, in the tensor's type; in backward, whether
-    /// gradients flow into them.
+    /// Whether a forward pass writes mean and deviation of each group, in the tensor's type, for which it has to keep its
+    /// statistics too; in backward, whether gradients flow into them.
     pub moments: bool,
 }
 

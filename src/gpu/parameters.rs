@@ -2,7 +2,7 @@
 
 use super::backward::{PAIR, Strided};
 use super::boxes::{Box4, levels};
-use super::planner::{Planner, Pool, SCRATCH, low};
+use super::planner::{Planner, Pool, SCRATCH, low, too_large};
 use super::slots::Collected;
 use super::sums::Summing;
 use crate::error::Result;
@@ -38,11 +38,12 @@ impl Planner<'_> {
         let [_, b, c, d] = levels(cells);
         let granule = [self.period_of(cells), b, c, d];
         let pair = self.pairs_a_cell() * PAIR;
-        let entries = |piece: &Box4| piece.groups() * pair <= SCRATCH.min(self.device.max_binding);
-        let pieces = match whole.cut(granule, &|piece| self.partials_fit(summing, piece)) {
-            Some(pieces) => pieces,
-            None => self.cut(whole, granule, &entries)?,
-        };
+        let limit = SCRATCH.min(self.device.max_binding);
+        let entries = |piece: &Box4| piece.groups() * pair <= limit;
+        let pieces = (whole.cut(granule, &|piece| self.partials_fit(summing, piece)))
+            .or_else(|| whole.cut(granule, &entries))
+            .or_else(|| whole.cut([1, b, 4.min(c), d], &|piece| piece.extent(0) == 1 && entries(piece)))
+            .ok_or_else(|| too_large("sums of a parameter's gradient", pair * 4.min(c), limit))?;
         let several = pieces.len() > 1;
         for piece in &pieces {
             // In another pool than the parts of groups, so that nobody waits for both.
@@ -70,15 +71,16 @@ impl Planner<'_> {
         are_callers && part.groups() == self.plan.affine.map.len as u64
     }
 
-    /// From cells, whose parameter is `cell % len`. `part` begins at a multiple of that.
+    /// From cells, whose parameter is `cell % len`: of whole rows of parameters, or of some within one.
     pub(super) fn parameters_of_cells(&mut self, part: &Box4, sums: SumsOfCells, wanted: Wanted, several: bool) {
         let SumsOfCells { cells, pool, each } = sums;
         let len = self.plan.affine.map.len as u64;
-        let (c, first) = (cells.c as u64, part.statistics(cells).start % len);
+        let start = part.statistics(cells).start;
+        let first = start % len;
         let here = part.groups();
         let items = here.min(len);
         let strided = Strided::rows_of_runs(items, each, here / items);
-        let is_first = part.from[0] * c / len == 0 || items < len;
+        let is_first = start < len;
         self.parameters(pool, strided, wanted, several.then_some((first, is_first)));
         if self.has_second_sums() {
             self.parameters(pool, strided, wanted, Some((len + first, is_first)));

@@ -2,7 +2,7 @@
 
 use super::boxes::Box4;
 use super::capabilities::Capabilities;
-use super::planner::{parameters_fit, window_fits};
+use super::planner::{Ground, parameters_fit, window_fits};
 use super::slots::Registers;
 use super::strategy::{MOST_ITERATIONS, rows_share_words};
 use crate::plan::{Plan, View};
@@ -124,7 +124,8 @@ impl Columns {
         let columns = Self { rows: view.b as u64, team: side * row_lanes, row_lanes, packs: 1 };
         // Rows are not cut.
         let segment = Box4 { from: [0; 4], to: [1, view.b as u64, columns.segment().min(view.c as u64), 1] };
-        let fits = window_fits(plan, device, view, &segment) && parameters_fit(plan, device, &segment);
+        let fits = window_fits(plan, device, view, &segment)
+            && parameters_fit(plan, device, &Ground::of(plan).parameters(&segment));
         fits.then_some((columns, held))
     }
 

@@ -213,7 +213,7 @@ impl<'a> Planner<'a> {
 
     /// The plan's own view and parameters.
     pub(super) fn ground(&self) -> Ground {
-        Ground { view: self.plan.view, map: self.plan.affine.map }
+        Ground::of(self.plan)
     }
 
     /// The tensor that forward normalizes.
@@ -227,6 +227,7 @@ impl<'a> Planner<'a> {
         whole.cut(granule, fits).ok_or_else(|| Error::TooLarge {
             argument: "input",
             needed: self.plan.tensor_bytes(),
+            unit: "bytes",
             limit: self.device.max_binding,
             limit_name: "largest storage binding of the device",
         })
@@ -238,7 +239,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn parameters_fit(&self, piece: &Box4) -> bool {
-        parameters_fit(self.plan, self.device, piece)
+        parameters_fit(self.plan, self.device, &self.ground().parameters(piece))
     }
 
     pub(super) fn task(&self, ground: Ground, piece: &Box4, chunk: &Chunk) -> Task {
@@ -368,12 +369,11 @@ pub(super) fn window_fits(plan: &Plan, device: &Capabilities, view: View, piece:
     fits_binding(&piece.span(view), plan.dtype, device)
 }
 
-/// Whether the parameters of the box's elements do.
-pub(super) fn parameters_fit(plan: &Plan, device: &Capabilities, piece: &Box4) -> bool {
-    let ground = Ground { view: plan.view, map: plan.affine.map };
+/// Whether so many parameters do.
+pub(super) fn parameters_fit(plan: &Plan, device: &Capabilities, parameters: &Range<u64>) -> bool {
     // What is prepared lies in one binding.
     let own = plan.affine.weight.or(plan.affine.bias).filter(|_| plan.derivation.is_none());
-    own.is_none_or(|dtype| fits_binding(&ground.parameters(piece), dtype, device))
+    own.is_none_or(|dtype| fits_binding(parameters, dtype, device))
 }
 
 fn fits_binding(span: &Range<u64>, dtype: Dtype, device: &Capabilities) -> bool {
@@ -395,6 +395,11 @@ impl Step {
 }
 
 impl Ground {
+    /// A plan's own.
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self { view: plan.view, map: plan.affine.map }
+    }
+
     /// The parameters between the first and the last that the box's elements have.
     pub(super) fn parameters(&self, piece: &Box4) -> Range<u64> {
         let map = self.map;
@@ -429,14 +434,19 @@ impl Box4 {
     }
 }
 
+/// The error of what takes more scratch than a dispatch has.
+pub(super) fn too_large(argument: &'static str, needed: u64, limit: u64) -> Error {
+    Error::TooLarge { argument, needed, unit: "bytes", limit, limit_name: "scratch of one dispatch" }
+}
+
 /// Kernels count along each level, and along columns where those are short.
 pub(super) fn check_levels(view: View) -> Result<()> {
     let [_, _, c, d] = levels(view);
     let columns = if d < SHORT_ROW as u64 { c.saturating_mul(d) } else { 0 };
     let needed = levels(view).into_iter().max().unwrap_or(0).max(columns);
     if view.elements() > 0 && needed > MOST_STEPS {
-        let (limit, limit_name) = (MOST_STEPS, "length of a level of the view, or of its columns");
-        return Err(Error::TooLarge { argument: "input", needed, limit, limit_name });
+        let (limit, limit_name) = (MOST_STEPS, "most that one level of a plan counts");
+        return Err(Error::TooLarge { argument: "input", needed, unit: "elements", limit, limit_name });
     }
     Ok(())
 }

@@ -81,7 +81,11 @@ impl Gpu {
     /// # Errors
     ///
     /// When a forced strategy cannot serve the plan, a level of the view, or what lies side by side in it, is longer than
-    /// 2³² - 2¹⁶, the alignment is no power of two from 4 on, or a kernel does not compile.
+    /// 2³² - 2¹⁶, the alignment is no power of two from 4 on, or a kernel does not compile; when an option has no place:
+    /// [`grad_sum`](Options::grad_sum), [`sum_in_place`](Options::sum_in_place) without a residual,
+    /// [`moments`](Options::moments) without [`save_statistics`](Options::save_statistics), a [`Part`] of what has no
+    /// halves; when the norm is synchronized and one rank alone has too few values; when a kernel binds more buffers than
+    /// the device lets it, or more bytes of what cannot be cut; and when the device was lost.
     pub fn prepare(&self, plan: &Plan, options: &Options) -> Result<Prepared> {
         self.prepare_forward(plan, options, self.binds_enough())
     }
@@ -117,16 +121,22 @@ impl Gpu {
     /// prepared with [`save_statistics`](Options::save_statistics) kept.
     ///
     /// ```no_run
-    /// # fn step(device: &wgpu::Device, plan: &wgpu_norm::plan::Plan, pass: &mut wgpu::ComputePass, x: &wgpu::Buffer, y: &wgpu::Buffer, dy: &wgpu::Buffer, dx: &wgpu::Buffer, kept: &wgpu::Buffer) -> wgpu_norm::Result<()> {
-    /// use wgpu_norm::Wanted;
+    /// # struct Mine { x: wgpu::Buffer, weight: wgpu::Buffer, y: wgpu::Buffer, kept: wgpu::Buffer, dy: wgpu::Buffer, dx: wgpu::Buffer, dweight: wgpu::Buffer }
+    /// # fn step(device: &wgpu::Device, pass: &mut wgpu::ComputePass, mine: &Mine) -> wgpu_norm::Result<()> {
     /// use wgpu_norm::gpu::{Buffers, Gpu, Options};
+    /// use wgpu_norm::norm::{Norm, Operands, RmsNorm};
+    /// use wgpu_norm::{Dtype, Spec, Wanted};
     ///
+    /// let operands = Operands::new(Spec::new([128, 384], Dtype::F32)).weight(Spec::new([384], Dtype::F32));
+    /// let plan = RmsNorm::new([384]).lower(&operands)?;
     /// let gpu = Gpu::new(device);
-    /// let forward = gpu.prepare(plan, &Options::default().save_statistics(true))?;
-    /// let backward = gpu.prepare_backward(plan, Wanted::all(plan), &Options::default())?;
-    /// let forward = forward.bind(&Buffers::new(x.slice(..), y.slice(..)).statistics(kept.slice(..)))?;
-    /// let buffers = Buffers::backward(x.slice(..), dy.slice(..), kept.slice(..)).grad_input(dx.slice(..));
-    /// let backward = backward.bind(&buffers)?;
+    /// let forward = gpu.prepare(&plan, &Options::default().save_statistics(true))?;
+    /// let backward = gpu.prepare_backward(&plan, Wanted::all(&plan), &Options::default())?;
+    ///
+    /// let (x, weight, kept) = (mine.x.slice(..), mine.weight.slice(..), mine.kept.slice(..));
+    /// let forward = forward.bind(&Buffers::new(x, mine.y.slice(..)).weight(weight).statistics(kept))?;
+    /// let buffers = Buffers::backward(x, mine.dy.slice(..), kept).weight(weight);
+    /// let backward = backward.bind(&buffers.grad_input(mine.dx.slice(..)).grad_weight(mine.dweight.slice(..)))?;
     /// forward.record(pass);
     /// backward.record(pass);
     /// # Ok(())
@@ -135,7 +145,9 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// As [`prepare`](Self::prepare); and when the gradient of a parameter is wanted that the plan has not.
+    /// As [`prepare`](Self::prepare), save that [`grad_sum`](Options::grad_sum) takes a residual and
+    /// [`moments`](Options::moments) a strategy that knows gradients of means and deviations; and when the gradient of a
+    /// parameter is wanted that the plan has not.
     pub fn prepare_backward(&self, plan: &Plan, wanted: Wanted, options: &Options) -> Result<Prepared> {
         self.prepare_gradients(plan, wanted, options, self.binds_enough())
     }
@@ -168,9 +180,12 @@ impl Gpu {
 
     fn compiled(&self, plan: &Plan, pass: Pass, options: &Options, schedule: Schedule) -> Result<Prepared> {
         let keys: Vec<_> = schedule.steps.iter().map(|step| (step.variant, step.constants)).collect();
-        let pipelines = self.pipelines(&keys)?;
-        log::debug!("prepared {:?} as {}, {} dispatches", plan.view, schedule.strategy, schedule.steps.len());
-        Ok(Prepared { gpu: self.clone(), plan: plan.clone(), pass, options: *options, schedule, pipelines })
+        let (gpu, plan, options, pipelines) = (self.clone(), plan.clone(), *options, Vec::new());
+        let prepared = Prepared { gpu, plan, pass, options, schedule, pipelines };
+        prepared.check_bindings()?;
+        let Prepared { plan, schedule, .. } = &prepared;
+        log::debug!("preparing {:?} as {}, {} dispatches", plan.view, schedule.strategy, schedule.steps.len());
+        Ok(Prepared { pipelines: self.pipelines(&keys)?, ..prepared })
     }
 }
 

@@ -369,7 +369,13 @@ pub(super) fn upload(gpu: &Gpu, argument: &'static str, bytes: &[u8], usage: Buf
 fn create(gpu: &Gpu, argument: &'static str, size: u64, usage: BufferUsages, mapped: bool) -> Result<wgpu::Buffer> {
     let limit = gpu.device().limits().max_buffer_size;
     if size > limit {
-        return Err(Error::TooLarge { argument, needed: size, limit, limit_name: "largest buffer of the device" });
+        return Err(Error::TooLarge {
+            argument,
+            needed: size,
+            unit: "bytes",
+            limit,
+            limit_name: "largest buffer of the device",
+        });
     }
     let descriptor = wgpu::BufferDescriptor { label: Some(argument), size, usage, mapped_at_creation: mapped };
     scoped(gpu, || gpu.device().create_buffer(&descriptor), Error::Device)

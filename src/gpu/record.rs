@@ -4,7 +4,8 @@ impl Bound {
     /// Records the dispatches into a compute pass of the application's, any number of times.
     ///
     /// Needs no queue, allocates nothing of its own, submits nothing and cannot fail. wgpu orders the
-    /// dispatches of a pass by what they read and write, so norms that follow one another may share one.
+    /// dispatches of a pass by what they read and write, so norms that follow one another may share one. The pass's
+    /// pipeline and bind group 0 are others afterwards.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         for step in &self.steps {
             pass.set_pipeline(&step.pipeline);

@@ -4,12 +4,14 @@ use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::options::Part;
 use super::partials::{Columns, Partials};
-use super::planner::{Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Wishes, low, real, set_partials, single};
+use super::planner::{
+    Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Wishes, low, real, set_partials, single, too_large,
+};
 use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual, Saved};
 use super::strategy::Strategy;
 use super::variant::Variant;
 use super::writing::Writers;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Momentum, Plan, RunningUpdate, Source};
 
 /// Partials that a lane of the kernel which merges and applies merges before it meets others.
@@ -117,12 +119,9 @@ impl Planner<'_> {
                 granule = [channels / c, b, c, d];
             }
         }
-        let chunks = whole.cut(granule, &fits).ok_or(Error::TooLarge {
-            argument: "statistics of one sample",
-            needed: granule[0] * granule[2] * entries * ENTRY,
-            limit: scratch,
-            limit_name: "scratch of one dispatch",
-        })?;
+        let needed = granule[0] * granule[2] * entries * ENTRY;
+        let chunks = whole.cut(granule, &fits);
+        let chunks = chunks.ok_or_else(|| too_large("statistics of one sample", needed, scratch))?;
         let most = chunks.iter().map(|c| c.groups()).max().unwrap_or(0);
         let are_scratch = !self.wishes.saves && !self.merges_to_apply();
         self.out.statistics_bytes = if are_scratch { most * ENTRY } else { 0 };

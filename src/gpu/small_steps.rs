@@ -67,7 +67,13 @@ impl Planner<'_> {
         if needed <= limit {
             return Ok(());
         }
-        Err(Error::TooLarge { argument, needed, limit, limit_name: "largest storage binding of the device" })
+        Err(Error::TooLarge {
+            argument,
+            needed,
+            unit: "bytes",
+            limit,
+            limit_name: "largest storage binding of the device",
+        })
     }
 
     /// Whether what reaches thresholds and eps is summed beside weight and bias.

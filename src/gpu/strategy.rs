@@ -232,7 +232,7 @@ fn group_beyond(most: u64, plan: &Plan) -> Option<String> {
 fn group_beyond_binding(plan: &Plan, device: &Capabilities) -> Option<String> {
     let view = plan.view;
     let span = ((view.b as u64 - 1) * view.c as u64 + 1) * view.d as u64 * plan.dtype.size() as u64;
-    let room = device.max_binding - u64::from(device.storage_alignment);
+    let room = device.max_binding.saturating_sub(u64::from(device.storage_alignment));
     (span > room).then(|| format!("a group spans {span} bytes, a binding {}", device.max_binding))
 }
 

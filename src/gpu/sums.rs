@@ -4,7 +4,7 @@ use super::backward::{PAIR, Strided};
 use super::boxes::{Box4, levels};
 use super::options::Part;
 use super::partials::{Columns, Partials};
-use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, set_partials};
+use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, parameters_fit, set_partials};
 use super::slots::{Beside, Collected, Kernel, Registers};
 use super::strategy::{SHORT_ROW, Strategy, rows_share_words};
 use super::variant::Variant;
@@ -180,7 +180,8 @@ impl Planner<'_> {
     }
 
     fn piece_fits(&self, summing: &Summing, piece: &Box4) -> bool {
-        self.window_fits(summing.ground.view, piece) && self.entries_fit(&summing.statistics.range(piece))
+        let parameters = parameters_fit(self.plan, self.device, &summing.ground.parameters(piece));
+        parameters && self.window_fits(summing.ground.view, piece) && self.entries_fit(&summing.statistics.range(piece))
     }
 
     /// As [`parameter_step`](Self::parameter_step), on another view.

@@ -4,9 +4,10 @@ use crate::collective::Group;
 use crate::norm::{self, Fused, Norm};
 use crate::plan::Epilogue;
 
-/// A norm with its options checked, ready to become a [`Layer`](super::Layer).
+/// A norm with its options checked: what [`Layer::new`](super::Layer::new) makes of its argument.
 ///
-/// Made from [`LayerNorm`](super::LayerNorm), [`BatchNorm2d`](super::BatchNorm2d) and the like by `try_from`.
+/// Made from [`LayerNorm`](super::LayerNorm), [`BatchNorm2d`](super::BatchNorm2d) and the like by `try_from`, which finds
+/// out without an engine whether the options make sense.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
     /// PyTorch's name of the class, or ours where it has none.

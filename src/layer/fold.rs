@@ -6,7 +6,7 @@ use crate::tensor::{Data, Dtype, Tensor};
 /// What an evaluation by running estimates comes down to: `y = x * scale + shift`, a pair for each channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folded {
-    /// `weight / sqrt(running_var + eps)`, of shape `[C]` and f32.
+    /// `weight / sqrt(running_var + eps)`, of shape `[C]` and f32; of a weight stored as its distance from 1, that plus 1.
     pub scale: Tensor,
     /// `bias - running_mean * scale`, of shape `[C]` and f32.
     pub shift: Tensor,

@@ -283,7 +283,7 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When the device fails that holds the state.
+    /// None today: what a layer remembers is on the host too, whatever became of its device.
     pub fn num_batches_tracked(&self) -> Result<Option<u64>> {
         Ok(self.state.get(Name::NumBatchesTracked)?.and_then(|entry| entry.counter()))
     }

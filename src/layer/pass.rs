@@ -207,7 +207,7 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When the layer is none of [`PositionalNorm`], or the forward pass was another layer's.
+    /// When the layer is none of [`PositionalNorm`], or the forward pass kept another number of statistics.
     ///
     /// [`PositionalNorm`]: super::PositionalNorm
     pub fn moments(&self, forward: &Forward) -> Result<(Tensor, Tensor)> {

@@ -12,6 +12,10 @@ use crate::setters::setters;
 ///
 /// Input `[*, normalized_shape]`; weight (and bias) `normalized_shape`.
 ///
+/// # Numerics
+///
+/// On a GPU squares are summed in f32, see [`norm::RmsNorm`].
+///
 /// ```
 /// use wgpu_norm::layer::{Layer, RmsNorm};
 /// use wgpu_norm::{Dtype, Engine, Tensor};

@@ -21,7 +21,7 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When the device fails that holds the state.
+    /// None today: what a layer remembers is on the host too, whatever became of its device.
     pub fn state_dict(&self, prefix: &str) -> Result<StateDict> {
         let mut dict = StateDict::new();
         for name in self.contents().names() {

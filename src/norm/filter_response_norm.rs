@@ -20,6 +20,10 @@ use crate::tensor::{Axes, Layout};
 /// `input` `[N, C, *]`, or `[N, *, C]` with [`Layout::ChannelsLast`]; `weight`, `bias`, `tau` `[C]`, `eps_l` `[1]`, each
 /// optional.
 ///
+/// # Numerics
+///
+/// As [`RmsNorm`](super::RmsNorm): on a GPU squares are summed in f32.
+///
 /// ```
 /// use wgpu_norm::norm::FilterResponseNorm;
 /// use wgpu_norm::plan::Extra;

@@ -65,10 +65,18 @@ impl<N: Norm + ?Sized> Norm for &N {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
         (**self).lower(operands)
     }
+
+    fn sharing(&self) -> Sharing {
+        (**self).sharing()
+    }
 }
 
 impl<N: Norm + ?Sized> Norm for Box<N> {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
         (**self).lower(operands)
+    }
+
+    fn sharing(&self) -> Sharing {
+        (**self).sharing()
     }
 }

@@ -56,7 +56,8 @@ use crate::error::{Error, Result};
 use crate::plan::{Affine, Cells, Epilogue, Extra, ParameterMap, Plan, Sharing, Source, Statistic, View};
 use crate::tensor::{Axes, Dtype, Layout, Spec, count};
 
-/// A normalization's options.
+/// A normalization's options. Those of this crate implement it, and what wraps one, as [`Fused`] does: a [`Plan`] comes from
+/// them alone.
 pub trait Norm: Send + Sync {
     /// Whose the statistics of an input are.
     fn sharing(&self) -> Sharing {

@@ -62,7 +62,7 @@ impl PositionalNorm {
     ///
     /// # Errors
     ///
-    /// When the statistics are not those of this input.
+    /// When there are not as many statistics as the input has positions.
     pub fn moments(&self, input: &Tensor, statistics: &Statistics) -> Result<(Tensor, Tensor)> {
         let shape = moments_shape(self.layout, input.shape());
         let tensor = |values: &[f64]| Tensor::new(shape.clone(), Data::from_f64(input.dtype(), values));

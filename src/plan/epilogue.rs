@@ -3,6 +3,9 @@
 /// ```text
 /// y = activation(round(x_hat) * (weight + 1) + bias)
 /// ```
+///
+/// where each of the activation, `round` and `+ 1` is there only if it is set below. What some norms have beside, rows of
+/// tables picked by labels and a threshold, comes before the activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Epilogue {
     /// What follows the affine map.

@@ -70,6 +70,11 @@ pub(crate) trait Peers: Debug + Sync {
     /// Everybody's sums over groups, from one's own, as if the groups had no more elements than one's own: divided
     /// by one's own count they are what everybody's are by the count of all.
     fn summed(&self, plan: &Plan, own: GroupSums) -> Result<GroupSums>;
+
+    /// Whether a pass may ask them again, which ranks that wait for one another do not let it.
+    fn can_repeat(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -89,6 +89,18 @@ impl Cut {
         })
     }
 
+    /// Steps of the whole tensor.
+    pub(crate) fn steps(self) -> usize {
+        self.steps
+    }
+
+    /// Whether some steps are whole periods, or lie within one.
+    pub(crate) fn is_piece(self, steps: &Range<usize>) -> bool {
+        let (first, last) = (steps.start / self.period, (steps.end - 1) / self.period);
+        let ends = |step: usize| step.is_multiple_of(self.period) || step == self.steps;
+        first == last || (ends(steps.start) && ends(steps.end))
+    }
+
     /// The elements of some steps.
     pub(crate) fn elements(self, steps: &Range<usize>) -> Range<usize> {
         steps.start * self.step..steps.end * self.step

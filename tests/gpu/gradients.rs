@@ -6,7 +6,7 @@ use crate::rig::{Rig, rigs};
 use crate::sample::Sample;
 use crate::tally::{Tally, in_turn};
 use wgpu_norm::gpu::{Options, Strategy};
-use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, MomentShortcut, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::{Activation, Epilogue};
 use wgpu_norm::{Choice, Dtype, Engine, Layout, Spec, Wanted};
 
@@ -180,6 +180,49 @@ fn a_tensor_in_many_pieces_has_the_same_gradients() {
     let small = |sample: &Sample| sample.plan.view().elements() < 40_000 && sample.plan.affine().map.len < 2000;
     let samples: Vec<Sample> = samples(Epilogue::default(), 0.0, &Dtype::ALL).into_iter().filter(small).collect();
     assert_all_ways(&samples, &rigs);
+}
+
+/// More sums of cells than fit scratch at once, where nobody asks for them; and more parameters, where somebody does.
+#[test]
+fn long_rows_and_many_parameters_are_no_obstacle() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let row = |d: usize| Operands::new(spec(&[2, d]));
+    let wide = Operands::new(Spec::new([3, 9000], Dtype::Bf16)).weight(spec(&[9000])).bias(spec(&[9000]));
+    // A parameter for each sample and position.
+    let each = Spec::new([3, 1, 9000], Dtype::Bf16);
+    let each = Operands::new(Spec::new([3, 4, 9000], Dtype::Bf16)).weight(each.clone()).bias(each);
+    let of_input = |sample: &Sample| Wanted { input: true, ..Wanted::all(&sample.plan) };
+    let alone = |_: &Sample| Wanted { input: true, weight: false, bias: false, extra: false };
+    let cases: [(Sample, &dyn Fn(&Sample) -> Wanted); 4] = [
+        (Sample::new(&LayerNorm::new([9000]), &row(9000), 0.0), &alone),
+        (Sample::new(&RmsNorm::new([9000]), &row(9000).weight(spec(&[9000])), 0.0), &alone),
+        (Sample::new(&LayerNorm::new([9000]), &wide, 0.0), &alone),
+        (Sample::new(&MomentShortcut::new(), &each, 0.0), &of_input),
+    ];
+    for rig in rigs().iter().map(|rig| rig.with_bindings_of(64 << 10)) {
+        for (sample, wanted) in &cases {
+            let gradients = GradientSample::new(sample);
+            let call = gradients.call(Options::default(), wanted(sample), 16);
+            let got = rig.run_backward(&call).unwrap_or_else(|error| panic!("{}: {}: {error}", rig.name, sample.name));
+            let verdict = gradients.expected(UNITS).worst(&got);
+            verdict.unwrap_or_else(|fault| panic!("{}: {}: {fault}", rig.name, sample.name));
+        }
+    }
+}
+
+/// An application may keep its forward pass's options: where the sum goes says nothing of what is added backward.
+#[test]
+fn where_the_sum_goes_changes_no_gradient() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    let operands = Operands::new(spec(&[40, 96])).weight(spec(&[96])).residual(spec(&[40, 96]));
+    let sample = GradientSample::new(&Sample::new(&LayerNorm::new([96]), &operands, 0.0));
+    for rig in rigs().into_iter().flat_map(|rig| [rig.with_bindings_of(8 << 10), rig]) {
+        let options = Options::default().offset_alignment(4);
+        let call = |options: Options| sample.call(options, Wanted::all(&sample.plan), 4);
+        let want = rig.run_backward(&call(options)).expect("it runs");
+        let got = rig.run_backward(&call(options.sum_in_place(true))).expect("it runs");
+        assert!(got == want, "{}", rig.name);
+    }
 }
 
 #[test]

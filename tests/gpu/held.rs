@@ -116,7 +116,10 @@ fn columns_in_pieces_agree() {
         let operands = Operands::new(spec(&[2, 2, channels])).weight(spec(&[2, channels])).bias(spec(&[2, channels]));
         Sample::new(&InstanceNorm::new().layout(Layout::ChannelsLast), &operands, 3.0)
     };
+    // Samples that share parameters, cut within each.
+    let shared = Operands::new(spec(&[3, 2, 15_001])).weight(spec(&[15_001])).bias(spec(&[15_001]));
     let samples = [
+        Sample::new(&InstanceNorm::new().layout(Layout::ChannelsLast), &shared, 3.0),
         of_each_sample(9001),
         of_each_sample(15_001),
         with(&LayerNorm::over_axes([1]), &[9, 96, 7, 10], 96, false),

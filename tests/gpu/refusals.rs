@@ -3,8 +3,8 @@
 use crate::rig::{Rig, rigs};
 use wgpu::BufferUsages;
 use wgpu_norm::Error;
-use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Strategy, optional_features};
-use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands};
+use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Part, Strategy, optional_features};
+use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Dtype, Spec, Wanted};
 
@@ -203,6 +203,81 @@ fn five_storage_buffers_are_enough() {
         let wanted = Wanted { input: false, ..Wanted::all(&plan) };
         let parameters = discrete.prepare_backward(&plan, wanted, &Options::default()).expect("five are enough");
         assert_eq!(parameters.workgroups().len(), 2, "{}: {:?}", rig.name, parameters.labels());
+    }
+}
+
+/// Neither more buffers than a kernel may bind on the device, nor more bytes of what is bound as it is.
+#[test]
+fn what_the_device_cannot_bind_is_said_when_it_is_prepared() {
+    for rig in rigs() {
+        let limited = |limits: wgpu::Limits| {
+            let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+            let (device, _queue) =
+                pollster::block_on(rig.adapter.request_device(&descriptor)).expect("there is a device");
+            Gpu::new(&device)
+        };
+        let four = limited(wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..rig.adapter.limits() });
+        let backward = four.prepare_backward(&plan(), Wanted::all(&plan()), &Options::default());
+        let error = backward.expect_err("it takes more");
+        assert_says(&rig, &error, &["a kernel: needs", "storage buffers", "of the device is 4"]);
+        assert!(error.is_of_device(), "{}: an engine goes on without", rig.name);
+
+        let short = limited(wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..rig.adapter.limits() });
+        let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+        let operands = Operands::new(spec(&[2, 300_000])).weight(spec(&[300_000]));
+        let plan = LayerNorm::new([300_000]).lower(&operands).expect("fits");
+        short.prepare(&plan, &Options::default()).expect("tensors and parameters are cut");
+        let error = short.prepare_backward(&plan, Wanted::all(&plan), &Options::default()).expect_err("is bound whole");
+        assert_says(&rig, &error, &["needs", "bytes", "is 1048576"]);
+    }
+}
+
+/// Of the gradients that flow into means and deviations one has to be there, and none into means that nobody takes away.
+#[test]
+fn what_flows_into_moments_is_checked() {
+    for rig in rigs() {
+        let spec = || Spec::new([8, 64], Dtype::F32);
+        let storage = BufferUsages::STORAGE;
+        let buffers: Vec<wgpu::Buffer> = (0..3).map(|_| buffer(&rig, BYTES, storage)).collect();
+        let [x, dy, dx] = [0, 1, 2].map(|i| buffers[i].slice(..));
+        let (kept, inflow) = (buffer(&rig, 128, storage), buffer(&rig, 32, storage));
+        let good = Buffers::backward(x, dy, kept.slice(..)).grad_input(dx);
+        let prepared = |norm: &dyn Norm| {
+            let plan = norm.lower(&Operands::new(spec())).expect("fits");
+            rig.gpu.prepare_backward(&plan, Wanted::all(&plan), &Options::default().moments(true)).expect("prepares")
+        };
+        let (layer, rms) = (prepared(&LayerNorm::new([64])), prepared(&RmsNorm::new([64])));
+        assert_says(&rig, &layer.bind(&good).expect_err("neither"), &["grad_mean", "missing", "grad_std"]);
+        let both = good.grad_moments(inflow.slice(..), inflow.slice(..));
+        assert!(layer.bind(&both).is_ok(), "{}: both are taken", rig.name);
+        assert_says(&rig, &rms.bind(&both).expect_err("no mean"), &["grad_mean", "takes no mean away"]);
+        assert!(rms.bind(&good.grad_moments(None, inflow.slice(..))).is_ok(), "{}: the deviation's", rig.name);
+        assert!(rig.complaints().is_empty(), "{}: nothing reaches the application's handler", rig.name);
+    }
+}
+
+/// What a plan has to do with, though the pass does not, is told apart from what it has nothing to do with.
+#[test]
+fn a_buffer_that_this_pass_does_not_take_is_named() {
+    for rig in rigs() {
+        let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+        let operands = Operands::new(spec(&[8, 64])).weight(spec(&[64])).residual(spec(&[8, 64]));
+        let plan = LayerNorm::new([64]).lower(&operands).expect("fits");
+        let storage = BufferUsages::STORAGE;
+        let buffers: Vec<wgpu::Buffer> = (0..4).map(|_| buffer(&rig, BYTES, storage)).collect();
+        let [x, y, r, sum] = [0, 1, 2, 3].map(|i| buffers[i].slice(..));
+        let (kept, w) = (buffer(&rig, 128, storage), buffer(&rig, 256, storage));
+        let split = Options::default().strategy(Strategy::Split);
+        let reduce = rig.gpu.prepare(&plan, &split.part(Part::Reduce)).expect("the first half");
+        let error = reduce.bind(&Buffers::reduce(x, kept.slice(..)).residual(r, sum).weight(w.slice(..)));
+        assert_says(&rig, &error.expect_err("the second half's"), &["weight", "this pass does not take it"]);
+        let of_input = Wanted { input: true, weight: false, bias: false, extra: false };
+        let backward = rig.gpu.prepare_backward(&plan, of_input, &Options::default()).expect("prepares");
+        let good = Buffers::backward(x, y, kept.slice(..)).weight(w.slice(..)).grad_input(r);
+        let error = backward.bind(&good.residual(y, sum)).expect_err("backward has none");
+        assert_says(&rig, &error, &["residual", "this pass does not take it"]);
+        let error = backward.bind(&good.bias(w.slice(..))).expect_err("the plan has none");
+        assert_says(&rig, &error, &["bias", "the plan was lowered without it"]);
     }
 }
 

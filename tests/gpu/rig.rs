@@ -14,6 +14,7 @@ const SENTINEL: u8 = 0xff;
 const GUARD: usize = 64;
 
 /// A device under test.
+#[derive(Clone)]
 pub(crate) struct Rig {
     pub(crate) name: String,
     pub(crate) device: wgpu::Device,
@@ -137,35 +138,30 @@ impl Rig {
 
     /// The same device with the kernels laid out as for a GPU with wide workgroups.
     pub(crate) fn as_discrete(&self) -> Self {
-        self.taken_for(false, " with wide workgroups")
+        self.assuming(" with wide workgroups", |capabilities| capabilities.emulated = false)
     }
 
     /// The same device as if a processor stood in for it.
     pub(crate) fn as_emulated(&self) -> Self {
-        self.taken_for(true, " with narrow workgroups")
-    }
-
-    fn taken_for(&self, emulated: bool, name: &str) -> Self {
-        let mut rig = self.sibling();
-        let capabilities = Capabilities { emulated, ..*rig.gpu.capabilities() };
-        rig.gpu = rig.gpu.assuming(capabilities);
-        rig.name += name;
-        rig
+        self.assuming(" with narrow workgroups", |capabilities| capabilities.emulated = true)
     }
 
     /// The same device as if its bindings were this small, so that small tensors come in many pieces.
     pub(crate) fn with_bindings_of(&self, bytes: u64) -> Self {
-        let mut rig = self.sibling();
-        let capabilities = Capabilities { max_binding: bytes, ..*rig.gpu.capabilities() };
-        rig.gpu = rig.gpu.assuming(capabilities);
-        rig.name += " with small bindings";
-        rig
+        self.assuming(" with small bindings", |capabilities| capabilities.max_binding = bytes)
     }
 
-    /// Another device of the same adapter, of which the same is assumed.
+    /// The same device, whose kernels are compiled once for all that is assumed of it.
+    fn assuming(&self, name: &str, change: impl FnOnce(&mut Capabilities)) -> Self {
+        let mut capabilities = *self.gpu.capabilities();
+        change(&mut capabilities);
+        let gpu = self.gpu.clone().assuming(capabilities);
+        Self { name: format!("{}{name}", self.name), gpu, ..self.clone() }
+    }
+
+    /// Another device of the same adapter.
     pub(crate) fn sibling(&self) -> Self {
-        let own = Self::new(self.name.clone(), &self.adapter);
-        Self { turn: self.turn, gpu: own.gpu.clone().assuming(*self.gpu.capabilities()), ..own }
+        Self { turn: self.turn, ..Self::new(self.name.clone(), &self.adapter) }
     }
 
     /// Whether a way is this adapter's turn.

@@ -3,7 +3,7 @@
 use crate::rig::{Batch, SHARDS, Step, cpu, distance, engines, noise, on_ranks, ranges, rows};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wgpu_norm::collective::{Group, ProcessGroup, local};
-use wgpu_norm::norm::{BatchNorm, Fused, LayerNorm, SyncBatchNorm};
+use wgpu_norm::norm::{BatchNorm, Fused, LayerNorm, Norm, SyncBatchNorm};
 use wgpu_norm::plan::{Activation, Epilogue, Momentum};
 use wgpu_norm::{Dtype, Engine, Layout, Parameters, RunningStatistics, Tensor};
 
@@ -164,7 +164,7 @@ fn evaluation_and_a_world_of_one_are_batch_norm_and_communicate_nothing() {
         for (world_size, training, tracks) in [(1, true, true), (3, false, true), (3, false, false), (1, false, false)]
         {
             let group = Group::new(Forbidden(AtomicUsize::new(world_size)));
-            let run = |norm: &dyn wgpu_norm::norm::Norm, group: Option<&Group>| {
+            let run = |norm: &dyn Norm, group: Option<&Group>| {
                 let mut running = tracks.then(running);
                 let mut parameters = Parameters { running: running.as_mut(), group, ..Parameters::default() };
                 let forward = engine.forward_saving(norm, &x, &mut parameters).expect("a batch");
@@ -185,6 +185,21 @@ fn a_group_has_no_place_in_other_normalizations() {
     let mut parameters = Parameters { group: Some(group), ..Parameters::default() };
     let error = cpu().forward(&LayerNorm::new([2]), &x, &mut parameters).expect_err("it shares nothing");
     assert_eq!(error.to_string(), "group: not expected, SyncBatchNorm alone shares statistics with other ranks");
+}
+
+#[test]
+fn what_holds_a_norm_shares_as_the_norm_does() {
+    let x = noise(&[4, 3], Dtype::F32, 0.5, 11);
+    let forward = |norm: &dyn Norm, group: Group| {
+        let mut parameters = Parameters { group: Some(&group), ..Parameters::default() };
+        cpu().forward(norm, &rows(&x, 2 * group.rank()..2 * group.rank() + 2), &mut parameters).expect("a shard")
+    };
+    let norm = SyncBatchNorm::new();
+    let (boxed, by_reference): (Box<dyn Norm>, Fused<&SyncBatchNorm>) = (Box::new(norm.clone()), Fused::new(&norm));
+    let own = on_ranks(2, |group| forward(&norm, group));
+    for held in [&boxed as &dyn Norm, &by_reference] {
+        assert!(on_ranks(2, |group| forward(held, group)) == own, "the statistics of both shards");
+    }
 }
 
 #[test]

@@ -38,10 +38,11 @@ pub(super) struct Arguments {
     adapter: String,
     #[command(flatten)]
     disabled: Disabled,
-    /// The workloads whose names begin like this; all but the sweeps where none is given.
+    /// The workloads whose names begin like this: ln_, rms_, gn_, in_, bn_, pono, sn, sweep_rows_ or sweep_columns_, or
+    /// more of a name; all but the sweeps where none is given.
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
-    /// The storage types.
+    /// The storage types, f32, f16 or bf16, with commas between them.
     #[arg(long, value_delimiter = ',', default_value = "f32")]
     dtype: Vec<String>,
     /// The pass: forward, backward, or both.
