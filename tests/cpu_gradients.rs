@@ -336,6 +336,37 @@ fn a_short_row_has_the_same_gradient_alone_and_among_others() {
     }
 }
 
+/// A row of parameters for each sample is one row of a single sample.
+#[test]
+fn a_short_row_with_parameters_of_its_own_has_the_same_gradient_alone_and_among_others() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    for d in SHORT {
+        let norms: [(Box<dyn Norm>, bool); 3] = [
+            (Box::new(LayerNorm::new([d])), true),
+            (Box::new(GroupNorm::new(1)), true),
+            (Box::new(GroupNorm::new(1)), false),
+        ];
+        for (norm, per_sample) in norms {
+            let gradient = |samples: usize| {
+                let tensor = |seed, shape: &[usize]| {
+                    let values = noise(seed, shape.iter().product());
+                    Tensor::new(shape, Data::from_f64(Dtype::F32, &values)).expect("it fits")
+                };
+                let parameters_shape = if per_sample { vec![samples, d] } else { vec![d] };
+                let (x, dy) = (tensor(1, &[samples, d]), tensor(2, &[samples, d]));
+                let (weight, bias) = (tensor(3, &parameters_shape), tensor(4, &parameters_shape));
+                let mut parameters = Parameters { weight: Some(&weight), bias: Some(&bias), ..Parameters::default() };
+                let forward = cpu.forward_saving(&*norm, &x, &mut parameters).expect("it fits");
+                let gradients = cpu.backward(&*norm, &x, &dy, &forward.statistics, &parameters, None).expect("fits");
+                gradients.input.expect("it is wanted").data().to_f32()
+            };
+            let (alone, among) = (gradient(1), gradient(3));
+            let same = alone.iter().zip(&among).all(|(alone, among)| alone.to_bits() == among.to_bits());
+            assert!(same, "rows of {d}, parameters of its own: {per_sample}");
+        }
+    }
+}
+
 /// Up to 64 long rows are taken by spans; some at a time, or, where these are few, all together.
 #[test]
 fn a_long_row_has_the_same_gradient_among_few_and_among_many() {

@@ -3,10 +3,11 @@
 @group(0) @binding(8) var<storage, read_write> running_var: array<f32>;  // [channels]
 
 // The estimate after this dispatch. Samples that do not fit one dispatch come in several, each with its
-// share of the average; the first takes the old estimate's share away.
+// share of the average; the first takes the old estimate's share away. By no difference of the two: where the momentum is 1
+// nothing of the old estimate is left, however much larger it was.
 fn moved(estimate: f32, observed: f32) -> f32 {
-    let old = select(0.0, estimate, task.is_first_chunk == 1u);
-    return estimate + momentum() * (task.samples_share * observed - old);
+    let kept = select(1.0, 1.0 - momentum(), task.is_first_chunk == 1u);
+    return kept * estimate + momentum() * (task.samples_share * observed);
 }
 
 fn move_estimates(channel: u32, mean: f32, variance: f32) {

@@ -421,7 +421,9 @@ impl Painter {
                 *bias = parameters.bias[first + column];
             }
         }
-        if each_row || job.epilogue.rounds {
+        // Of given statistics as rows do: how many rows there are decides which way they go.
+        let has_own = job.given && job.view.d > 1 && job.parameters.map.d_divisor == 1;
+        if each_row || has_own || job.epilogue.rounds {
             return AffineBy::Each;
         }
         job.simd.dispatch(Fold { coefficients: &mut self.coefficients, len });

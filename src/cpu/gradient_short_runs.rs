@@ -52,7 +52,8 @@ impl<T: Element> Job<'_, T> {
     /// Whether groups are short runs with the same parameters.
     pub(super) fn by_short_runs(&self) -> bool {
         let map = self.parameters.map;
-        let rows_share = self.view.b == 1 && (map.a_scale == 0 || map.a_modulus == 1);
+        // Not where a row of parameters a sample is one row: such a sample has the same bits among others.
+        let rows_share = self.view.b == 1 && map.a_scale == 0;
         let are_short = self.view.d <= LONGEST;
         self.is_plain() && self.has_one_each() && self.groups.through && !self.learns_eps && rows_share && are_short
     }

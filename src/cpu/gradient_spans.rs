@@ -8,6 +8,7 @@ use super::gradient_groups::Through;
 use super::gradient_parameters::Pair;
 use super::gradient_rows::Writing;
 use super::gradient_sums::added;
+use super::parallel;
 use super::pieces::{Pieces, bands};
 use crate::plan::{Gradients, Plan, View};
 use crate::tensor::Data;
@@ -75,7 +76,7 @@ impl<T: Element> Job<'_, T> {
             let columns = start..(start + width).min(row);
             (0..b).map(|b| self.sum_own(a, b, &columns, None)).fold([0.0; 2], added)
         };
-        let of_spans: Vec<Pair> = (0..steps.len() * spans).into_par_iter().map(sum).collect();
+        let of_spans: Vec<Pair> = parallel::numbered(self.threads, steps.len() * spans, sum);
         let of_groups = of_spans.chunks(spans).map(|pairs| pairs.iter().copied().fold([0.0; 2], added));
         steps.zip(of_groups).map(|(a, sums)| self.groups.through_of(a, sums)).collect()
     }
@@ -99,10 +100,13 @@ impl<T: Element> Job<'_, T> {
                 bias: biases.as_mut().and_then(Iterator::next),
             })
             .collect();
-        spans.into_par_iter().rev().for_each_init(
-            || self.writing(None),
-            |writing, span| self.write_span(steps.clone(), through, span, writing),
-        );
+        let write = |writing: &mut Writing, span| self.write_span(steps.clone(), through, span, writing);
+        if self.threads > 1 {
+            spans.into_par_iter().rev().for_each_init(|| self.writing(None), write);
+        } else {
+            let mut writing = self.writing(None);
+            spans.into_iter().rev().for_each(|span| write(&mut writing, span));
+        }
     }
 
     fn write_span(&self, steps: Range<usize>, through: &[Through], span: Span<'_, T>, writing: &mut Writing) {

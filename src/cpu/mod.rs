@@ -112,6 +112,8 @@ fn run_stored(
 struct Job<'a, T> {
     view: View,
     statistic: Statistic,
+    /// Whether statistics come from elsewhere than the input.
+    given: bool,
     eps: f64,
     /// `None` where the output holds the input.
     input: Option<&'a [T]>,
@@ -143,6 +145,7 @@ fn run<T: Element>(
     let job = Job {
         view,
         statistic: plan.statistic,
+        given: matches!(plan.source, Source::Running { .. } | Source::Nothing),
         eps: plan.eps + learned_eps(arguments.extra.eps_l),
         input,
         parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),

@@ -185,7 +185,8 @@ pub(super) struct Affine<'a> {
     pub(super) tau: Option<&'a [f32]>,
     /// Elements of the run that share a parameter.
     pub(super) divisor: usize,
-    /// Whether scale and parameters are folded: where they are by columns, so that a sample has the same bits either way.
+    /// Whether scale and parameters that elements share are folded: where they are by columns, so that a sample has the same
+    /// bits either way.
     pub(super) folds: bool,
     pub(super) epilogue: Epilogue,
 }

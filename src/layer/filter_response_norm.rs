@@ -82,7 +82,7 @@ impl TryFrom<FilterResponseNorm> for Description {
 
     fn try_from(layer: FilterResponseNorm) -> Result<Self> {
         let (argument, channels, layout) = ("num_features", layer.num_features, layer.layout);
-        let rule = ChannelRule { argument, channels, ranks: (2, None), unbatched: None, layout };
+        let rule = ChannelRule { argument, channels, any_channels: false, ranks: (2, None), unbatched: None, layout };
         let contents = layer.options.contents(argument, vec![channels]);
         Ok(Self {
             class: "FilterResponseNorm".into(),

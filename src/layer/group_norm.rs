@@ -92,6 +92,7 @@ impl TryFrom<GroupNorm> for Description {
         let rule = ChannelRule {
             argument: "num_channels",
             channels: layer.num_channels,
+            any_channels: false,
             ranks: (2, None),
             unbatched: None,
             layout: layer.layout,

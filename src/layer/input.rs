@@ -81,6 +81,8 @@ pub(super) struct ChannelRule {
     /// PyTorch's name for the number of channels.
     pub(super) argument: &'static str,
     pub(super) channels: usize,
+    /// Whether nothing of the layer's has that length, so any other will do.
+    pub(super) any_channels: bool,
     /// The fewest and the most axes.
     pub(super) ranks: (usize, Option<usize>),
     /// How many axes an input has that is one sample without an axis for it.
@@ -126,7 +128,7 @@ impl ChannelRule {
         let rank = shape.len();
         let batched = self.unbatched != Some(rank);
         let axes = self.layout.axes(shape, batched)?;
-        if axes.channels != self.channels {
+        if axes.channels != self.channels && !self.any_channels {
             let axis = match self.layout {
                 Layout::ChannelsFirst => usize::from(batched),
                 Layout::ChannelsLast => rank - 1,
@@ -147,6 +149,7 @@ mod tests {
         let rule = |layout| ChannelRule {
             argument: "num_features",
             channels: 3,
+            any_channels: false,
             ranks: (3, Some(4)),
             unbatched: Some(3),
             layout,

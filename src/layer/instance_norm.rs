@@ -19,7 +19,7 @@ pub type InstanceNorm3d = InstanceNorm<3>;
 /// # Shapes
 ///
 /// Input as each name says, with channels last on [`Layout::ChannelsLast`](crate::Layout::ChannelsLast); weight, bias
-/// and running estimates `[C]`.
+/// and running estimates `[C]`. Without any of these C may be another than `num_features`, as in PyTorch, which warns.
 ///
 /// ```
 /// use wgpu_norm::layer::{InstanceNorm1d, Layer};

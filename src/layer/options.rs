@@ -142,11 +142,15 @@ impl Tracking {
         recipe: Recipe,
     ) -> Result<Description> {
         self.check()?;
-        let contents = options.contents(argument, vec![channels]);
+        let contents =
+            Contents { running: self.tracked(argument, channels), ..options.contents(argument, vec![channels]) };
+        // As PyTorch, which warns: an instance normalization that has nothing takes what comes.
+        let any_channels = matches!(recipe, Recipe::Instance(_)) && contents.names().next().is_none();
+        let layout = self.layout;
         Ok(Description {
             class,
-            input: InputRule::Channels(ChannelRule { argument, channels, ranks, unbatched, layout: self.layout }),
-            contents: Contents { running: self.tracked(argument, channels), ..contents },
+            input: InputRule::Channels(ChannelRule { argument, channels, any_channels, ranks, unbatched, layout }),
+            contents,
             epilogue: options.epilogue,
             recipe,
             group: None,

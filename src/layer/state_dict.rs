@@ -36,8 +36,8 @@ impl Layer {
     /// there; otherwise what is missing stays as it is, and the result says what did not match.
     ///
     /// PyTorch's rules hold. Values are converted to the layer's storage type. A state dict without
-    /// `num_batches_tracked` is one of PyTorch before 0.4.1, and loads with 0. Running estimates for an instance
-    /// normalization that keeps none are refused, strict or not.
+    /// `num_batches_tracked` is one of PyTorch before 0.4.1; the layer's own counter stays. Running estimates for an
+    /// instance normalization that keeps none are refused, strict or not.
     ///
     /// ```
     /// use wgpu_norm::Engine;
@@ -97,13 +97,7 @@ impl Load<'_> {
                     Err(fault) => self.faults.push(fault),
                 },
                 None if name != Name::NumBatchesTracked => self.keys.missing.push(key),
-                // Before 0.4.1 there was none; without estimates there is nothing that it could count.
-                None => {
-                    let estimates = [Name::RunningMean, Name::RunningVar].map(|name| source.shape(&self.key(name)));
-                    if estimates.iter().any(Option::is_some) {
-                        self.entries.push((name, Entry::Counter(0)));
-                    }
-                }
+                None => {}
             }
         }
     }

@@ -72,7 +72,7 @@ impl Norm for GroupNorm {
                 View::new(n.saturating_mul(g), 1, 1, per_group.saturating_mul(s)),
                 ParameterMap {
                     a_modulus: samples.saturating_mul(g).max(1),
-                    a_scale: per_group,
+                    a_scale: if per_sample || g > 1 { per_group } else { 0 },
                     d_divisor: s.max(1),
                     ..shared
                 },

@@ -88,6 +88,11 @@ struct Origin {
 }
 
 impl Own {
+    /// Whether there is a parameter.
+    pub(crate) fn is_any(&self) -> bool {
+        self.weight.is_some() || self.bias.is_some() || self.extra.any()
+    }
+
     fn split(&self, derivation: &Derivation) -> Split<'_> {
         let (weight, bias) = (self.weight.as_deref(), self.bias.as_deref());
         if derivation.tables.is_some_and(|tables| tables.are_parameters) {

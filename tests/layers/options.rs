@@ -90,7 +90,7 @@ fn input_is_checked_in_the_words_of_pytorch() {
         (layer(GroupNorm::new(1, 3)), &[3], &["at least 2D", "got 1D"]),
         (layer(BatchNorm1d::new(3)), &[2, 4], &["dim=1", "num_features (3)", "[2, 4]"]),
         (layer(BatchNorm2d::new(3).layout(Layout::ChannelsLast)), &[2, 3, 4, 5], &["dim=3", "num_features (3)"]),
-        (layer(InstanceNorm1d::new(3)), &[4, 5], &["dim=0", "num_features (3)"]),
+        (layer(InstanceNorm1d::new(3).track_running_stats(true)), &[4, 5], &["dim=0", "num_features (3)"]),
         (layer(InstanceNorm1d::new(3).affine(true)), &[2, 4, 5], &["dim=1", "num_features (3)"]),
         (layer(GroupNorm::new(1, 3)), &[2, 4], &["dim=1", "num_channels (3)"]),
         (layer(LayerNorm::new([3])), &[2, 4], &["input", "[2, 4]", "[3]"]),
@@ -101,6 +101,10 @@ fn input_is_checked_in_the_words_of_pytorch() {
         let before = layer.state_dict("").expect("on the host");
         assert_says(layer.forward(&ramp(shape)), parts);
         assert_eq!(layer.state_dict("").expect("on the host"), before, "a refusal leaves the state alone");
+    }
+    for shape in [&[4, 5][..], &[2, 4, 5]] {
+        let taken = layer(InstanceNorm1d::new(3)).forward(&ramp(shape));
+        assert!(taken.is_ok(), "PyTorch warns where an instance normalization has nothing of that length");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Case, noise};
 use crate::cpu::ahead::pays;
 use crate::cpu::rows::to_next_group;
-use crate::norm::{BatchNorm, LayerNorm};
+use crate::norm::{BatchGroupNorm, BatchNorm, LayerNorm};
 use crate::plan::View;
 use crate::tensor::{Data, Dtype};
 use half::f16;
@@ -52,6 +52,25 @@ fn one_channel_by_given_statistics_has_the_same_bits_alone_and_among_others() {
         for (input, among) in inputs.chunks(positions).zip(among.chunks(positions)) {
             one.input = Data::F32(input.to_vec());
             assert_eq!(one.run().0.to_f32(), among, "{positions} positions");
+        }
+    }
+}
+
+/// Runs of values that have parameters of their own go by columns among others, and by rows alone.
+#[test]
+fn runs_by_given_statistics_have_the_same_bits_alone_and_among_others() {
+    for (groups, channels, positions) in [(1, 4, 1), (1, 30, 1), (2, 80, 1), (3, 64, 3), (7, 40, 7), (3, 6, 4)] {
+        let norm = BatchGroupNorm::new(groups).batch(BatchNorm::new().training(false));
+        let of = |samples| {
+            let shape = [samples, channels, positions];
+            Case::tracked(&norm, &shape, Dtype::F32, 3.3, Some(&[channels]), Some(groups))
+        };
+        let (many, mut one) = (of(8), of(1));
+        let (inputs, among) = (many.input.to_f32(), many.run().0.to_f32());
+        let sample = channels * positions;
+        for (input, among) in inputs.chunks(sample).zip(among.chunks(sample)) {
+            one.input = Data::F32(input.to_vec());
+            assert_eq!(one.run().0.to_f32(), among, "{groups} groups of {channels} channels at {positions} positions");
         }
     }
 }
