@@ -232,7 +232,7 @@ impl Engine {
                 let moments = arguments.grad_mean.is_some() || arguments.grad_std.is_some();
                 let options = self.options.in_place(false).grad_sum(arguments.grad_sum.is_some()).moments(moments);
                 let options = (wanted, &options);
-                match gpu::readback::backward((gpu, queue), (plan, options), arguments, held, gradients).await {
+                match gpu::mixed::backward((gpu, queue), (plan, options), arguments, held, gradients).await {
                     Err(error) if held.is_none() => {
                         self.excuse(error)?;
                         cpu::backward(plan, None, arguments, gradients)?;

@@ -420,7 +420,7 @@ impl Engine {
                 } else {
                     let keeps = arguments.statistics.is_some();
                     let options = self.options.in_place(input.is_none()).save_statistics(keeps);
-                    gpu::readback::execute((gpu, queue), (plan, &options), input, arguments, held, output).await
+                    gpu::mixed::execute((gpu, queue), (plan, &options), input, arguments, held, output).await
                 };
                 match result {
                     Err(error) if can_repeat => {

@@ -19,6 +19,7 @@ mod device;
 mod expected;
 mod held;
 mod link;
+pub(crate) mod mixed;
 mod options;
 mod parameters;
 mod partials;

@@ -84,7 +84,7 @@ impl Gpu {
     /// 2³² - 2¹⁶, the alignment is no power of two from 4 on, or a kernel does not compile; when an option has no place:
     /// [`grad_sum`](Options::grad_sum), [`sum_in_place`](Options::sum_in_place) without a residual,
     /// [`moments`](Options::moments) without [`save_statistics`](Options::save_statistics), a [`Part`] of what has no
-    /// halves; when the norm is synchronized and one rank alone has too few values; when a kernel binds more buffers than
+    /// halves; when parameters have several storage types; when the norm is synchronized and one rank alone has too few values; when a kernel binds more buffers than
     /// the device lets it, or more bytes of what cannot be cut; and when the device was lost.
     pub fn prepare(&self, plan: &Plan, options: &Options) -> Result<Prepared> {
         self.prepare_forward(plan, options, self.binds_enough())
@@ -179,6 +179,7 @@ impl Gpu {
     }
 
     fn compiled(&self, plan: &Plan, pass: Pass, options: &Options, schedule: Schedule) -> Result<Prepared> {
+        plan.check_parameter_types()?;
         let keys: Vec<_> = schedule.steps.iter().map(|step| (step.variant, step.constants)).collect();
         let (gpu, plan, options, pipelines) = (self.clone(), plan.clone(), *options, Vec::new());
         let prepared = Prepared { gpu, plan, pass, options, schedule, pipelines };

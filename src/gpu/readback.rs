@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use wgpu::BufferUsages;
 
-/// Executes a plan on host tensors; `input` is `None` to run in place of `output`. What is `held` on the
-/// device is used there, and running estimates are moved there.
-pub(crate) async fn execute(
+/// Executes a plan on host tensors, whose parameters have one type; `input` is `None` to run in place of `output`. What
+/// is `held` on the device is used there, and running estimates are moved there.
+pub(super) async fn execute_alike(
     (gpu, queue): (&Gpu, &wgpu::Queue),
     (plan, options): (&Plan, &Options),
     input: Option<&Data>,
@@ -121,8 +121,8 @@ pub(super) fn copy_running([mean, var, counter]: &[Vec<u8>; 3], into: &mut Runni
     into.num_batches_tracked.iter_mut().for_each(|batches| copy(counter, bytemuck::bytes_of_mut(batches)));
 }
 
-/// Executes a plan's backward pass on host tensors; fills the gradients that are there.
-pub(crate) async fn backward(
+/// Executes a plan's backward pass on host tensors, whose parameters have one type; fills the gradients that are there.
+pub(super) async fn backward_alike(
     (gpu, queue): (&Gpu, &wgpu::Queue),
     (plan, (wanted, options)): (&Plan, (Wanted, &Options)),
     arguments: &GradientArguments<'_>,

@@ -28,7 +28,7 @@ pub(crate) struct Rank<'a> {
 const EXCHANGED: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST);
 
 impl Rank<'_> {
-    /// As [`execute`](super::readback::execute).
+    /// As [`execute`](super::mixed::execute).
     pub(crate) async fn forward(
         &self,
         input: Option<&Data>,
@@ -129,7 +129,7 @@ impl Rank<'_> {
         Ok(statistics)
     }
 
-    /// As [`backward`](super::readback::backward).
+    /// As [`backward`](super::mixed::backward).
     pub(crate) async fn backward(
         &self,
         arguments: &GradientArguments<'_>,

@@ -267,22 +267,10 @@ impl Operands {
                         expected: format!("shape {shape:?} for input of shape {:?}", self.input.shape),
                     });
                 }
-                (Some(spec), Some(_)) => self.check_parameter_type(argument, spec.dtype)?,
+                (Some(_), Some(_)) => {}
             }
         }
         Ok(self.extra.as_ref().map(|spec| spec.as_ref().map(|spec| spec.dtype)))
-    }
-
-    /// All parameters share one storage type.
-    fn check_parameter_type(&self, argument: &'static str, got: Dtype) -> Result<()> {
-        let parameters = [("weight", &self.weight), ("bias", &self.bias)];
-        let all = parameters.into_iter().chain(self.extra.as_ref().named());
-        match all.filter_map(|(name, spec)| Some((name, spec.as_ref()?.dtype))).next() {
-            Some((first, dtype)) if dtype != got => {
-                Err(Error::Dtype { argument, got, expected: format!("{dtype}, the type of {first}") })
-            }
-            _ => Ok(()),
-        }
     }
 
     fn no_running(&self) -> Result<()> {
