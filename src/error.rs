@@ -160,7 +160,7 @@ pub enum Error {
         limit_name: &'static str,
     },
     /// No adapter has the name that was asked for.
-    #[error("adapter: expected one of [{available}], got {wanted:?}")]
+    #[error("adapter: expected auto, all, cpu, reference or part of one of [{available}], got {wanted:?}")]
     NoAdapter {
         /// The name, or part of one, that was asked for.
         wanted: String,

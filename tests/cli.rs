@@ -127,6 +127,37 @@ fn run_verifies_the_main_job_and_says_where_it_ran() {
 }
 
 #[test]
+fn what_is_not_finite_is_counted() {
+    let folder = folder();
+    let rows = [1.0, 2.0, 3.0, f32::NAN, 5.0, 6.0];
+    for (rows, says, counted) in [
+        (&rows[..], "mean 0.0000e0, from -1.2247 to 1.2247, 3 not finite, in", 3),
+        (&[f32::NAN; 6], "no finite value, 6 not finite, in", 6),
+    ] {
+        let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(2, 3)"), &floats(rows)));
+        let run = ["run", "layer_norm", &input, "--adapter", "cpu"];
+        let said = text(&program(&run).stdout);
+        assert!(said.contains(says), "{said}");
+        let json = program(&[&run[..], &["--json"]].concat()).stdout;
+        let json: Value = serde_json::from_slice(&json).expect("it is JSON");
+        assert_eq!(json["not_finite"], counted, "{json}");
+        assert_eq!(json["mean"].is_null(), counted == 6, "{json}");
+    }
+}
+
+/// What PyTorch's layers call weight and bias, the moment shortcut calls gamma and beta.
+#[test]
+fn parameters_by_the_names_of_another_operation_are_refused() {
+    let folder = folder();
+    let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(1, 2, 1)"), &floats(&[1.0, 2.0])));
+    let table = r#"{"a.weight":{"dtype":"F32","shape":[1,1,1],"data_offsets":[0,4]}}"#;
+    let parameters = write(&folder, "p.safetensors", &safetensors(table, &floats(&[2.0])));
+    let run = program(&["run", "moment_shortcut", &input, "--params", &parameters, "--prefix", "a"]);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(text(&run.stderr).contains("a.weight: moment_shortcut takes gamma and beta"), "{}", text(&run.stderr));
+}
+
+#[test]
 fn training_writes_the_running_estimates_along() {
     let folder = folder();
     let output = path(&folder, "y.safetensors");
@@ -249,7 +280,15 @@ fn unusable() -> Vec<Unusable> {
             vec!["input", "[2, 3]", "[4]"],
         ),
         ("an unknown adapter", "x.npy", good(), vec!["--adapter", "voodoo"], vec!["adapter", "voodoo"]),
+        ("an adapter without a name", "x.npy", good(), vec!["--adapter", ""], vec!["adapter: expected auto", "\"\""]),
         ("all adapters", "x.npy", good(), vec!["--adapter", "all"], vec!["--adapter all", "reference, cpu"]),
+        (
+            "whole numbers",
+            "x.safetensors",
+            safetensors(r#"{"x":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}}"#, &[0; 16]),
+            vec!["--tensor", "x"],
+            vec!["x: expected F32, F16 or BF16", "I64 of shape [2]"],
+        ),
         (
             "parameters that are not there",
             "x.npy",

@@ -216,12 +216,27 @@ fn what_cannot_be_measured_is_said_and_has_no_speed() {
 }
 
 #[test]
+fn a_report_of_another_kind_is_not_compared_with() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let other = folder.path().join("check.json");
+    std::fs::write(&other, r#"{"results": [{"case": "a", "adapter": "cpu"}]}"#).expect("written");
+    let other = other.to_string_lossy();
+    let output = bench(&["ln_tiny", "--adapter", "cpu", "--pass", "forward", "--compare", &other]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("check.json: expected a report of bench --json"), "{said}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     for (arguments, parts) in [
         (&["ln_huge"][..], ["workload: expected the beginning of one of ln_bert", "\"ln_huge\""]),
         (&["--dtype", "f64", "ln_tiny"], ["dtype: expected f32, f16 or bf16", "\"f64\""]),
         (&["--adapter", "reference", "ln_tiny"], ["adapter: the reference", "not timed"]),
-        (&["--adapter", "no such card", "ln_tiny"], ["adapter: expected one of", "no such card"]),
+        (
+            &["--adapter", "no such card", "ln_tiny"],
+            ["adapter: expected auto, all, cpu, reference or part of one of", "no such card"],
+        ),
     ] {
         let output = bench(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -208,7 +208,7 @@ impl Source for Checkpoint {
 
 fn counter(bytes: &[u8], shape: &[usize]) -> OrFault<u64> {
     let bytes = <[u8; 8]>::try_from(bytes)
-        .map_err(|_| format!("expected a single number where the type is I64, got shape {shape:?}"))?;
+        .map_err(|_| format!("expected F32, F16 or BF16, or a single number of I64, got I64 of shape {shape:?}"))?;
     let value = i64::from_le_bytes(bytes);
     u64::try_from(value).map_err(|_| format!("expected 0 or more, got {value}"))
 }

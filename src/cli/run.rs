@@ -23,9 +23,9 @@ use wgpu_norm::{Choice, Data, Engine, RunningStatistics, Spec, Tensor};
   wgpu-norm run group_norm image.safetensors --tensor image --set num_groups=32 -o out.safetensors
   wgpu-norm run layer_norm image.npy --set axes=[1] --adapter cpu")]
 pub(super) struct Arguments {
-    /// The operation: layer_norm, rms_norm, group_norm, instance_norm, batch_norm, batch_group_norm,
-    /// conditional_batch_norm, sandwich_batch_norm, switchable_norm, positional_norm, moment_shortcut or
-    /// filter_response_norm.
+    /// The operation: layer_norm, rms_norm, group_norm, instance_norm, batch_norm, sync_batch_norm (of one rank),
+    /// batch_group_norm, conditional_batch_norm, sandwich_batch_norm, switchable_norm, positional_norm, moment_shortcut
+    /// or filter_response_norm.
     op: String,
     /// The file with the tensor, .npy or .safetensors.
     input: PathBuf,
@@ -250,12 +250,28 @@ fn read(arguments: &Arguments) -> Result<(Work, Input), String> {
     let Some(parameters) = other.as_ref().or(file) else {
         return Ok((Work { attributes, spec, learned: Learned::default() }, input));
     };
+    check_names(parameters, &prefix, &attributes)?;
     let mut learned = Learned::read(parameters, &prefix, &attributes)?;
     if let (None, Some(file)) = (&learned.labels, file) {
         // They belong to the samples, not to the layer.
         learned.labels = file.integers("labels")?;
     }
     Ok((Work { attributes, spec, learned }, input))
+}
+
+/// What one operation calls weight and bias under another's names would be left out in silence.
+fn check_names(parameters: &TensorFile, prefix: &str, attributes: &Attributes) -> Result<(), String> {
+    let own = attributes.parameter_names();
+    let others = ["weight", "bias", "gamma", "beta"].into_iter().filter(|name| !own.contains(name));
+    let names = parameters.names();
+    let has = |name: &str| names.iter().any(|other| other.strip_prefix(prefix) == Some(name));
+    match others.into_iter().find(|name| has(name)) {
+        Some(name) if !own.into_iter().any(has) => {
+            let [weight, bias] = own;
+            Err(format!("{prefix}{name}: {} takes {weight} and {bias}, got neither", attributes.operation()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a tensor of so many bytes is left in its file.
@@ -362,9 +378,10 @@ impl Outcome {
     }
 }
 
-/// Sum, least and greatest of the finite values.
+/// Sum, least and greatest of the finite values, and how many are not.
 pub(super) struct Summary {
     count: u64,
+    not_finite: u64,
     sum: f64,
     least: f64,
     greatest: f64,
@@ -372,7 +389,7 @@ pub(super) struct Summary {
 
 impl Default for Summary {
     fn default() -> Self {
-        Self { count: 0, sum: 0.0, least: f64::INFINITY, greatest: f64::NEG_INFINITY }
+        Self { count: 0, not_finite: 0, sum: 0.0, least: f64::INFINITY, greatest: f64::NEG_INFINITY }
     }
 }
 
@@ -392,20 +409,34 @@ impl Summary {
             self.count += 1;
             self.sum += x;
             (self.least, self.greatest) = (self.least.min(x), self.greatest.max(x));
+        } else {
+            self.not_finite += 1;
         }
     }
 
-    /// Mean, least and greatest; zeros where there is no finite value.
-    fn stated(&self) -> (f64, f64, f64) {
+    /// Mean, least and greatest, where there is a finite value.
+    fn stated(&self) -> Option<[f64; 3]> {
         #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
         let mean = self.sum / self.count as f64;
-        if self.count == 0 { (0.0, 0.0, 0.0) } else { (mean, self.least, self.greatest) }
+        (self.count > 0).then_some([mean, self.least, self.greatest])
+    }
+
+    fn words(&self) -> String {
+        let finite = match self.stated() {
+            Some([mean, least, greatest]) => format!("mean {mean:.4e}, from {least:.4} to {greatest:.4}"),
+            None if self.not_finite == 0 => "empty".into(),
+            None => "no finite value".into(),
+        };
+        match self.not_finite {
+            0 => finite,
+            count => format!("{finite}, {count} not finite"),
+        }
     }
 }
 
 fn report(arguments: &Arguments, engine: &Engine, spec: &Spec, outcome: &Outcome, target: Option<&Target>) {
     let Outcome { summary, seconds, errors, updated, has_moments } = outcome;
-    let (mean, least, greatest) = summary.stated();
+    let [mean, least, greatest] = std::array::from_fn(|i| summary.stated().map(|stated| stated[i]));
     let matches = outcome.matches();
     if arguments.json {
         let running = updated.as_ref().map(
@@ -417,7 +448,7 @@ fn report(arguments: &Arguments, engine: &Engine, spec: &Spec, outcome: &Outcome
             "fallback": engine.last_fallback().map(|error| error.to_string()),
             "shape": spec.shape,
             "dtype": spec.dtype.to_string(),
-            "mean": mean, "min": least, "max": greatest,
+            "mean": mean, "min": least, "max": greatest, "not_finite": summary.not_finite,
             "seconds": seconds,
             "output": arguments.output.as_ref().filter(|_| matches).map(|path| path.display().to_string()),
             "verify": errors.as_ref().map(Errors::json),
@@ -427,10 +458,11 @@ fn report(arguments: &Arguments, engine: &Engine, spec: &Spec, outcome: &Outcome
     }
     say_error(&engine.description());
     print(&format!(
-        "{} {:?} {}: mean {mean:.4e}, from {least:.4} to {greatest:.4}, in {:.1} ms",
+        "{} {:?} {}: {}, in {:.1} ms",
         arguments.op,
         spec.shape,
         spec.dtype,
+        summary.words(),
         seconds * 1e3
     ));
     if let Some(errors) = errors {

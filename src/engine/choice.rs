@@ -87,7 +87,8 @@ fn named(adapters: Vec<wgpu::Adapter>, part: &str) -> Result<Vec<wgpu::Adapter>>
     let available = adapters.iter().map(name).collect::<Vec<_>>().join(", ");
     let lower = part.to_lowercase();
     let found: Vec<_> = adapters.into_iter().filter(|a| name(a).to_lowercase().contains(&lower)).collect();
-    if found.is_empty() {
+    // No name at all is part of every name.
+    if found.is_empty() || part.trim().is_empty() {
         return Err(Error::NoAdapter { wanted: part.to_owned(), available });
     }
     Ok(found)

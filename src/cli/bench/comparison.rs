@@ -50,8 +50,9 @@ impl Earlier {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
         let report: Value = serde_json::from_str(&text).map_err(|error| failed(&error))?;
-        let rows = report["results"].as_array().cloned();
-        rows.map(|rows| Self { rows }).ok_or_else(|| failed(&"no report of bench --json: it has no results"))
+        let rows = report["results"].as_array().filter(|rows| rows.iter().all(|row| row["workload"].is_string()));
+        let rows = rows.ok_or_else(|| failed(&"expected a report of bench --json, got no results with workloads"))?;
+        Ok(Self { rows: rows.clone() })
     }
 
     /// Compares a row, as it is written to a report, with the same of then.
