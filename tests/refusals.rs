@@ -1,8 +1,9 @@
 //! Every refusal of `lower` and of host tensors is provoked, and names argument, value and expectation.
 
-use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use wgpu_norm::collective::local;
+use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm, SyncBatchNorm};
 use wgpu_norm::plan::{Arguments, Momentum};
-use wgpu_norm::{Choice, Data, Dtype, Engine, Error, Layout, RunningStatistics, Spec, Tensor};
+use wgpu_norm::{Choice, Data, Dtype, Engine, Error, Layout, Parameters, RunningStatistics, Spec, Tensor};
 
 fn spec(shape: &[usize]) -> Spec {
     Spec::new(shape, Dtype::F32)
@@ -192,4 +193,45 @@ fn execution_refuses_what_the_plan_was_not_made_for() {
         let text = result.expect_err("refused").to_string();
         assert!(parts.iter().all(|part| text.contains(part)), "{text:?} does not say {parts:?}");
     }
+}
+
+/// Pieces come in their order, each once, and of the tensor that they were cut from.
+#[test]
+fn pieces_out_of_turn_are_refused() {
+    let cpu = pollster::block_on(Engine::open(&Choice::Cpu)).expect("it is always there");
+    let values = |elements: std::ops::Range<usize>| Data::F32(elements.map(|i| (i % 7) as f32).collect());
+    let streamed = |norm: &dyn Norm, shape: &[usize]| {
+        let streamed = cpu.streamed(norm, &spec(shape), Parameters::default(), 32).expect("it fits");
+        streamed.expect("it can be cut")
+    };
+    let says = |result: Result<(), Error>, part: &str| {
+        let text = result.expect_err("it is refused").to_string();
+        assert!(text.starts_with("piece: ") && text.contains(part), "{text:?} does not say {part:?}");
+    };
+    let mut batch = streamed(&BatchNorm::new(), &[6, 4]);
+    let pieces = batch.to_measure();
+    assert_eq!(pieces.len(), 3);
+    says(batch.measure(&pieces[1], &values(pieces[1].elements())), "that from element 0 on");
+    let short = batch.measure(&pieces[0], &values(0..3)).expect_err("it is shorter").to_string();
+    assert!(short.starts_with("input"), "{short}");
+    batch.measure(&pieces[0], &values(pieces[0].elements())).expect("tried again");
+    says(batch.measure(&pieces[0], &values(pieces[0].elements())), "that from element 8 on");
+    for piece in &pieces[1..] {
+        batch.measure(piece, &values(piece.elements())).expect("in its order");
+    }
+    says(batch.measure(&pieces[2], &values(pieces[2].elements())), "all pieces were measured");
+
+    let mut rows = streamed(&LayerNorm::new([4]), &[6, 4]);
+    says(rows.measure(&pieces[0], &values(pieces[0].elements())), "statistics of its own");
+    let others = streamed(&LayerNorm::new([5]), &[20, 5]).to_normalize();
+    for piece in [&others[0], &others[9]] {
+        says(rows.normalize(piece, &mut values(piece.elements())), "one of to_normalize");
+        says(rows.expected(piece, &values(piece.elements())).map(drop), "one of to_normalize");
+    }
+    rows.normalize(&rows.to_normalize()[1], &mut values(8..16)).expect("its own");
+
+    let group = &local(2)[0];
+    let shared = Parameters { group: Some(group), ..Parameters::default() };
+    let refused = cpu.streamed(&SyncBatchNorm::new(), &spec(&[6, 4]), shared, 32).expect_err("others take part");
+    assert!(refused.to_string().starts_with("group: not expected"), "{refused}");
 }

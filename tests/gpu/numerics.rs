@@ -1,10 +1,11 @@
 //! Offsets, constants, NaN: where one-pass kernels lose everything.
 
-use crate::rig::{Rig, rigs};
+use crate::rig::{Call, Rig, rigs};
 use crate::sample::{Sample, distance, noise};
 use wgpu_norm::gpu::{Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
-use wgpu_norm::{Data, Dtype, Layout, Spec};
+use wgpu_norm::plan::Momentum;
+use wgpu_norm::{Data, Dtype, Layout, RunningStatistics, Spec};
 
 /// Shapes that every strategy serves at least one of.
 fn norms() -> Vec<(Box<dyn Norm>, Vec<usize>)> {
@@ -170,6 +171,33 @@ fn what_is_no_number_in_a_weight_stays_in_its_place_where_elements_have_16_bits(
             assert_eq!(no_numbers, 12, "four a row");
             for (name, output) in outputs(&rig, &sample) {
                 want.worst(&output).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            }
+        }
+    }
+}
+
+/// A momentum of 1, which a cumulative average begins with: what was estimated before is much larger than what comes.
+#[test]
+fn a_momentum_of_1_leaves_nothing_of_the_old_estimate() {
+    for (rig, shape) in rigs().iter().flat_map(both).flat_map(|rig| [(rig.clone(), [64, 3, 10]), (rig, [9, 3, 9001])]) {
+        let values: Vec<f64> = noise(5, shape.iter().product()).into_iter().map(|x| 1e-4 * x).collect();
+        let input = Data::from_f64(Dtype::F32, &values);
+        let stored = input.to_f64();
+        for momentum in [Momentum::Cumulative, Momentum::Fixed(1.0)] {
+            let operands = Operands::new(Spec::new(shape, Dtype::F32)).running(3, true);
+            let plan = BatchNorm::new().momentum(momentum).lower(&operands).expect("fits");
+            let running = RunningStatistics { mean: vec![1.0; 3], ..RunningStatistics::new(3) };
+            let call = Call { running: Some(running), ..Call::new(&plan, Options::default(), input.clone()) };
+            let got = rig.run(&call).expect("runs").running.expect("they are moved");
+            for channel in 0..3 {
+                let own = |i: &usize| i / shape[2] % shape[1] == channel;
+                let own: Vec<f64> = (0..stored.len()).filter(own).map(|i| stored[i]).collect();
+                let mean = own.iter().sum::<f64>() / own.len() as f64;
+                let var = own.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (own.len() - 1) as f64;
+                let off_by = |got: f32, want: f64, of: f64| distance(f64::from(got), want) / of;
+                let (of_mean, of_var) =
+                    (off_by(got.mean[channel], mean, var.sqrt()), off_by(got.var[channel], var, var));
+                assert!(of_mean < 1e-6 && of_var < 1e-5, "{}: {shape:?} {momentum:?}: {of_mean} {of_var}", rig.name);
             }
         }
     }
