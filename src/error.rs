@@ -145,14 +145,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// More memory is needed than the device or the host offers.
+    /// More is needed than the device or the host offers: memory, or what kernels count or bind.
     #[error("{argument}: needs {needed} {unit}, the {limit_name} is {limit}")]
     TooLarge {
         /// What is too large.
         argument: &'static str,
         /// What it needs.
         needed: u64,
-        /// Of what: bytes, or elements.
+        /// Of what: bytes, elements, or storage buffers.
         unit: &'static str,
         /// What there is of it.
         limit: u64,
@@ -160,11 +160,11 @@ pub enum Error {
         limit_name: &'static str,
     },
     /// No adapter has the name that was asked for.
-    #[error("adapter: expected auto, all, cpu, reference or part of one of [{available}], got {wanted:?}")]
+    #[error("adapter: expected one of [{available}], or part of a name, got {wanted:?}")]
     NoAdapter {
         /// The name, or part of one, that was asked for.
         wanted: String,
-        /// The names of the adapters that exist.
+        /// What there is to choose from: names of adapters, and words that stand for others.
         available: String,
     },
     /// The ranks of a group did not come together, or came for different things.

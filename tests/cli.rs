@@ -280,7 +280,13 @@ fn unusable() -> Vec<Unusable> {
             vec!["input", "[2, 3]", "[4]"],
         ),
         ("an unknown adapter", "x.npy", good(), vec!["--adapter", "voodoo"], vec!["adapter", "voodoo"]),
-        ("an adapter without a name", "x.npy", good(), vec!["--adapter", ""], vec!["adapter: expected auto", "\"\""]),
+        (
+            "an adapter without a name",
+            "x.npy",
+            good(),
+            vec!["--adapter", ""],
+            vec!["adapter: expected one of [auto", "\"\""],
+        ),
         ("all adapters", "x.npy", good(), vec!["--adapter", "all"], vec!["--adapter all", "reference, cpu"]),
         (
             "whole numbers",

@@ -43,8 +43,9 @@ const NORMS: [&str; 19] = [
     "momentshortcut",
 ];
 
-const OWN_A_DEVICE: [&str; 15] = [
+const OWN_A_DEVICE: [&str; 16] = [
     "src/gpu/device.rs",
+    "src/gpu/mixed.rs",
     "src/gpu/pipelines.rs",
     "src/gpu/prepare.rs",
     "src/gpu/probe.rs",

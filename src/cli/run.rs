@@ -250,7 +250,9 @@ fn read(arguments: &Arguments) -> Result<(Work, Input), String> {
     let Some(parameters) = other.as_ref().or(file) else {
         return Ok((Work { attributes, spec, learned: Learned::default() }, input));
     };
-    check_names(parameters, &prefix, &attributes)?;
+    if other.is_some() {
+        check_names(parameters, &prefix, &attributes)?;
+    }
     let mut learned = Learned::read(parameters, &prefix, &attributes)?;
     if let (None, Some(file)) = (&learned.labels, file) {
         // They belong to the samples, not to the layer.

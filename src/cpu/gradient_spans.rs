@@ -76,7 +76,7 @@ impl<T: Element> Job<'_, T> {
             let columns = start..(start + width).min(row);
             (0..b).map(|b| self.sum_own(a, b, &columns, None)).fold([0.0; 2], added)
         };
-        let of_spans: Vec<Pair> = parallel::numbered(self.threads, steps.len() * spans, sum);
+        let of_spans: Vec<Pair> = parallel::map_each(self.threads, steps.len() * spans, sum);
         let of_groups = of_spans.chunks(spans).map(|pairs| pairs.iter().copied().fold([0.0; 2], added));
         steps.zip(of_groups).map(|(a, sums)| self.groups.through_of(a, sums)).collect()
     }

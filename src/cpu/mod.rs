@@ -112,7 +112,7 @@ fn run_stored(
 struct Job<'a, T> {
     view: View,
     statistic: Statistic,
-    /// Whether statistics come from elsewhere than the input.
+    /// Whether statistics are running estimates, or there are none.
     given: bool,
     eps: f64,
     /// `None` where the output holds the input.

@@ -29,7 +29,7 @@ pub(super) fn each<T: Send>(threads: usize, tasks: impl IntoIterator<Item = T>, 
 }
 
 /// What `f` makes of each number below `count`, on several threads where there are some.
-pub(super) fn numbered<T: Send>(threads: usize, count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(super) fn map_each<T: Send>(threads: usize, count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let f: &(dyn Fn(usize) -> T + Sync) = &f;
     if threads > 1 { (0..count).into_par_iter().map(f).collect() } else { (0..count).map(f).collect() }
 }

@@ -31,8 +31,9 @@ impl Choice {
     /// When no adapter has the name in `WGPU_ADAPTER_NAME`.
     pub async fn auto() -> Result<Self> {
         let mut adapters = adapters().await;
-        if let Ok(wanted) = std::env::var("WGPU_ADAPTER_NAME") {
-            adapters = named(adapters, &wanted)?;
+        let wanted = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|wanted| !wanted.trim().is_empty());
+        if let Some(wanted) = wanted {
+            adapters = named(adapters, &wanted, "")?;
         } else if wgpu::Backends::from_env().is_none() {
             adapters.retain(|adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu);
         }
@@ -44,14 +45,17 @@ impl Choice {
     ///
     /// # Errors
     ///
-    /// When no adapter's name contains it.
+    /// When no adapter's name contains it, or it is empty.
     pub async fn named(name: &str) -> Result<Vec<Self>> {
         match name {
             "auto" => Ok(vec![Self::auto().await?]),
             "all" => Ok(Self::all().await),
             "cpu" => Ok(vec![Self::Cpu]),
             "reference" => Ok(vec![Self::Reference]),
-            part => Ok(named(adapters().await, part)?.into_iter().map(Self::Adapter).collect()),
+            part => Ok(named(adapters().await, part, "auto, all, cpu, reference, ")?
+                .into_iter()
+                .map(Self::Adapter)
+                .collect()),
         }
     }
 
@@ -82,14 +86,15 @@ pub(super) fn full_name(info: &wgpu::AdapterInfo) -> String {
     format!("{name} [{}]", info.backend)
 }
 
-fn named(adapters: Vec<wgpu::Adapter>, part: &str) -> Result<Vec<wgpu::Adapter>> {
+/// Those of whose names `part` is one; `others` are what else could have been asked for.
+fn named(adapters: Vec<wgpu::Adapter>, part: &str, others: &str) -> Result<Vec<wgpu::Adapter>> {
     let name = |adapter: &wgpu::Adapter| full_name(&adapter.get_info());
     let available = adapters.iter().map(name).collect::<Vec<_>>().join(", ");
     let lower = part.to_lowercase();
     let found: Vec<_> = adapters.into_iter().filter(|a| name(a).to_lowercase().contains(&lower)).collect();
     // No name at all is part of every name.
     if found.is_empty() || part.trim().is_empty() {
-        return Err(Error::NoAdapter { wanted: part.to_owned(), available });
+        return Err(Error::NoAdapter { wanted: part.to_owned(), available: format!("{others}{available}") });
     }
     Ok(found)
 }

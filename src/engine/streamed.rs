@@ -73,8 +73,9 @@ impl Piece {
 
 impl Engine {
     /// A normalization in pieces of about `piece_bytes`. `None` where the norm takes the whole tensor at once: switchable
-    /// norms, instance norms that move running estimates, class tables or thresholds on batch statistics, a residual,
-    /// and a single group that is one run. A piece is at least one step of the view's outermost level.
+    /// norms, instance norms that move running estimates, a residual; by the batch's statistics class tables, and runs of
+    /// values that are no whole channels; an empty tensor, and one that is a single step: a group that is one run, or one
+    /// sample by running estimates. A piece is at least one step of the view's outermost level.
     ///
     /// # Errors
     ///

@@ -141,7 +141,9 @@ impl Planner<'_> {
         let (view, Cells { view: cells, nesting }) = (self.plan.view, self.plan.affine.cells);
         let a_step = (cells.a / view.a).max(1) as u64;
         let summing = self.summing_cells();
-        let chunks = self.backward_chunks(self.period(), self.sums_a_group())?;
+        // Groups of one row of parameters may be cut anywhere.
+        let granule = if self.period() >= view.a as u64 { 1 } else { self.period() };
+        let chunks = self.backward_chunks(granule, self.sums_a_group())?;
         let several = chunks.len() > 1;
         for chunk in chunks {
             let part = if several {

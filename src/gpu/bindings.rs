@@ -1,5 +1,6 @@
 use super::bind::{PREPARED_FROM, Scratch, Window};
 use super::buffers::Buffers;
+use super::capabilities::Capabilities;
 use super::planner::{Pool, Role, Step};
 use super::prepare::Prepared;
 use super::slots::{
@@ -122,15 +123,12 @@ impl Prepared {
             _ => None,
         }
     }
-}
 
-impl Prepared {
     /// Checks that no step binds more buffers than the device lets it, or more bytes of one. Tensors are cut until they
     /// fit; parameters where they are collected, what is looked up and scratch are bound as they are.
     pub(super) fn check_bindings(&self) -> Result<()> {
-        let limits = self.gpu.device.limits();
-        let (most, limit) =
-            (u64::from(limits.max_storage_buffers_per_shader_stage), limits.max_storage_buffer_binding_size);
+        let most = u64::from(self.gpu.device.limits().max_storage_buffers_per_shader_stage);
+        let limit = Capabilities::of(&self.gpu.device).max_binding;
         for step in &self.schedule.steps {
             let needed = step.variant.bindings().filter(|binding| *binding != TASK).count() as u64;
             if needed > most {
@@ -138,8 +136,8 @@ impl Prepared {
                     ("a kernel", "storage buffers", "max_storage_buffers_per_shader_stage of the device");
                 return Err(Error::TooLarge { argument, needed, unit, limit: most, limit_name });
             }
-            let bound = step.variant.bindings().filter_map(|binding| self.bound_whole(binding, step));
-            if let Some((argument, needed)) = bound.into_iter().find(|(_, bytes)| *bytes > limit) {
+            let mut bound = step.variant.bindings().filter_map(|binding| self.bytes_bound(binding, step));
+            if let Some((argument, needed)) = bound.find(|(_, bytes)| *bytes > limit) {
                 let limit_name = "largest storage binding of the device";
                 return Err(Error::TooLarge { argument, needed, unit: "bytes", limit, limit_name });
             }
@@ -147,8 +145,8 @@ impl Prepared {
         Ok(())
     }
 
-    /// The name and bytes of what a step binds without its being cut.
-    fn bound_whole(&self, binding: u32, step: &Step) -> Option<(&'static str, u64)> {
+    /// The name and bytes of what a step binds beside tensors and statistics.
+    fn bytes_bound(&self, binding: u32, step: &Step) -> Option<(&'static str, u64)> {
         let bytes_of = |role: Role, len: Option<u64>| {
             let (all, dtype) = self.plan.parameter(role.of_what());
             Some((role.name(), len.unwrap_or(all as u64) * dtype?.size() as u64))
@@ -160,20 +158,10 @@ impl Prepared {
         let is_prepare = step.variant.kernel == Kernel::Prepare;
         let picked = self.picked_roles();
         match binding {
-            WEIGHT => {
-                if is_prepare {
-                    whole(Role::Weight)
-                } else {
-                    part(Role::Weight)
-                }
-            }
-            BIAS => {
-                if is_prepare {
-                    whole(Role::Bias)
-                } else {
-                    part(Role::Bias)
-                }
-            }
+            WEIGHT if is_prepare => whole(Role::Weight),
+            BIAS if is_prepare => whole(Role::Bias),
+            WEIGHT => part(Role::Weight),
+            BIAS => part(Role::Bias),
             CLASS_WEIGHT | TAU => whole(picked[0]),
             CLASS_BIAS | EPS_L => whole(picked[1]),
             GRAD_WEIGHT => whole(step.gradients[0]),

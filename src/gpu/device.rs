@@ -62,7 +62,7 @@ pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::
 }
 
 impl Capabilities {
-    /// The same with no limit beyond the device's own.
+    /// The same with bindings, dispatches and offsets within the device's own limits.
     pub(super) fn within(self, own: &Self) -> Self {
         Self {
             max_binding: self.max_binding.min(own.max_binding),

@@ -42,6 +42,7 @@ impl Planner<'_> {
         let entries = |piece: &Box4| piece.groups() * pair <= limit;
         let pieces = (whole.cut(granule, &|piece| self.partials_fit(summing, piece)))
             .or_else(|| whole.cut(granule, &entries))
+            // A part of a row of parameters is of one step of a: sums are counted by whole rows of c.
             .or_else(|| whole.cut([1, b, 4.min(c), d], &|piece| piece.extent(0) == 1 && entries(piece)))
             .ok_or_else(|| too_large("sums of a parameter's gradient", pair * 4.min(c), limit))?;
         let several = pieces.len() > 1;

@@ -74,8 +74,9 @@ impl Gpu {
     }
 
     /// Kernels for the same device as if it were another: another column of the table of what adapters like, no subgroups,
-    /// smaller bindings. For tests and measurements; no limit goes beyond the device's own, but features that it lacks fail
-    /// when a plan is prepared, and subgroups of other sizes than its own give wrong results.
+    /// smaller bindings. For tests and measurements: bindings, dispatches and offsets stay within the device's own limits,
+    /// features and invocations that it lacks fail when a plan is prepared, and subgroups of other sizes than its own give
+    /// wrong results.
     #[must_use]
     pub fn assuming(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities.within(&Capabilities::of(&self.device));

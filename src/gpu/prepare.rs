@@ -80,12 +80,14 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// When a forced strategy cannot serve the plan, a level of the view, or what lies side by side in it, is longer than
-    /// 2³² - 2¹⁶, the alignment is no power of two from 4 on, or a kernel does not compile; when an option has no place:
-    /// [`grad_sum`](Options::grad_sum), [`sum_in_place`](Options::sum_in_place) without a residual,
-    /// [`moments`](Options::moments) without [`save_statistics`](Options::save_statistics), a [`Part`] of what has no
-    /// halves; when parameters have several storage types; when the norm is synchronized and one rank alone has too few values; when a kernel binds more buffers than
-    /// the device lets it, or more bytes of what cannot be cut; and when the device was lost.
+    /// - A forced strategy cannot serve the plan; a level of the view, or what lies side by side in it, is longer than
+    ///   2³² - 2¹⁶; the alignment is no power of two from 4 on.
+    /// - An option has no place: [`grad_sum`](Options::grad_sum), [`sum_in_place`](Options::sum_in_place) without a
+    ///   residual, [`moments`](Options::moments) without [`save_statistics`](Options::save_statistics), a [`Part`] of what
+    ///   has no halves.
+    /// - Parameters have several storage types; the norm is synchronized and one rank alone has too few values.
+    /// - A kernel does not compile, or binds more buffers than the device lets it, or more bytes of what cannot be cut;
+    ///   and the device was lost.
     pub fn prepare(&self, plan: &Plan, options: &Options) -> Result<Prepared> {
         self.prepare_forward(plan, options, self.binds_enough())
     }
@@ -122,16 +124,13 @@ impl Gpu {
     ///
     /// ```no_run
     /// # struct Mine { x: wgpu::Buffer, weight: wgpu::Buffer, y: wgpu::Buffer, kept: wgpu::Buffer, dy: wgpu::Buffer, dx: wgpu::Buffer, dweight: wgpu::Buffer }
-    /// # fn step(device: &wgpu::Device, pass: &mut wgpu::ComputePass, mine: &Mine) -> wgpu_norm::Result<()> {
+    /// # fn step(device: &wgpu::Device, plan: &wgpu_norm::plan::Plan, pass: &mut wgpu::ComputePass, mine: &Mine) -> wgpu_norm::Result<()> {
+    /// use wgpu_norm::Wanted;
     /// use wgpu_norm::gpu::{Buffers, Gpu, Options};
-    /// use wgpu_norm::norm::{Norm, Operands, RmsNorm};
-    /// use wgpu_norm::{Dtype, Spec, Wanted};
     ///
-    /// let operands = Operands::new(Spec::new([128, 384], Dtype::F32)).weight(Spec::new([384], Dtype::F32));
-    /// let plan = RmsNorm::new([384]).lower(&operands)?;
     /// let gpu = Gpu::new(device);
-    /// let forward = gpu.prepare(&plan, &Options::default().save_statistics(true))?;
-    /// let backward = gpu.prepare_backward(&plan, Wanted::all(&plan), &Options::default())?;
+    /// let forward = gpu.prepare(plan, &Options::default().save_statistics(true))?; // a plan with a weight
+    /// let backward = gpu.prepare_backward(plan, Wanted::all(plan), &Options::default())?;
     ///
     /// let (x, weight, kept) = (mine.x.slice(..), mine.weight.slice(..), mine.kept.slice(..));
     /// let forward = forward.bind(&Buffers::new(x, mine.y.slice(..)).weight(weight).statistics(kept))?;

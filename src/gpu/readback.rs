@@ -18,7 +18,7 @@ use wgpu::BufferUsages;
 
 /// Executes a plan on host tensors, whose parameters have one type; `input` is `None` to run in place of `output`. What
 /// is `held` on the device is used there, and running estimates are moved there.
-pub(super) async fn execute_alike(
+pub(super) async fn execute_of_one_type(
     (gpu, queue): (&Gpu, &wgpu::Queue),
     (plan, options): (&Plan, &Options),
     input: Option<&Data>,
@@ -122,7 +122,7 @@ pub(super) fn copy_running([mean, var, counter]: &[Vec<u8>; 3], into: &mut Runni
 }
 
 /// Executes a plan's backward pass on host tensors, whose parameters have one type; fills the gradients that are there.
-pub(super) async fn backward_alike(
+pub(super) async fn backward_of_one_type(
     (gpu, queue): (&Gpu, &wgpu::Queue),
     (plan, (wanted, options)): (&Plan, (Wanted, &Options)),
     arguments: &GradientArguments<'_>,

@@ -48,7 +48,6 @@ impl Planner<'_> {
         let is_plain = plan.epilogue.activation.is_none() && !self.has_second_sums();
         // What else is bound takes the place of an inflow.
         let can_bind = wishes.beside && !wishes.in_place && !wishes.inflow && wishes.part == Part::Whole;
-        // Sums of all columns fit, so their weights do.
         let fits = self.partials_fit(&summing, &whole) && self.piece_fits(&summing, &whole);
         let has_own_words = !rows_share_words(plan, d as u64, self.device);
         let serves = summing.columns && rows_are_groups && are_all && is_plain && can_bind && fits && has_own_words;

@@ -89,7 +89,7 @@ struct Origin {
 
 impl Own {
     /// Whether there is a parameter.
-    pub(crate) fn is_any(&self) -> bool {
+    pub(crate) fn has_any(&self) -> bool {
         self.weight.is_some() || self.bias.is_some() || self.extra.any()
     }
 

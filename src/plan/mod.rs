@@ -163,7 +163,7 @@ impl Plan {
         Extra { class_weight: table, class_bias: table, tau: columns, eps_l: 1, mean_weight: 3, var_weight: 3 }
     }
 
-    /// How parameters are stored, all alike; as the input, where there are none.
+    /// How parameters are stored where all are alike; as the input, where there are none.
     pub(crate) fn parameter_dtype(&self) -> Dtype {
         let extra = self.extra.into_array().into_iter().flatten().next();
         self.affine.weight.or(self.affine.bias).or(extra).unwrap_or(self.dtype)

@@ -71,7 +71,7 @@ pub(crate) trait Peers: Debug + Sync {
     /// by one's own count they are what everybody's are by the count of all.
     fn summed(&self, plan: &Plan, own: GroupSums) -> Result<GroupSums>;
 
-    /// Whether a pass may ask them again, which ranks that wait for one another do not let it.
+    /// Whether a pass that failed may ask them again: not ranks, which wait for one another.
     fn can_repeat(&self) -> bool {
         false
     }

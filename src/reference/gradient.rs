@@ -56,7 +56,7 @@ pub(crate) fn backward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &Gr
     values.check(plan)?;
     let own = values.own();
     // Of an empty tensor there may be more parameters than memory holds, if none of them is there.
-    let parameters = if plan.view.elements() == 0 && !own.is_any() { 0 } else { plan.affine.map.len };
+    let parameters = if plan.view.elements() == 0 && !own.has_any() { 0 } else { plan.affine.map.len };
     let mut input = values.grad_sum.clone().unwrap_or_else(|| vec![0.0; plan.view.elements()]);
     let mut sums =
         DerivedSums { products: vec![0.0; parameters], gradients: vec![0.0; parameters], clipped: Vec::new() };

@@ -4,7 +4,7 @@
 use crate::rig::rigs;
 use crate::sample::{distance, noise};
 use wgpu_norm::gpu::Options;
-use wgpu_norm::norm::{FilterResponseNorm, Norm, SandwichBatchNorm, SwitchableNorm};
+use wgpu_norm::norm::{BatchNorm, FilterResponseNorm, Norm, SandwichBatchNorm, SwitchableNorm};
 use wgpu_norm::plan::Extra;
 use wgpu_norm::{Choice, Data, Dtype, Engine, Gradients, Parameters, Tensor};
 
@@ -67,7 +67,7 @@ fn cases() -> Vec<Case> {
             None,
         ),
         with(
-            Box::new(SandwichBatchNorm::default()),
+            Box::new(SandwichBatchNorm::new(BatchNorm::new())),
             Extra { class_weight: some(5, &[3, 6], f32), class_bias: some(6, &[3, 6], f32), ..none() },
             Some(vec![0, 2, 1, 0]),
         ),

@@ -228,7 +228,7 @@ fn what_the_device_cannot_bind_is_said_when_it_is_prepared() {
         let plan = LayerNorm::new([300_000]).lower(&operands).expect("fits");
         short.prepare(&plan, &Options::default()).expect("tensors and parameters are cut");
         let error = short.prepare_backward(&plan, Wanted::all(&plan), &Options::default()).expect_err("is bound whole");
-        assert_says(&rig, &error, &["needs", "bytes", "is 1048576"]);
+        assert_says(&rig, &error, &["needs", "bytes", "largest storage binding of the device is 1048576"]);
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Fault {
 /// What comes of a fault, in words.
 pub(crate) type Outcome = String;
 
-pub(crate) const FAULTS: [Fault; 20] = [
+pub(crate) const FAULTS: [Fault; 21] = [
     Fault { name: "device destroyed before prepare", inject: lost::before_prepare },
     Fault { name: "device destroyed after prepare", inject: lost::before_bind },
     Fault { name: "device destroyed after bind", inject: lost::before_record },
@@ -35,6 +35,7 @@ pub(crate) const FAULTS: [Fault; 20] = [
     Fault { name: "device destroyed from another thread", inject: lost::from_another_thread },
     Fault { name: "device destroyed under a layer in training", inject: lost::under_a_layer },
     Fault { name: "a tensor larger than any buffer of the device", inject: memory::larger_than_a_buffer },
+    Fault { name: "a piece larger than any buffer of the device", inject: memory::pieces_larger_than_a_buffer },
     Fault { name: "a scratch buffer that the device refuses", inject: memory::scratch },
     Fault { name: "a kernel that does not compile", inject: refused::kernel },
     Fault { name: "a kernel that does not compile under a layer in training", inject: refused::kernel_under_a_layer },
