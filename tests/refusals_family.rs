@@ -75,8 +75,8 @@ fn labels_and_tables_have_to_fit_each_other() {
         (
             "parameters of two types",
             sandwich(),
-            on(&[4, 3, 5]).weight(Spec::new([3], Dtype::F16)).extra(table(&[7, 3])).labels(4),
-            &["class_weight", "f16", "f32"],
+            on(&[4, 3, 5]).weight(Spec::new([3], Dtype::F16)).bias(spec(&[3])).extra(table(&[7, 3])).labels(4),
+            &["bias", "f16", "f32"],
         ),
         ("labels without tables", Box::new(BatchNorm::new()), on(&[4, 3, 5]).labels(4), &["labels: not expected"]),
         ("labels without tables", Box::new(LayerNorm::new([5])), on(&[4, 3, 5]).labels(4), &["labels: not expected"]),
