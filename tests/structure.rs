@@ -43,7 +43,7 @@ const NORMS: [&str; 19] = [
     "momentshortcut",
 ];
 
-const OWN_A_DEVICE: [&str; 16] = [
+const OWN_A_DEVICE: [&str; 18] = [
     "src/gpu/device.rs",
     "src/gpu/mixed.rs",
     "src/gpu/pipelines.rs",
@@ -56,7 +56,9 @@ const OWN_A_DEVICE: [&str; 16] = [
     "src/gpu/bindings.rs",
     "src/gpu/buffers.rs",
     "src/gpu/held.rs",
+    "src/gpu/host_tensors.rs",
     "src/gpu/synchronized.rs",
+    "src/gpu/uploads.rs",
     "src/engine/mod.rs",
     "src/engine/choice.rs",
     "src/lib.rs",

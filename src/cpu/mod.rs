@@ -52,8 +52,7 @@ pub(crate) use gradient::backward;
 
 use crate::error::Result;
 use crate::plan::{
-    self, Arguments, Batch, Extra, Mixing, Peers, Plan, RunningStatistics, Shard, Shares, Source, Statistic,
-    Statistics, View,
+    self, Arguments, Batch, Extra, Mixing, Peers, Plan, RunningStatistics, Shares, Source, Statistic, Statistics, View,
 };
 use crate::tensor::Data;
 use element::Element;
@@ -158,8 +157,7 @@ fn run<T: Element>(
     let mut count = plan.shard_count();
     let (moments, sources) = match (plan.source, peers) {
         (Source::Input { .. }, Some(peers)) => {
-            let own = Shard { count, moments: job.measured(by_columns, output) };
-            let Some(all) = peers.merged(plan, own)? else { return Ok(()) };
+            let Some(all) = peers.moments(plan, || job.measured(by_columns, output))? else { return Ok(()) };
             job.apply(by_columns, &scales_of(&all.moments, job.eps, false), output);
             count = all.count;
             (all.moments, plan::Moments::default())

@@ -142,11 +142,10 @@ impl Streamed<'_> {
     /// measured (any more); and when the device fails.
     pub fn measure(&mut self, piece: &Piece, input: &Data) -> Result<()> {
         self.check_turn(piece)?;
-        let own = Others::Unknown(Mutex::default());
+        let own = Kept::default();
         let mut nothing = Data::zeros(input.dtype(), input.len());
         self.execute(piece, Some(&own), Some(input), None, &mut nothing)?;
-        let Others::Unknown(own) = own else { return Ok(()) };
-        if let Some(Shard { count, moments }) = own.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(Shard { count, moments }) = own.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
             // The divisor of one value's unbiased variance is 0.
             let divisor = self.plan.statistic.divisor(count);
             let squares = moments.var.iter().map(|var| if divisor > 0.0 { var * divisor } else { 0.0 });
@@ -219,8 +218,8 @@ impl Streamed<'_> {
         statistics: impl Into<Option<&'s mut Statistics>>,
     ) -> Result<()> {
         self.check_measured()?;
-        let all = self.measured.as_ref().map(Others::Known);
-        self.execute(piece, all.as_ref(), None, statistics.into(), values)
+        let all = self.measured.as_ref().map(Known);
+        self.execute(piece, all.as_ref().map(|all| all as &dyn Peers), None, statistics.into(), values)
     }
 
     /// What the f64 reference makes of a piece, by the moments that were measured.
@@ -246,7 +245,7 @@ impl Streamed<'_> {
             labels: own.labels.unwrap_or_default().to_vec(),
             ..Values::default()
         };
-        let all = self.measured.as_ref().map(Others::Known);
+        let all = self.measured.as_ref().map(Known);
         let peers = all.as_ref().map(|all| all as &dyn Peers);
         reference::forward_among(&part.plan, peers, &mut values).map(|forward| forward.output)
     }
@@ -262,7 +261,7 @@ impl Streamed<'_> {
     fn execute(
         &self,
         piece: &Piece,
-        others: Option<&Others<'_>>,
+        others: Option<&dyn Peers>,
         input: Option<&Data>,
         statistics: Option<&mut Statistics>,
         output: &mut Data,
@@ -282,8 +281,7 @@ impl Streamed<'_> {
         };
         arguments.check(&part.plan)?;
         check_tensor(if input.is_some() { "input" } else { "values" }, input.unwrap_or(output), &part.plan)?;
-        let peers = others.map(|others| others as &dyn Peers);
-        pollster::block_on(self.engine.execute_held(&part.plan, peers, input, &mut arguments, None, output))
+        pollster::block_on(self.engine.execute_held(&part.plan, others, input, &mut arguments, None, output))
     }
 }
 
@@ -326,24 +324,36 @@ fn sliced<'a>(data: &'a Data, range: Option<&Range<usize>>) -> Cow<'a, Data> {
     })
 }
 
-/// All pieces, as one of them sees the others.
-#[derive(Debug)]
-enum Others<'a> {
-    /// Nothing is known of them yet: a piece's own moments are to be kept.
-    Unknown(Mutex<Option<Shard>>),
-    /// The moments of all.
-    Known(&'a Shard),
+/// The others of a piece while nothing is known of them: its own moments are kept.
+#[derive(Debug, Default)]
+struct Kept(Mutex<Option<Shard>>);
+
+impl Peers for Kept {
+    fn merged(&self, _: &Plan, own: Shard) -> Result<Option<Shard>> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
+        Ok(None)
+    }
+
+    fn summed(&self, _: &Plan, own: GroupSums) -> Result<GroupSums> {
+        Ok(own)
+    }
+
+    fn can_repeat(&self) -> bool {
+        true
+    }
 }
 
-impl Peers for Others<'_> {
-    fn merged(&self, _: &Plan, own: Shard) -> Result<Option<Shard>> {
-        match self {
-            Self::Unknown(kept) => {
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
-                Ok(None)
-            }
-            Self::Known(all) => Ok(Some((*all).clone())),
-        }
+/// The others of a piece once the moments of all are known.
+#[derive(Debug)]
+struct Known<'a>(&'a Shard);
+
+impl Peers for Known<'_> {
+    fn known(&self) -> Option<&Shard> {
+        Some(self.0)
+    }
+
+    fn merged(&self, _: &Plan, _: Shard) -> Result<Option<Shard>> {
+        Ok(Some(self.0.clone()))
     }
 
     fn summed(&self, _: &Plan, own: GroupSums) -> Result<GroupSums> {

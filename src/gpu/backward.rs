@@ -21,8 +21,9 @@ use super::capabilities::Capabilities;
 use super::options::Part;
 use super::parameters::SumsOfCells;
 use super::planner::{
-    Chunk, ENTRY, Ground, Planner, Pool, Role, SCRATCH, Schedule, Step, Wishes, check_levels, low, too_large,
+    Chunk, ENTRY, Ground, Planner, Pool, SCRATCH, Schedule, Step, Wishes, check_levels, low, too_large,
 };
+use super::role::Role;
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Terms};
 use super::strategy::Strategy;
 use super::sums::Summing;

@@ -1,6 +1,7 @@
 use super::buffers::{Argument, Buffers, check_aliasing, written_shares_a_buffer};
-use super::planner::{Pool, Role, Step};
+use super::planner::{Pool, Step};
 use super::prepare::{Pass, Prepared};
+use super::role::Role;
 use super::scope::{lost, scoped};
 use super::slots::{Collected, Kernel, Placement, Terms, Tracked};
 use super::uniforms::Task;

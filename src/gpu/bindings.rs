@@ -1,8 +1,9 @@
 use super::bind::{PREPARED_FROM, Scratch, Window};
 use super::buffers::Buffers;
 use super::capabilities::Capabilities;
-use super::planner::{Pool, Role, Step};
+use super::planner::{Pool, Step};
 use super::prepare::Prepared;
+use super::role::Role;
 use super::slots::{
     AffineSlot, Beside, Collected, Epsilon, Inflow, Kernel, Known, MomentumSlot, Picking, Placement, Residual, Saved,
     Terms, Tracked,

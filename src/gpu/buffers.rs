@@ -1,103 +1,94 @@
 //! The buffers of a call, checked before wgpu can panic over them.
 
-use super::planner::Role;
+use super::role::Role;
 use crate::error::{Error, Result};
 use crate::plan::Extra;
 use wgpu::{BufferSlice, BufferUsages};
 
-/// The buffers of one call, each with its offset and length.
+/// The buffers of one call, each with its offset and length. What may be left out may be `None` too.
 #[derive(Debug, Clone, Copy)]
 pub struct Buffers<'a> {
-    slices: [Option<BufferSlice<'a>>; ROLES],
+    slices: [Option<BufferSlice<'a>>; Role::ALL.len()],
 }
-
-/// As many as [`Role`] has.
-const ROLES: usize = 34;
 
 impl<'a> Buffers<'a> {
     /// Input and output of a forward pass. They are different buffers, or the same slice of one where the plan
     /// was prepared to run in place.
     #[must_use]
     pub fn new(input: BufferSlice<'a>, output: BufferSlice<'a>) -> Self {
-        Self { slices: [None; ROLES] }.with(Role::Input, input).with(Role::Output, output)
+        Self::none().with(Role::Input, input).with(Role::Output, output)
     }
 
     /// What a backward pass reads: what was normalized (the input, or its sum with the residual), the gradient of
     /// the output, and the statistics that the forward pass kept.
     #[must_use]
     pub fn backward(input: BufferSlice<'a>, grad_output: BufferSlice<'a>, statistics: BufferSlice<'a>) -> Self {
-        Self { slices: [None; ROLES] }
-            .with(Role::Input, input)
-            .with(Role::GradOutput, grad_output)
-            .with(Role::Statistics, statistics)
+        Self::none().with(Role::Input, input).with(Role::GradOutput, grad_output).with(Role::Statistics, statistics)
     }
 
     /// What the first half of a forward pass takes: the input, and a place for its statistics, as
     /// [`statistics`](Self::statistics) has it.
     #[must_use]
     pub fn reduce(input: BufferSlice<'a>, statistics: BufferSlice<'a>) -> Self {
-        Self { slices: [None; ROLES] }.with(Role::Input, input).with(Role::Statistics, statistics)
+        Self::none().with(Role::Input, input).with(Role::Statistics, statistics)
     }
 
     /// With the sums over groups between the halves of a backward pass: 8 bytes for each group, two f32 (gradients of
     /// normalized values times these, and the gradients).
     #[must_use]
-    pub fn sums(self, sums: BufferSlice<'a>) -> Self {
+    pub fn sums(self, sums: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::Sums, sums)
     }
 
     /// With a weight, stored as the plan was lowered with: [`Plan::parameter_len`](crate::plan::Plan::parameter_len)
     /// values.
     #[must_use]
-    pub fn weight(self, weight: BufferSlice<'a>) -> Self {
+    pub fn weight(self, weight: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::Weight, weight)
     }
 
     /// With a bias, stored as the plan was lowered with: as many values as the weight has.
     #[must_use]
-    pub fn bias(self, bias: BufferSlice<'a>) -> Self {
+    pub fn bias(self, bias: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::Bias, bias)
     }
 
     /// With running estimates, an f32 a channel each. Like the counter, labels, the error flag and sums they start at a
     /// multiple of the device's `min_storage_buffer_offset_alignment`.
     #[must_use]
-    pub fn running(self, mean: BufferSlice<'a>, var: BufferSlice<'a>) -> Self {
+    pub fn running(self, mean: impl Into<Option<BufferSlice<'a>>>, var: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::RunningMean, mean).with(Role::RunningVar, var)
     }
 
     /// With the counter of batches, a little-endian I64.
     #[must_use]
-    pub fn num_batches_tracked(self, counter: BufferSlice<'a>) -> Self {
+    pub fn num_batches_tracked(self, counter: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::NumBatchesTracked, counter)
     }
 
     /// With what only some normalizations learn, stored as the plan was lowered with.
     #[must_use]
-    pub fn extra(mut self, extra: Extra<Option<BufferSlice<'a>>>) -> Self {
-        for (role, slice) in Role::EXTRA.zip(extra).into_array() {
-            self.slices[role as usize] = slice;
-        }
-        self
+    pub fn extra(self, extra: Extra<Option<BufferSlice<'a>>>) -> Self {
+        self.with_all(Role::EXTRA, extra)
     }
 
     /// With the class of each sample, a little-endian I64 each.
     #[must_use]
-    pub fn labels(self, labels: BufferSlice<'a>) -> Self {
+    pub fn labels(self, labels: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::Labels, labels)
     }
 
     /// With a place for one u32 that becomes 1 where a label has no row in the tables, and stays as it is otherwise.
     /// Such a label is taken for the last class.
     #[must_use]
-    pub fn error_flag(self, flag: BufferSlice<'a>) -> Self {
+    pub fn error_flag(self, flag: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::ErrorFlag, flag)
     }
 
     /// With places for the mean and the deviation `sqrt(var + eps)` of each group, in the tensor's type, where the plan
     /// was prepared with [`moments`](super::Options::moments).
     #[must_use]
-    pub fn moments(self, mean: BufferSlice<'a>, std: BufferSlice<'a>) -> Self {
+    pub fn moments(self, mean: impl Into<Option<BufferSlice<'a>>>, std: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::Mean, mean).with(Role::Std, std)
     }
 
@@ -105,28 +96,27 @@ impl<'a> Buffers<'a> {
     /// backward pass was prepared with [`moments`](super::Options::moments). Either may be left out.
     #[must_use]
     pub fn grad_moments(
-        mut self,
+        self,
         mean: impl Into<Option<BufferSlice<'a>>>,
         std: impl Into<Option<BufferSlice<'a>>>,
     ) -> Self {
-        self.slices[Role::GradMean as usize] = mean.into();
-        self.slices[Role::GradStd as usize] = std.into();
-        self
+        self.with(Role::GradMean, mean).with(Role::GradStd, std)
     }
 
     /// With places for the gradients of what only some normalizations learn, each in its type.
     #[must_use]
-    pub fn grad_extra(mut self, extra: Extra<Option<BufferSlice<'a>>>) -> Self {
-        for (role, slice) in Role::GRAD_EXTRA.zip(extra).into_array() {
-            self.slices[role as usize] = slice;
-        }
-        self
+    pub fn grad_extra(self, extra: Extra<Option<BufferSlice<'a>>>) -> Self {
+        self.with_all(Role::GRAD_EXTRA, extra)
     }
 
     /// With a residual, and the place of its sum with the input: another buffer, or the same slice where the plan
     /// was prepared with [`sum_in_place`](super::Options::sum_in_place).
     #[must_use]
-    pub fn residual(self, residual: BufferSlice<'a>, sum: BufferSlice<'a>) -> Self {
+    pub fn residual(
+        self,
+        residual: impl Into<Option<BufferSlice<'a>>>,
+        sum: impl Into<Option<BufferSlice<'a>>>,
+    ) -> Self {
         self.with(Role::Residual, residual).with(Role::Sum, sum)
     }
 
@@ -135,39 +125,47 @@ impl<'a> Buffers<'a> {
     /// [`Plan::kept_statistics`](crate::plan::Plan::kept_statistics), four f32 (the mean, what f32 left of it, rstd, the
     /// biased variance).
     #[must_use]
-    pub fn statistics(self, statistics: BufferSlice<'a>) -> Self {
+    pub fn statistics(self, statistics: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::Statistics, statistics)
     }
 
     /// With the gradient that reaches the sum of input and residual by other ways, where the plan was prepared with
     /// [`grad_sum`](super::Options::grad_sum).
     #[must_use]
-    pub fn grad_sum(self, grad_sum: BufferSlice<'a>) -> Self {
+    pub fn grad_sum(self, grad_sum: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::GradSum, grad_sum)
     }
 
     /// With a place for the gradient of the input, in its type: another buffer than that of the output's gradient,
     /// or the same slice where the plan was prepared to run in place.
     #[must_use]
-    pub fn grad_input(self, grad_input: BufferSlice<'a>) -> Self {
+    pub fn grad_input(self, grad_input: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::GradInput, grad_input)
     }
 
     /// With a place for the gradient of the weight, in its type.
     #[must_use]
-    pub fn grad_weight(self, grad_weight: BufferSlice<'a>) -> Self {
+    pub fn grad_weight(self, grad_weight: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::GradWeight, grad_weight)
     }
 
     /// With a place for the gradient of the bias, in its type.
     #[must_use]
-    pub fn grad_bias(self, grad_bias: BufferSlice<'a>) -> Self {
+    pub fn grad_bias(self, grad_bias: impl Into<Option<BufferSlice<'a>>>) -> Self {
         self.with(Role::GradBias, grad_bias)
     }
 
-    fn with(mut self, role: Role, slice: BufferSlice<'a>) -> Self {
-        self.slices[role as usize] = Some(slice);
+    const fn none() -> Self {
+        Self { slices: [None; Role::ALL.len()] }
+    }
+
+    fn with(mut self, role: Role, slice: impl Into<Option<BufferSlice<'a>>>) -> Self {
+        self.slices[role as usize] = slice.into();
         self
+    }
+
+    fn with_all(self, roles: Extra<Role>, slices: Extra<Option<BufferSlice<'a>>>) -> Self {
+        roles.zip(slices).into_array().into_iter().fold(self, |buffers, (role, slice)| buffers.with(role, slice))
     }
 
     pub(super) fn get(&self, role: Role) -> Option<BufferSlice<'a>> {
@@ -290,109 +288,5 @@ fn share_a_dispatch(written: Role, read: Role) -> bool {
         // In evaluation the apply step reads running estimates itself.
         Role::Output => read != NumBatchesTracked,
         _ => !read.is_state(),
-    }
-}
-
-impl Role {
-    const ALL: [Self; ROLES] = [
-        Self::Input,
-        Self::Output,
-        Self::Weight,
-        Self::Bias,
-        Self::RunningMean,
-        Self::RunningVar,
-        Self::NumBatchesTracked,
-        Self::Residual,
-        Self::Sum,
-        Self::Statistics,
-        Self::GradOutput,
-        Self::GradSum,
-        Self::GradInput,
-        Self::GradWeight,
-        Self::GradBias,
-        Self::ClassWeight,
-        Self::ClassBias,
-        Self::Tau,
-        Self::EpsL,
-        Self::MeanWeight,
-        Self::VarWeight,
-        Self::GradClassWeight,
-        Self::GradClassBias,
-        Self::GradTau,
-        Self::GradEpsL,
-        Self::GradMeanWeight,
-        Self::GradVarWeight,
-        Self::Labels,
-        Self::ErrorFlag,
-        Self::Mean,
-        Self::Std,
-        Self::GradMean,
-        Self::GradStd,
-        Self::Sums,
-    ];
-
-    /// Whether it is a part of the state that training moves.
-    const fn is_state(self) -> bool {
-        matches!(self, Self::RunningMean | Self::RunningVar | Self::NumBatchesTracked)
-    }
-
-    /// What only some normalizations learn.
-    pub(super) const EXTRA: Extra<Self> = Extra {
-        class_weight: Self::ClassWeight,
-        class_bias: Self::ClassBias,
-        tau: Self::Tau,
-        eps_l: Self::EpsL,
-        mean_weight: Self::MeanWeight,
-        var_weight: Self::VarWeight,
-    };
-
-    /// The gradients of these.
-    pub(super) const GRAD_EXTRA: Extra<Self> = Extra {
-        class_weight: Self::GradClassWeight,
-        class_bias: Self::GradClassBias,
-        tau: Self::GradTau,
-        eps_l: Self::GradEpsL,
-        mean_weight: Self::GradMeanWeight,
-        var_weight: Self::GradVarWeight,
-    };
-
-    /// The argument's name in errors.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-            Self::Weight => "weight",
-            Self::Bias => "bias",
-            Self::RunningMean => "running_mean",
-            Self::RunningVar => "running_var",
-            Self::NumBatchesTracked => "num_batches_tracked",
-            Self::Residual => "residual",
-            Self::Sum => "sum",
-            Self::Statistics => "statistics",
-            Self::GradOutput => "grad_output",
-            Self::GradSum => "grad_sum",
-            Self::GradInput => "grad_input",
-            Self::GradWeight => "grad_weight",
-            Self::GradBias => "grad_bias",
-            Self::ClassWeight => "class_weight",
-            Self::ClassBias => "class_bias",
-            Self::Tau => "tau",
-            Self::EpsL => "eps_l",
-            Self::MeanWeight => "mean_weight",
-            Self::VarWeight => "var_weight",
-            Self::GradClassWeight => "grad_class_weight",
-            Self::GradClassBias => "grad_class_bias",
-            Self::GradTau => "grad_tau",
-            Self::GradEpsL => "grad_eps_l",
-            Self::GradMeanWeight => "grad_mean_weight",
-            Self::GradVarWeight => "grad_var_weight",
-            Self::Labels => "labels",
-            Self::ErrorFlag => "error_flag",
-            Self::Mean => "mean",
-            Self::Std => "std",
-            Self::GradMean => "grad_mean",
-            Self::GradStd => "grad_std",
-            Self::Sums => "sums",
-        }
     }
 }

@@ -1,7 +1,7 @@
 use super::buffers::{Argument, Buffers, Expectation};
 use super::options::Part;
-use super::planner::Role;
 use super::prepare::{Pass, Prepared};
+use super::role::Role;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Wanted, obstacle_to_inflow};
 use crate::tensor::Dtype;

@@ -2,7 +2,8 @@
 //! norm remembers outlives the device.
 
 use super::pipelines::Gpu;
-use super::readback::{Reads, copy_running, upload};
+use super::readback::{Reads, copy_running};
+use super::uploads::upload;
 use crate::error::Result;
 use crate::plan::{Extra, Plan, RunningStatistics};
 use crate::tensor::Data;

@@ -1,8 +1,8 @@
 //! Parameters of several storage types: kernels know one, so host tensors go to them as f32.
 
+use super::host_tensors;
 use super::options::Options;
 use super::pipelines::Gpu;
-use super::readback;
 use crate::error::{Error, Result};
 use crate::plan::{Arguments, Extra, GradientArguments, Gradients, Plan, Wanted};
 use crate::tensor::{Data, Dtype};
@@ -54,7 +54,7 @@ impl Wide {
     }
 }
 
-/// As [`readback::execute_of_one_type`], whatever types parameters have. Of those that are held on a device all are alike.
+/// As [`host_tensors::execute`], whatever types parameters have. Of those that are held on a device all are alike.
 pub(crate) async fn execute(
     on: (&Gpu, &wgpu::Queue),
     (plan, options): (&Plan, &Options),
@@ -64,7 +64,7 @@ pub(crate) async fn execute(
     output: &mut Data,
 ) -> Result<()> {
     if !plan.has_mixed_parameters() {
-        return readback::execute_of_one_type(on, (plan, options), input, arguments, held, output).await;
+        return host_tensors::execute(on, (plan, options), input, arguments, held, output).await;
     }
     let wide = Wide::of(arguments.weight, arguments.bias, arguments.extra);
     let mut arguments = Arguments {
@@ -78,10 +78,10 @@ pub(crate) async fn execute(
         labels: arguments.labels,
     };
     let plan = plan.with_wide_parameters();
-    readback::execute_of_one_type(on, (&plan, options), input, &mut arguments, held, output).await
+    host_tensors::execute(on, (&plan, options), input, &mut arguments, held, output).await
 }
 
-/// As [`readback::backward_of_one_type`], whatever types parameters have; their gradients are rounded to these.
+/// As [`host_tensors::backward`], whatever types parameters have; their gradients are rounded to these.
 pub(crate) async fn backward(
     on: (&Gpu, &wgpu::Queue),
     (plan, (wanted, options)): (&Plan, (Wanted, &Options)),
@@ -90,7 +90,7 @@ pub(crate) async fn backward(
     gradients: &mut Gradients,
 ) -> Result<()> {
     if !plan.has_mixed_parameters() {
-        return readback::backward_of_one_type(on, (plan, (wanted, options)), arguments, held, gradients).await;
+        return host_tensors::backward(on, (plan, (wanted, options)), arguments, held, gradients).await;
     }
     let wide = Wide::of(arguments.weight, arguments.bias, arguments.extra);
     let arguments = GradientArguments {
@@ -107,7 +107,7 @@ pub(crate) async fn backward(
         bias: zeros(&gradients.bias),
         extra: gradients.extra.as_ref().map(zeros),
     };
-    let result = readback::backward_of_one_type(on, (&plan, (wanted, options)), &arguments, held, &mut found).await;
+    let result = host_tensors::backward(on, (&plan, (wanted, options)), &arguments, held, &mut found).await;
     gradients.input = found.input;
     result?;
     let own = [(&mut gradients.weight, found.weight), (&mut gradients.bias, found.bias)];

@@ -4,6 +4,7 @@ use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::options::Part;
 use super::partials::Partials;
+use super::role::Role;
 use super::slots::{AffineSlot, Kernel, Lanes, Placement};
 use super::strategy::{MOST_STEPS, SHORT_ROW, Strategy};
 use super::uniforms::Task;
@@ -39,45 +40,6 @@ pub(crate) struct Constants {
     pub(crate) together: Option<u32>,
     pub(crate) collecting: Option<u32>,
     pub(crate) loads_first: Option<bool>,
-}
-
-/// A tensor of a call, by what it is to the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
-    Input,
-    Output,
-    Weight,
-    Bias,
-    RunningMean,
-    RunningVar,
-    NumBatchesTracked,
-    Residual,
-    Sum,
-    Statistics,
-    GradOutput,
-    GradSum,
-    GradInput,
-    GradWeight,
-    GradBias,
-    ClassWeight,
-    ClassBias,
-    Tau,
-    EpsL,
-    MeanWeight,
-    VarWeight,
-    GradClassWeight,
-    GradClassBias,
-    GradTau,
-    GradEpsL,
-    GradMeanWeight,
-    GradVarWeight,
-    Labels,
-    ErrorFlag,
-    Mean,
-    Std,
-    GradMean,
-    GradStd,
-    Sums,
 }
 
 /// Memory that dispatches hand on to later ones.

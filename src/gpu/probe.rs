@@ -1,8 +1,9 @@
 //! One invocation of arithmetic that no compiler can foresee.
 
 use super::pipelines::Gpu;
-use super::readback::{Reads, allocate, upload};
+use super::readback::Reads;
 use super::scope::scoped;
+use super::uploads::{allocate, upload};
 use crate::error::{Error, Result};
 use wgpu::BufferUsages;
 

@@ -5,8 +5,9 @@ use super::capabilities::Capabilities;
 use super::options::Part;
 use super::partials::{Columns, Partials};
 use super::planner::{
-    Chunk, ENTRY, Planner, Pool, Role, SCRATCH, Schedule, Wishes, low, real, set_partials, single, too_large,
+    Chunk, ENTRY, Planner, Pool, SCRATCH, Schedule, Wishes, low, real, set_partials, single, too_large,
 };
+use super::role::Role;
 use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual, Saved};
 use super::strategy::Strategy;
 use super::variant::Variant;

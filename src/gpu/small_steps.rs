@@ -4,7 +4,8 @@
 use super::backward::{PAIR, Strided};
 use super::boxes::Box4;
 use super::partials::Partials;
-use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Role, Step, low};
+use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Step, low};
+use super::role::Role;
 use super::slots::{Collected, Kernel, Known, Parameter, Picking, Published, Terms};
 use super::strategy::Strategy;
 use super::variant::Variant;

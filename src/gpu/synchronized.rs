@@ -4,8 +4,9 @@ use super::buffers::Buffers;
 use super::held::Held;
 use super::options::{Options, Part};
 use super::pipelines::Gpu;
-use super::readback::{Reads, allocate, copy, entries_of, parameters, statistics_from, upload, upload_some};
+use super::readback::{Pending, Reads, copy};
 use super::scope::scoped;
+use super::uploads::{Learned, allocate, entries_of, place, statistics_from, upload, upload_some, whole};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arguments, GradientArguments, Gradients, GroupSums, Moments, Peers, Plan, RunningStatistics, Shard, Statistics,
@@ -37,60 +38,48 @@ impl Rank<'_> {
         output: &mut Data,
     ) -> Result<()> {
         let (gpu, plan) = (self.gpu, self.plan);
-        if plan.view().elements() == 0 {
-            let zeros = vec![0.0; plan.view().statistics()];
-            let nothing = Shard { count: 0.0, moments: Moments { mean: zeros.clone(), var: zeros } };
-            let running = match &held {
-                Some(held) => held.running().cloned(),
-                None => arguments.running.as_deref().cloned(),
-            };
-            let Some(all) = self.peers.merged(plan, nothing)? else { return Ok(()) };
-            return self.settle(&all, running, arguments, held).map(drop);
-        }
-        let options = self.options.in_place(false);
-        let reduce = gpu.prepare(plan, &options.part(Part::Reduce))?;
-        let bytes = output.bytes().len();
-        let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), BufferUsages::empty())?;
-        let residual = upload_some(gpu, "residual", arguments.residual)?;
-        let sum = residual.as_ref().map(|_| allocate(gpu, "sum", bytes as u64, BufferUsages::COPY_SRC)).transpose()?;
-        let entries = 16 * plan.kept_statistics();
-        let statistics = allocate(gpu, "statistics", entries as u64, EXCHANGED)?;
-        let mut buffers = Buffers::reduce(tensor.slice(..), statistics.slice(..));
-        if let (Some(residual), Some(sum)) = (&residual, &sum) {
-            buffers = buffers.residual(residual.slice(..), sum.slice(..));
-        }
-        let mut reads = Reads::new(gpu);
-        reads.add(&statistics, entries)?;
-        let pending = reads.submit(self.queue, Some(&reduce.bind(&buffers)?))?;
-
-        // While the device works: everything that the second half needs.
-        let apply = gpu.prepare(plan, &options.part(Part::Apply))?;
-        let result = allocate(gpu, "output", bytes as u64, BufferUsages::COPY_SRC)?;
-        let (weight, bias) = parameters(gpu, (arguments.weight, arguments.bias), held.as_deref())?;
-        let normalized = sum.as_ref().unwrap_or(&tensor);
-        let mut buffers = Buffers::new(normalized.slice(..), result.slice(..)).statistics(statistics.slice(..));
-        if let Some(weight) = &weight {
-            buffers = buffers.weight(weight.slice(..));
-        }
-        if let Some(bias) = &bias {
-            buffers = buffers.bias(bias.slice(..));
-        }
-        let apply = apply.bind(&buffers)?;
-
-        let copies = pending.copies().await?;
         let running = match &held {
             Some(held) => held.running().cloned(),
             None => arguments.running.as_deref().cloned(),
         };
-        let own = Shard { count: plan.count(), moments: moments_from(&copies[0]) };
-        let Some(all) = self.peers.merged(plan, own)? else { return Ok(()) };
+        if plan.view().elements() == 0 {
+            let Some(all) = self.peers.moments(plan, || no_moments(plan))? else { return Ok(()) };
+            return self.settle(&all, running, arguments, held).map(drop);
+        }
+        let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), BufferUsages::empty())?;
+        let residual = upload_some(gpu, "residual", arguments.residual)?;
+        let sum = place(gpu, "sum", arguments.residual)?;
+        let statistics = allocate(gpu, "statistics", 16 * plan.kept_statistics() as u64, EXCHANGED)?;
+        let pending = if self.peers.known().is_some() && residual.is_none() {
+            None
+        } else {
+            let buffers = Buffers::reduce(tensor.slice(..), statistics.slice(..));
+            Some(self.measure(&buffers.residual(whole(&residual), whole(&sum)), &statistics)?)
+        };
+
+        // While the device works: everything that the second half needs.
+        let apply = gpu.prepare(plan, &self.options.in_place(false).part(Part::Apply))?;
+        let result = allocate(gpu, "output", output.bytes().len() as u64, BufferUsages::COPY_SRC)?;
+        let learned = Learned::of(gpu, [arguments.weight, arguments.bias], arguments.extra, held.as_deref())?;
+        let normalized = sum.as_ref().unwrap_or(&tensor);
+        let buffers = Buffers::new(normalized.slice(..), result.slice(..)).statistics(statistics.slice(..));
+        let apply = apply.bind(&learned.beside(buffers))?;
+
+        let all = match pending {
+            Some(pending) => {
+                let own = moments_from(&pending.copies().await?[0]);
+                self.peers.merged(plan, Shard { count: plan.count(), moments: own })?
+            }
+            None => self.peers.known().cloned(),
+        };
+        let Some(all) = all else { return Ok(()) };
         let of_all = self.settle(&all, running, arguments, held.take())?;
         self.write(&statistics, bytemuck::cast_slice(&entries_of(&of_all)))?;
 
         let mut reads = Reads::new(gpu);
-        reads.add(&result, bytes)?;
+        reads.add(&result, output.bytes().len())?;
         if let Some(sum) = &sum {
-            reads.add(sum, bytes)?;
+            reads.add(sum, output.bytes().len())?;
         }
         let copies = reads.submit(self.queue, Some(&apply))?.copies().await?;
         copy(&copies[0], output.bytes_mut());
@@ -98,6 +87,14 @@ impl Rank<'_> {
             copy(copied, sum.bytes_mut());
         }
         Ok(())
+    }
+
+    /// Has the moments of one's own values found, and reads them back.
+    fn measure(&self, buffers: &Buffers<'_>, statistics: &wgpu::Buffer) -> Result<Pending<'_>> {
+        let reduce = self.gpu.prepare(self.plan, &self.options.in_place(false).part(Part::Reduce))?.bind(buffers)?;
+        let mut reads = Reads::new(self.gpu);
+        reads.add(statistics, 16 * self.plan.kept_statistics())?;
+        reads.submit(self.queue, Some(&reduce))
     }
 
     fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
@@ -148,45 +145,29 @@ impl Rank<'_> {
         let input = upload(gpu, "input", arguments.input.bytes(), none)?;
         let grad_output = upload(gpu, "grad_output", arguments.grad_output.bytes(), none)?;
         let statistics = upload(gpu, "statistics", bytemuck::cast_slice(&entries_of(arguments.statistics)), none)?;
-        let (weight, bias) = parameters(gpu, (arguments.weight, arguments.bias), held)?;
+        let learned = Learned::of(gpu, [arguments.weight, arguments.bias], arguments.extra, held)?;
         let bytes = 8 * plan.view().statistics();
         let sums = allocate(gpu, "sums", bytes as u64, EXCHANGED)?;
-        let mut common = Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..));
-        common = common.sums(sums.slice(..));
-        if let Some(weight) = &weight {
-            common = common.weight(weight.slice(..));
-        }
-        if let Some(bias) = &bias {
-            common = common.bias(bias.slice(..));
-        }
-        let place = |name, data: &Option<Data>| {
-            let bytes = data.as_ref().map(|data| data.bytes().len() as u64);
-            bytes.map(|bytes| allocate(gpu, name, bytes, BufferUsages::COPY_SRC)).transpose()
-        };
-        let of_weight = place("grad_weight", &gradients.weight)?;
-        let of_bias = place("grad_bias", &gradients.bias)?;
-        let mut buffers = common;
+        let buffers = Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..));
+        let common = learned.beside(buffers).sums(sums.slice(..));
+        let of_weight = place(gpu, "grad_weight", gradients.weight.as_ref())?;
+        let of_bias = place(gpu, "grad_bias", gradients.bias.as_ref())?;
         let mut reads = Reads::new(gpu);
         reads.add(&sums, bytes)?;
-        if let (Some(buffer), Some(data)) = (&of_weight, &gradients.weight) {
-            buffers = buffers.grad_weight(buffer.slice(..));
-            reads.add(buffer, data.bytes().len())?;
+        for (buffer, data) in [(&of_weight, &gradients.weight), (&of_bias, &gradients.bias)] {
+            if let (Some(buffer), Some(data)) = (buffer, data) {
+                reads.add(buffer, data.bytes().len())?;
+            }
         }
-        if let (Some(buffer), Some(data)) = (&of_bias, &gradients.bias) {
-            buffers = buffers.grad_bias(buffer.slice(..));
-            reads.add(buffer, data.bytes().len())?;
-        }
+        let buffers = common.grad_weight(whole(&of_weight)).grad_bias(whole(&of_bias));
         let pending = reads.submit(self.queue, Some(&reduce.bind(&buffers)?))?;
 
         // While the device works: everything that the second half needs.
-        let of_input = place("grad_input", &gradients.input)?;
+        let of_input = place(gpu, "grad_input", gradients.input.as_ref())?;
         let grad_sum = upload_some(gpu, "grad_sum", arguments.grad_sum)?;
         let mut apply = None;
         if let Some(of_input) = &of_input {
-            let mut buffers = common.grad_input(of_input.slice(..));
-            if let Some(grad_sum) = &grad_sum {
-                buffers = buffers.grad_sum(grad_sum.slice(..));
-            }
+            let buffers = common.grad_input(of_input.slice(..)).grad_sum(whole(&grad_sum));
             apply = Some(gpu.prepare_backward(plan, wanted, &options.part(Part::Apply))?.bind(&buffers)?);
         }
 
@@ -207,6 +188,12 @@ impl Rank<'_> {
         }
         Ok(())
     }
+}
+
+/// Those of no values.
+fn no_moments(plan: &Plan) -> Moments {
+    let zeros = vec![0.0; plan.view().statistics()];
+    Moments { mean: zeros.clone(), var: zeros }
 }
 
 /// Means and biased variances, as kernels leave them.

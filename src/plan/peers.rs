@@ -63,6 +63,11 @@ pub(crate) fn moved_mean(mean: f64, other: f64, share: f64) -> f64 {
 
 /// Where a plan's statistics are shared by several executors, the others as one of them sees them.
 pub(crate) trait Peers: Debug + Sync {
+    /// The moments of everybody's values, where they are known before one's own are measured.
+    fn known(&self) -> Option<&Shard> {
+        None
+    }
+
     /// The moments of everybody's values, from one's own; `None` where these alone were wanted, and nothing is to be
     /// normalized yet.
     fn merged(&self, plan: &Plan, own: Shard) -> Result<Option<Shard>>;
@@ -74,6 +79,17 @@ pub(crate) trait Peers: Debug + Sync {
     /// Whether a pass that failed may ask them again: not ranks, which wait for one another.
     fn can_repeat(&self) -> bool {
         false
+    }
+}
+
+impl dyn Peers + '_ {
+    /// The moments of everybody's values, from one's `own`, which are not measured where they are known; `None` as
+    /// [`merged`](Self::merged) has it.
+    pub(crate) fn moments(&self, plan: &Plan, own: impl FnOnce() -> Moments) -> Result<Option<Shard>> {
+        match self.known() {
+            Some(all) => Ok(Some(all.clone())),
+            None => self.merged(plan, Shard { count: plan.shard_count(), moments: own() }),
+        }
     }
 }
 

@@ -8,8 +8,7 @@ pub use gradient::{GradientValues, Gradients, backward};
 
 use crate::error::{Error, Result};
 use crate::plan::{
-    Batch, Derived, Extra, Mixing, Moments, Own, Peers, Plan, RunningUpdate, Shard, Shares, Source, Statistics,
-    check_len,
+    Batch, Derived, Extra, Mixing, Moments, Own, Peers, Plan, RunningUpdate, Shares, Source, Statistics, check_len,
 };
 use crate::tensor::{Data, Dtype};
 
@@ -85,13 +84,15 @@ pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut
     }
     let own = values.own();
     let Derived { weight, bias, tau } = own.derived(plan);
-    let (moments, sources) = moments(plan, values, &sum);
-    let (count, moments) = match peers {
-        Some(peers) => match peers.merged(plan, Shard { count: plan.shard_count(), moments })? {
-            Some(all) => (all.count, all.moments),
+    let (count, moments, sources) = match peers {
+        Some(peers) => match peers.moments(plan, || moments(plan, values, &sum).0)? {
+            Some(all) => (all.count, all.moments, Moments::default()),
             None => return Ok(Forward { output, sum, statistics: Statistics::default() }),
         },
-        None => (plan.shard_count(), moments),
+        None => {
+            let (moments, sources) = moments(plan, values, &sum);
+            (plan.shard_count(), moments, sources)
+        }
     };
     let eps = plan.eps + learned_eps(&values.extra);
     let rstd: Vec<f64> = moments.var.iter().map(|var| 1.0 / (var + eps).sqrt()).collect();

@@ -1,7 +1,7 @@
 //! Passes in two halves, with nothing exchanged in between, give the bits of whole ones.
 
 use crate::gradient_sample::GradientSample;
-use crate::rig::{Rig, rigs};
+use crate::rig::{Rig, from, rigs};
 use crate::sample::Sample;
 use wgpu_norm::gpu::{Buffers, Options, Part, Strategy};
 use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
@@ -73,19 +73,13 @@ impl Rig {
         let entries = 16 * sample.plan.kept_statistics();
         let statistics = self.guarded(48, &vec![0xff; entries]);
         let to = OFFSET + sample.input.bytes().len() as u64;
-        let mut first = Buffers::reduce(input.slice(OFFSET..to), statistics.slice(48..));
-        if let (Some(residual), Some(sum)) = (&residual, &sum) {
-            first = first.residual(residual.slice(OFFSET..to), sum.slice(OFFSET..to));
-        }
+        let first = Buffers::reduce(input.slice(OFFSET..to), statistics.slice(48..))
+            .residual(from(OFFSET, &residual), from(OFFSET, &sum));
         let normalized = sum.as_ref().unwrap_or(&input);
-        let mut second =
-            Buffers::new(normalized.slice(OFFSET..to), output.slice(OFFSET..to)).statistics(statistics.slice(48..));
-        if let Some(weight) = &weight {
-            second = second.weight(weight.slice(OFFSET..));
-        }
-        if let Some(bias) = &bias {
-            second = second.bias(bias.slice(OFFSET..));
-        }
+        let second = Buffers::new(normalized.slice(OFFSET..to), output.slice(OFFSET..to))
+            .statistics(statistics.slice(48..))
+            .weight(from(OFFSET, &weight))
+            .bias(from(OFFSET, &bias));
         self.submit(&reduce.bind(&first)?);
         self.submit(&apply.bind(&second)?);
         let mut between = vec![0; entries];
@@ -106,29 +100,17 @@ impl Rig {
             [&call.weight, &call.bias, &call.grad_sum].map(|data| data.as_ref().map(guarded));
         let bytes = 8 * call.plan.view().statistics();
         let sums = self.guarded(OFFSET, &vec![0xff; bytes]);
-        let mut common =
-            Buffers::backward(input.slice(OFFSET..to), grad_output.slice(OFFSET..to), statistics.slice(32..))
-                .sums(sums.slice(OFFSET..));
-        if let Some(weight) = &weight {
-            common = common.weight(weight.slice(OFFSET..));
-        }
-        if let Some(bias) = &bias {
-            common = common.bias(bias.slice(OFFSET..));
-        }
+        let common = Buffers::backward(input.slice(OFFSET..to), grad_output.slice(OFFSET..to), statistics.slice(32..))
+            .sums(sums.slice(OFFSET..))
+            .weight(from(OFFSET, &weight))
+            .bias(from(OFFSET, &bias));
         let of_input = self.place(&call.input);
         let of_weight = call.weight.as_ref().map(|data| self.place(data));
         let of_bias = call.bias.as_ref().map(|data| self.place(data));
-        let mut first = common;
-        if let Some(buffer) = of_weight.as_ref().filter(|_| wanted.weight) {
-            first = first.grad_weight(buffer.slice(OFFSET..));
-        }
-        if let Some(buffer) = of_bias.as_ref().filter(|_| wanted.bias) {
-            first = first.grad_bias(buffer.slice(OFFSET..));
-        }
-        let mut second = common.grad_input(of_input.slice(OFFSET..to));
-        if let Some(grad_sum) = &grad_sum {
-            second = second.grad_sum(grad_sum.slice(OFFSET..to));
-        }
+        let first = common
+            .grad_weight(from(OFFSET, &of_weight).filter(|_| wanted.weight))
+            .grad_bias(from(OFFSET, &of_bias).filter(|_| wanted.bias));
+        let second = common.grad_input(of_input.slice(OFFSET..to)).grad_sum(from(OFFSET, &grad_sum));
         self.submit(&reduce.bind(&first)?);
         self.submit(&apply.bind(&second)?);
         self.fetch(&sums, OFFSET, &mut vec![0; bytes]);

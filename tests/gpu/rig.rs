@@ -232,13 +232,9 @@ impl Rig {
         });
         // An empty tensor has an empty slice, which wgpu does not make.
         let to = end.max(offset + 4);
-        let mut buffers = Buffers::new(input.slice(offset..to), output.slice(offset..to));
-        if let Some(weight) = &weight {
-            buffers = buffers.weight(weight.slice(offset..));
-        }
-        if let Some(bias) = &bias {
-            buffers = buffers.bias(bias.slice(offset..));
-        }
+        let mut buffers = Buffers::new(input.slice(offset..to), output.slice(offset..to))
+            .weight(from(offset, &weight))
+            .bias(from(offset, &bias));
         if let Some((mean, var, counter)) = &running {
             buffers = buffers.running(mean.slice(..), var.slice(..));
             if call.plan.running_update().is_some_and(|u| u.counter) {
@@ -249,18 +245,13 @@ impl Rig {
         let sum = residual.as_ref().map(|residual| {
             if call.options.sum_in_place { residual.clone() } else { self.guarded(offset, &vec![SENTINEL; bytes]) }
         });
-        if let (Some(residual), Some(sum)) = (&residual, &sum) {
-            buffers = buffers.residual(residual.slice(offset..to), sum.slice(offset..to));
-        }
+        buffers = buffers.residual(from(offset, &residual), from(offset, &sum));
         let statistics = call.options.save_statistics.then(|| {
             // At an offset of its own, which is no multiple of a binding's.
             self.guarded(48, &vec![SENTINEL; 16 * call.plan.kept_statistics()])
         });
-        if let Some(statistics) = &statistics {
-            buffers = buffers.statistics(statistics.slice(48..));
-        }
         let extra = call.extra.as_ref().map(|data| data.as_ref().map(|data| self.guarded(offset, data.bytes())));
-        buffers = buffers.extra(extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(offset..))));
+        buffers = buffers.statistics(from(48, &statistics)).extra(extra.as_ref().map(|buffer| from(offset, buffer)));
         let labels = call.labels.as_ref().map(|labels| self.guarded(0, bytemuck::cast_slice(labels)));
         let flag = self.guarded(0, &[0; 4]);
         if let Some(labels) = &labels {
@@ -325,27 +316,18 @@ impl Rig {
         let statistics = self.guarded(32, bytemuck::cast_slice(&call.statistics));
         let [weight, bias, grad_sum] =
             [&call.weight, &call.bias, &call.grad_sum].map(|data| data.as_ref().map(guarded));
-        let mut buffers =
-            Buffers::backward(input.slice(offset..to), grad_output.slice(offset..to), statistics.slice(32..));
-        if let Some(weight) = &weight {
-            buffers = buffers.weight(weight.slice(offset..));
-        }
-        if let Some(bias) = &bias {
-            buffers = buffers.bias(bias.slice(offset..));
-        }
-        if let Some(grad_sum) = &grad_sum {
-            buffers = buffers.grad_sum(grad_sum.slice(offset..to));
-        }
         let extra = call.extra.as_ref().map(|data| data.as_ref().map(guarded));
-        buffers = buffers.extra(extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(offset..))));
         let labels = call.labels.as_ref().map(|labels| self.guarded(0, bytemuck::cast_slice(labels)));
-        if let Some(labels) = &labels {
-            buffers = buffers.labels(labels.slice(..));
-        }
+        let mut buffers =
+            Buffers::backward(input.slice(offset..to), grad_output.slice(offset..to), statistics.slice(32..))
+                .weight(from(offset, &weight))
+                .bias(from(offset, &bias))
+                .grad_sum(from(offset, &grad_sum))
+                .extra(extra.as_ref().map(|buffer| from(offset, buffer)))
+                .labels(from(0, &labels));
         let [of_mean, of_std] = call.grad_moments.each_ref().map(|data| data.as_ref().map(guarded));
         if call.options.moments {
-            let of_mean = of_mean.as_ref().map(|buffer| buffer.slice(offset..));
-            buffers = buffers.grad_moments(of_mean, of_std.as_ref().map(|buffer| buffer.slice(offset..)));
+            buffers = buffers.grad_moments(from(offset, &of_mean), from(offset, &of_std));
         }
         let place =
             |data: &Option<Data>| data.as_ref().map(|data| self.guarded(offset, &vec![SENTINEL; data.bytes().len()]));
@@ -354,15 +336,11 @@ impl Rig {
         if let Some(buffer) = of_input.as_ref().filter(|_| call.wanted.input) {
             buffers = buffers.grad_input(buffer.slice(offset..to));
         }
-        if let Some(buffer) = &of_weight {
-            buffers = buffers.grad_weight(buffer.slice(offset..));
-        }
-        if let Some(buffer) = &of_bias {
-            buffers = buffers.grad_bias(buffer.slice(offset..));
-        }
         let of_extra = gradients.extra.as_ref().map(place);
-        buffers =
-            buffers.grad_extra(of_extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(offset..))));
+        buffers = buffers
+            .grad_weight(from(offset, &of_weight))
+            .grad_bias(from(offset, &of_bias))
+            .grad_extra(of_extra.as_ref().map(|buffer| from(offset, buffer)));
         self.submit(&prepared.bind(&buffers)?);
         let Gradients { input, weight, bias, extra } = &mut gradients;
         let all = [(of_input, input), (of_weight, weight), (of_bias, bias)];
@@ -391,4 +369,9 @@ impl Rig {
         let clean = bytes[..offset].iter().chain(&bytes[end..]).all(|&b| b == SENTINEL);
         assert!(clean, "{}: a guard byte was written", self.name);
     }
+}
+
+/// A buffer from an offset on, if there is one.
+pub(crate) fn from(offset: u64, buffer: &Option<Buffer>) -> Option<wgpu::BufferSlice<'_>> {
+    buffer.as_ref().map(|buffer| buffer.slice(offset..))
 }

@@ -80,24 +80,15 @@ impl Set {
     pub(crate) fn backward(&self) -> Buffers<'_> {
         let grad_output = self.grad_output.as_ref().unwrap_or(&self.input);
         let buffers = Buffers::backward(self.input.slice(..), grad_output.slice(..), self.statistics.slice(..));
-        let mut buffers = self.parameters(buffers).grad_input(self.output.slice(..));
-        if let Some(buffer) = &self.of_weight {
-            buffers = buffers.grad_weight(buffer.slice(..));
-        }
-        if let Some(buffer) = &self.of_bias {
-            buffers = buffers.grad_bias(buffer.slice(..));
-        }
-        buffers.grad_extra(self.of_extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(..))))
+        self.parameters(buffers)
+            .grad_input(self.output.slice(..))
+            .grad_weight(whole(&self.of_weight))
+            .grad_bias(whole(&self.of_bias))
+            .grad_extra(self.of_extra.as_ref().map(whole))
     }
 
-    fn parameters<'a>(&'a self, mut buffers: Buffers<'a>) -> Buffers<'a> {
-        if let Some(weight) = &self.weight {
-            buffers = buffers.weight(weight.slice(..));
-        }
-        if let Some(bias) = &self.bias {
-            buffers = buffers.bias(bias.slice(..));
-        }
-        buffers.extra(self.extra.as_ref().map(|buffer| buffer.as_ref().map(|buffer| buffer.slice(..))))
+    fn parameters<'a>(&'a self, buffers: Buffers<'a>) -> Buffers<'a> {
+        buffers.weight(whole(&self.weight)).bias(whole(&self.bias)).extra(self.extra.as_ref().map(whole))
     }
 
     /// What a pass writes, each with a tensor that is stored in the same way: the output, or the gradients of input,
@@ -110,6 +101,11 @@ impl Set {
 }
 
 const NOTHING: Wanted = Wanted { input: false, weight: false, bias: false, extra: false };
+
+/// All of a buffer, if there is one.
+fn whole(buffer: &Option<wgpu::Buffer>) -> Option<wgpu::BufferSlice<'_>> {
+    buffer.as_ref().map(|buffer| buffer.slice(..))
+}
 
 /// A buffer with this content, which can be written again.
 fn upload(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {
