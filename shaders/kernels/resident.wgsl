@@ -109,7 +109,7 @@ fn run(here: Place) {
         let index = index_of(group, walk);
         var centred = again(&held, k, index);
         if !HOLDS {
-            centred -= vec4<f32>(head);
+            centred = hidden_four(centred - vec4<f32>(head));
         }
         let value = (centred - vec4<f32>(tail)) * statistic.z;
         store(index + output_shift, activate(affine(value, parameters)), min(4u, d - place));

@@ -31,9 +31,11 @@ fn slope(y: vec4<f32>) -> vec4<f32> {
         // 1 / sqrt(2π)
         case 3u: { return normal_distribution(y) + y * exp(-0.5 * y * y) * 0.3989422804; }
         case 4u: {
-            let s = sigmoid(2.0 * tanh_argument(y));
+            let twice = 2.0 * tanh_argument(y);
+            let s = sigmoid(twice);
             let argument_slope = 0.7978845608 * (1.0 + 0.134145 * min(y * y, vec4<f32>(1e30)));
-            return s + 2.0 * y * s * (1.0 - s) * argument_slope;
+            // Not 1 - s, which has few digits where s is near 1.
+            return s + 2.0 * y * s * sigmoid(-twice) * argument_slope;
         }
         default: { return vec4<f32>(1.0); }
     }

@@ -26,7 +26,7 @@ fn no_moments() -> Moments {
 fn merge(first: Moments, second: Moments) -> Moments {
     let count = first.count + second.count;
     let share = second.count / count;
-    let delta = (second.head - first.head) + (second.tail - first.tail);
+    let delta = hidden(second.head - first.head) + (second.tail - first.tail);
     let both = vec4<f32>(
         first.head,
         first.tail + delta * share,

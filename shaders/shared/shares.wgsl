@@ -41,5 +41,5 @@ fn batch_of(i: u32) -> vec4<f32> {
 
 // How far a mean lies from a place.
 fn beyond(place: vec2<f32>, statistic: vec4<f32>) -> f32 {
-    return (statistic.x - place.x) + (statistic.y - place.y);
+    return hidden(statistic.x - place.x) + (statistic.y - place.y);
 }

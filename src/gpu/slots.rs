@@ -151,9 +151,9 @@ slot! {
     /// How lanes exchange values.
     Lanes in "slots/lanes" {
         /// Through workgroup memory.
-        Shared = "shared" ["exchange"],
+        Shared = "shared" ["exchange", "hidden"],
         /// By subgroup operations.
-        Subgroup = "subgroup" ["exchange"],
+        Subgroup = "subgroup" ["exchange", "hidden"],
     }
 }
 

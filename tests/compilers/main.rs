@@ -5,6 +5,7 @@
 //! that is missing fails the test. Compiled is a quarter of the shaders, by lot, and beside it every pair of choices that a
 //! kernel is compiled with; all of them with `WGPU_NORM_TEST_SHARE=all`.
 
+mod digits;
 #[path = "../common/draw.rs"]
 mod draw;
 mod naga_writers;

@@ -41,15 +41,8 @@ pub(crate) fn ready(one: &Specialisation) -> Result<Ready, String> {
     let names = module.overrides.iter().filter_map(|(_, declared)| declared.name.as_deref());
     let values: PipelineConstants =
         names.filter_map(|name| Some((name.to_owned(), one.overrides.value(name)?))).collect();
-    let entry = module.entry_points[0].name.clone();
-    let (module, info) = process_overrides(&module, &info, Some((ShaderStage::Compute, &entry)), &values)
-        .map_err(|error| format!("overrides: {error}"))?;
-    Ok(Ready {
-        module: module.into_owned(),
-        info: info.into_owned(),
-        needs_f16: one.variant.needs_f16(),
-        needs_subgroups: one.variant.needs_subgroups(),
-    })
+    let needs = (one.variant.needs_f16(), one.variant.needs_subgroups());
+    Ready::with_overrides(&module, &info, &values, needs)
 }
 
 /// A buffer of the module: where it is bound, and whether it is a uniform or may be written.
@@ -61,6 +54,25 @@ struct Buffer {
 }
 
 impl Ready {
+    /// A module that is no variant's, with the defaults of its overrides.
+    pub(crate) fn of(source: &str) -> Result<Self, String> {
+        let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))?;
+        let info = validate(&module, CORE)?;
+        Self::with_overrides(&module, &info, &PipelineConstants::default(), (false, false))
+    }
+
+    fn with_overrides(
+        module: &Module,
+        info: &ModuleInfo,
+        values: &PipelineConstants,
+        (needs_f16, needs_subgroups): (bool, bool),
+    ) -> Result<Self, String> {
+        let entry = &module.entry_points[0].name;
+        let (module, info) = process_overrides(module, info, Some((ShaderStage::Compute, entry)), values)
+            .map_err(|error| format!("overrides: {error}"))?;
+        Ok(Self { module: module.into_owned(), info: info.into_owned(), needs_f16, needs_subgroups })
+    }
+
     fn entry(&self) -> &str {
         &self.module.entry_points[0].name
     }

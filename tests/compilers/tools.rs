@@ -98,15 +98,20 @@ impl DirectX {
     pub(crate) fn version(&self) -> String {
         let empty = "[numthreads(1, 1, 1)] void main() {}".to_owned();
         let shader = Hlsl { source: empty, entry_point: "main".into(), profile: "cs_6_0", has_f16: false };
-        let made = self.compile(&shader).expect("an empty shader compiles");
-        let text = self.compiler.disassemble(&made).and_then(|blob| self.library.get_blob_as_string(&blob.into()));
-        let text = text.expect("what it made is its own");
+        let text = self.disassembled(&shader).expect("an empty shader compiles");
         let mark = text.split('"').find(|part| part.starts_with("dxc")).unwrap_or("of a version it does not name");
         mark.to_owned()
     }
 
     pub(crate) fn check(&self, shader: &Hlsl) -> Result<(), String> {
         self.compile(shader).map(|_| ())
+    }
+
+    /// What the compiler makes of a shader, as text.
+    pub(crate) fn disassembled(&self, shader: &Hlsl) -> Result<String, String> {
+        let made = self.compile(shader)?;
+        let text = self.compiler.disassemble(&made).and_then(|blob| self.library.get_blob_as_string(&blob.into()));
+        text.map_err(|error| format!("DXC: {error}"))
     }
 
     fn compile(&self, shader: &Hlsl) -> Result<hassle_rs::DxcBlob, String> {

@@ -39,8 +39,9 @@ fn affine(value: vec4<f32>, parameters: Parameters) -> vec4<f32> {
         return y;
     }
     let tau = parameters.threshold;
-    // Not max, which drops a NaN.
-    return select(y, tau, (y <= tau) | (tau != tau));
+    // Not max, which drops a NaN; nor `tau != tau`, which compilers that know of none take for false.
+    let is_nan = (bitcast<vec4<u32>>(tau) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+    return select(y, tau, (y <= tau) | is_nan);
 }
 
 fn passes(value: vec4<f32>, parameters: Parameters) -> vec4<bool> {

@@ -7,6 +7,7 @@ fn main(
 ) {
     own_lane = index;
     side = 0u;
+    veil = task.zero;
     run(place(workgroup, workgroups, own_lane));
 }
 

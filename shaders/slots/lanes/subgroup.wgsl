@@ -12,6 +12,7 @@ fn main(
 ) {
     own_lane = subgroup * subgroup_size + index;
     side = 0u;
+    veil = task.zero;
     run(place(workgroup, workgroups, own_lane));
 }
 
