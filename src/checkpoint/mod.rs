@@ -18,10 +18,12 @@
 //! # Ok::<(), wgpu_norm::Error>(())
 //! ```
 
+mod bytes;
 mod reader;
 #[cfg(not(target_family = "wasm"))]
 mod writer;
 
+pub use bytes::to_bytes;
 pub use reader::Checkpoint;
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]

@@ -185,10 +185,19 @@ impl Checkpoint {
             Stored::F32 => Data::F32(bytemuck::pod_collect_to_vec(bytes)),
             Stored::F16 => Data::F16(bytemuck::pod_collect_to_vec(bytes)),
             Stored::BF16 => Data::Bf16(bytemuck::pod_collect_to_vec(bytes)),
-            Stored::I64 => return counter(bytes, &info.shape).map(Entry::Counter),
+            Stored::I64 => return counter::<8>(bytes, info).map(Entry::Counter),
             other => return Err(format!("expected F32, F16 or BF16, got {other:?}")),
         };
         Tensor::new(info.shape.clone(), data).map(Entry::Tensor).map_err(|error| error.to_string())
+    }
+}
+
+impl Checkpoint {
+    /// Values that no layer holds as they are, which is what `double` makes of a model.
+    fn narrowed(&self, info: &TensorInfo) -> OrFault<Entry> {
+        let wide: Vec<f64> = bytemuck::pod_collect_to_vec(self.bytes_in(info)?);
+        let narrow = Data::from_f64(Dtype::F32, &wide);
+        Tensor::new(info.shape.clone(), narrow).map(Entry::Tensor).map_err(|error| error.to_string())
     }
 }
 
@@ -202,14 +211,27 @@ impl Source for Checkpoint {
     }
 
     fn read(&self, key: &str) -> OrFault<Entry> {
-        self.tensors.get(key).ok_or_else(|| "missing".into()).and_then(|info| self.entry(info))
+        let info = self.tensors.get(key).ok_or("missing")?;
+        match info.dtype {
+            Stored::F64 => self.narrowed(info),
+            Stored::I32 => counter::<4>(self.bytes_in(info)?, info).map(Entry::Counter),
+            _ => self.entry(info),
+        }
     }
 }
 
-fn counter(bytes: &[u8], shape: &[usize]) -> OrFault<u64> {
-    let bytes = <[u8; 8]>::try_from(bytes)
-        .map_err(|_| format!("expected F32, F16 or BF16, or a single number of I64, got I64 of shape {shape:?}"))?;
-    let value = i64::from_le_bytes(bytes);
+/// A single number of `N` bytes.
+fn counter<const N: usize>(bytes: &[u8], info: &TensorInfo) -> OrFault<u64> {
+    if bytes.len() != N {
+        let (stored, shape) = (info.dtype, &info.shape);
+        return Err(format!(
+            "expected F32, F16 or BF16, or a single number of {stored:?}, got {stored:?} of shape {shape:?}"
+        ));
+    }
+    let sign = if bytes[N - 1] & 0x80 == 0 { 0 } else { 0xff };
+    let mut wide = [sign; 8];
+    wide[..N].copy_from_slice(bytes);
+    let value = i64::from_le_bytes(wide);
     u64::try_from(value).map_err(|_| format!("expected 0 or more, got {value}"))
 }
 

@@ -125,8 +125,13 @@ impl Held {
         }
     }
 
+    /// For a pass that may move the running estimates.
+    pub(crate) fn moving(&mut self) -> Moving<'_> {
+        Moving { held: self, has_arrived: false }
+    }
+
     /// Puts the running estimates back after a pass that failed, which may have moved them.
-    pub(crate) fn restore(&mut self) {
+    fn restore(&mut self) {
         if let Some(values) = self.running().cloned() {
             // A device that takes nothing any more needs nothing put right.
             let _ = self.set_running(&values);
@@ -168,6 +173,32 @@ impl Held {
     fn data(&self, name: &'static str, data: &Data) -> Result<Arc<HeldData>> {
         let buffer = upload(&self.gpu, name, data.bytes(), USAGE)?;
         Ok(Arc::new(HeldData { buffer, data: data.clone() }))
+    }
+}
+
+/// What a pass moves. Unless it arrives, running estimates are put back where they were: a pass that failed, or that nobody
+/// waited for, may have moved those on the device alone.
+pub(crate) struct Moving<'a> {
+    held: &'a mut Held,
+    has_arrived: bool,
+}
+
+impl Moving<'_> {
+    pub(crate) fn held(&mut self) -> &mut Held {
+        self.held
+    }
+
+    /// The pass is over, and host and device agree.
+    pub(crate) fn arrive(mut self) {
+        self.has_arrived = true;
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        if !self.has_arrived {
+            self.held.restore();
+        }
     }
 }
 

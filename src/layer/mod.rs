@@ -119,8 +119,9 @@ impl Layer {
     /// When an option makes no sense, or there is no memory for the state.
     pub fn new(engine: &Engine, description: impl TryInto<Description, Error = Error>) -> Result<Self> {
         let mut description = description.try_into()?;
-        description.group = description.group.map(|group| group.for_layer());
         let state = State::new(&description.contents, engine)?;
+        // After all that may fail: a layer that does not come about has no number among those of the group.
+        description.group = description.group.map(|group| group.for_layer());
         Ok(Self { engine: engine.clone(), description, state, training: true, frozen: false })
     }
 

@@ -61,6 +61,9 @@ impl Layer {
 
     /// As [`forward`](Self::forward), without blocking the thread while a GPU works.
     ///
+    /// Among ranks it waits for the others, on the thread, for as long as their group lets it; so does its future where it is
+    /// dropped before it is done, since the others have to be told. Elsewhere what is dropped did not happen.
+    ///
     /// # Errors
     ///
     /// As [`forward`](Self::forward).
@@ -79,7 +82,8 @@ impl Layer {
         pollster::block_on(self.forward_saving_async(input))
     }
 
-    /// As [`forward_saving`](Self::forward_saving), without blocking the thread while a GPU works.
+    /// As [`forward_saving`](Self::forward_saving), without blocking the thread while a GPU works; see
+    /// [`forward_async`](Self::forward_async) for what ranks do.
     ///
     /// # Errors
     ///

@@ -10,13 +10,14 @@ use crate::gpu::Held;
 use crate::norm::Norm;
 use crate::plan::{Extra, RunningStatistics, Statistics, Wanted};
 use crate::tensor::{Data, Tensor};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Parameters, running estimates and their counter.
 #[derive(Debug, Clone)]
 pub(super) struct State {
     contents: Contents,
     place: Place,
-    /// How often parameters were replaced.
+    /// A number that no other state has but copies with the same parameters.
     revision: u64,
 }
 
@@ -40,7 +41,7 @@ impl State {
     /// The initial state, where the engine computes.
     pub(super) fn new(contents: &Contents, engine: &Engine) -> Result<Self> {
         let place = Place::of(Values::default(), engine)?;
-        let mut state = Self { contents: contents.clone(), place, revision: 0 };
+        let mut state = Self { contents: contents.clone(), place, revision: next_revision() };
         let names: Vec<Name> = contents.names().collect();
         state.reset(&names)?;
         Ok(state)
@@ -103,7 +104,7 @@ impl State {
     /// Replaces values, all of them or, where the device fails, none; the caller has checked that kinds, shapes and
     /// types are right.
     pub(super) fn set(&mut self, entries: Vec<(Name, Entry)>) -> Result<()> {
-        let parameters = entries.iter().filter(|(name, _)| Name::PARAMETERS.contains(name)).count();
+        let has_parameters = entries.iter().any(|(name, _)| Name::PARAMETERS.contains(name));
         let mut next = self.place.clone();
         let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
         let mut running =
@@ -121,16 +122,18 @@ impl State {
             next.set_running(running)?;
         }
         self.place = next;
-        self.revision = self.revision.wrapping_add(parameters as u64);
+        if has_parameters {
+            self.renew();
+        }
         Ok(())
     }
 
     /// Makes forward passes from before outdated, as other parameters would.
     pub(super) fn renew(&mut self) {
-        self.revision = self.revision.wrapping_add(1);
+        self.revision = next_revision();
     }
 
-    /// A number that changes with the parameters.
+    /// A number that changes with the parameters, and that other layers do not have.
     pub(super) fn revision(&self) -> u64 {
         self.revision
     }
@@ -149,16 +152,20 @@ impl State {
             Place::Device(held) => held,
         };
         let operands = self.contents.operands(input);
-        let result = engine.forward_held(norm, &operands, inputs(input, turn), held, saved).await;
-        let Err(error) = result else { return result };
-        let cpu = match turn {
-            None => engine.instead_after(error),
-            Some(_) => Err(error),
+        let mut moving = held.moving();
+        let result = engine.forward_held(norm, &operands, inputs(input, turn), moving.held(), saved).await;
+        let error = match result {
+            Ok(forward) => {
+                moving.arrive();
+                return Ok(forward);
+            }
+            Err(error) => error,
         };
-        if cpu.is_err() {
-            held.restore();
-        }
-        let cpu = cpu?;
+        drop(moving);
+        let cpu = match turn {
+            None => engine.instead_after(error)?,
+            Some(_) => return Err(error),
+        };
         let mut values = self.values()?;
         let forward = values.forward(&cpu, norm, (input, None), saved).await?;
         self.place = Place::Host(Box::new(values));
@@ -194,6 +201,12 @@ impl State {
 
 fn inputs<'a>(Input { tensor, residual, labels }: Input<'a>, turn: Option<&'a Turn<'a>>) -> Inputs<'a> {
     Inputs { tensor, residual, labels, turn }
+}
+
+/// A number that nobody has yet.
+fn next_revision() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn nothing_tracked() -> RunningStatistics {

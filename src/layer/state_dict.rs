@@ -35,7 +35,7 @@ impl Layer {
     /// Loads what stands in `dict` after `prefix`. Where `strict`, nothing may be missing, and nothing else may stand
     /// there; otherwise what is missing stays as it is, and the result says what did not match.
     ///
-    /// PyTorch's rules hold. Values are converted to the layer's storage type. A state dict without
+    /// PyTorch's rules hold. Values are converted to the layer's storage type, and whole numbers to a counter. A state dict without
     /// `num_batches_tracked` is one of PyTorch before 0.4.1; the layer's own counter stays. Running estimates for an
     /// instance normalization that keeps none are refused, strict or not.
     ///
@@ -148,8 +148,22 @@ fn fitting(key: &str, shape: &[usize], spec: Option<Spec>, source: &dyn Source) 
         (Entry::Tensor(tensor), Some(spec)) => converted(tensor, spec).map_err(|error| format!("{key}: {error}")),
         (Entry::Counter(counter), None) => Ok(Entry::Counter(counter)),
         (Entry::Counter(_), Some(spec)) => Err(format!("{key}: expected {} values, got an integer", spec.dtype)),
-        (Entry::Tensor(tensor), None) => Err(format!("{key}: expected an integer, got {} values", tensor.dtype())),
+        (Entry::Tensor(tensor), None) => whole(&tensor).map(Entry::Counter).map_err(|fault| format!("{key}: {fault}")),
     }
+}
+
+/// A counter that was made a number of another type with everything else.
+fn whole(tensor: &Tensor) -> OrFault<u64> {
+    let value = tensor.data().to_f64().first().copied().unwrap_or(f64::NAN);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole, and an f32 holds no more"
+    )]
+    if value >= 0.0 && value.fract() == 0.0 && value <= 2f64.powi(62) {
+        return Ok(value as u64);
+    }
+    Err(format!("expected an integer from 0 on, got {value}"))
 }
 
 fn converted(tensor: Tensor, spec: Spec) -> Result<Entry> {

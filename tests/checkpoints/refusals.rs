@@ -74,9 +74,11 @@ fn what_is_no_checkpoint_is_refused_with_its_path() {
 #[test]
 fn values_of_other_kinds_are_refused_among_the_faults() {
     let bytes = [1_u8; 64];
-    let rows: [(Row<'_>, &[&str]); 7] = [
+    let half = half::f16::from_f32(0.5).to_le_bytes();
+    let rows: [(Row<'_>, &[&str]); 8] = [
         (("weight", Stored::I8, &[1], &bytes[..1]), &["weight: expected F32, F16 or BF16, got I8"]),
-        (("weight", Stored::F64, &[1], &bytes[..8]), &["weight: expected F32, F16 or BF16, got F64"]),
+        (("num_batches_tracked", Stored::F16, &[], &half), &["num_batches_tracked: expected an integer", "got 0.5"]),
+        (("num_batches_tracked", Stored::I32, &[], &[0xff; 4]), &["num_batches_tracked: expected 0 or more, got -1"]),
         (("weight", Stored::I64, &[1], &bytes[..8]), &["weight: expected f32 values, got an integer"]),
         (("bias", Stored::F32, &[2], &bytes[..8]), &["size mismatch for bias", "[2]", "[1]"]),
         (("num_batches_tracked", Stored::F32, &[], &bytes[..4]), &["num_batches_tracked: expected an integer"]),
@@ -96,6 +98,23 @@ fn a_counter_may_be_a_list_of_one_or_not_be_there() {
     assert_eq!(loaded(("num_batches_tracked", Stored::I64, &[], &seven)), Ok(Some(7)));
     assert_eq!(loaded(("num_batches_tracked", Stored::I64, &[1], &seven)), Ok(Some(7)), "PyTorch before 0.4");
     assert_says(loaded(("num_batches", Stored::I64, &[], &seven)), &["Unexpected key(s)", "\"num_batches\""]);
+}
+
+/// What torch 2.15 loads as well: `{k: v.half()}`, `{k: v.int()}` and `model.double()`.
+#[test]
+fn what_was_converted_as_a_whole_is_converted_back() {
+    let half = half::f16::from_f32(7.0).to_le_bytes();
+    assert_eq!(loaded(("num_batches_tracked", Stored::F16, &[], &half)), Ok(Some(7)));
+    assert_eq!(loaded(("num_batches_tracked", Stored::F64, &[], &7_f64.to_le_bytes())), Ok(Some(7)));
+    assert_eq!(loaded(("num_batches_tracked", Stored::I32, &[], &7_i32.to_le_bytes())), Ok(Some(7)));
+
+    let values = [0.1_f64, 1e300];
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let view = TensorView::new(Stored::F64, vec![2], &bytes).expect("two numbers");
+    let (_folder, path) = file(&safetensors::serialize([("weight", view)], None).expect("serialized"));
+    let mut norm = layer(BatchNorm1d::new(2));
+    Checkpoint::open(&path).expect("opens").load(&mut norm, "", false).expect("it loads");
+    assert_eq!(norm.get("weight").expect("it has one").data().to_f32(), [0.1, f32::INFINITY]);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Forward and backward passes: training, evaluation, frozen, and what they leave of the state.
 
 use crate::rig::{assert_close, assert_says, batches, count, engines, layer, ramp, tensor, values};
+use std::future::Future;
+use std::task::{Context, Waker};
 use wgpu_norm::layer::{
-    BatchNorm1d, BatchNorm2d, Description, GroupNorm, Input, InstanceNorm1d, InstanceNorm2d, Layer, LayerNorm, RmsNorm,
+    BatchNorm1d, BatchNorm2d, GroupNorm, Input, InstanceNorm1d, InstanceNorm2d, Layer, LayerNorm, RmsNorm,
 };
-use wgpu_norm::plan::Activation;
-use wgpu_norm::{Layout, Tensor, Wanted};
+use wgpu_norm::norm::{self, Fused};
+use wgpu_norm::plan::{Activation, Epilogue, RunningVariance};
+use wgpu_norm::{Data, Dtype, Engine, Layout, Parameters, Tensor, Wanted};
 
 #[test]
 fn running_estimates_follow_in_training_alone() {
@@ -32,6 +35,55 @@ fn running_estimates_follow_in_training_alone() {
             norm.train().forward(&batches()[0]).expect("a batch");
             assert_eq!(norm.num_batches_tracked(), Ok(Some(3)), "{what}");
         }
+    }
+}
+
+/// Batches of variance 1 and 4 in one channel, 100 times that in the other; by hand.
+#[test]
+fn running_variances_may_be_biased() {
+    for engine in engines() {
+        let batch = BatchNorm1d::new(2).momentum(Some(0.5)).running_variance(RunningVariance::Biased);
+        let instance = InstanceNorm1d::new(2).track_running_stats(true).momentum(Some(0.5));
+        let instance = instance.running_variance(RunningVariance::Biased);
+        for norm in [Layer::new(&engine, batch), Layer::new(&engine, instance)] {
+            let mut norm = norm.expect("made");
+            for batch in batches() {
+                let shape: &[usize] = if norm.class() == "InstanceNorm1d" { &[1, 2, 2] } else { &[2, 2] };
+                // Two positions of one sample, where they were two samples.
+                let v = values(&batch);
+                let lying = if shape.len() == 3 { vec![v[0], v[2], v[1], v[3]] } else { v };
+                norm.forward(&tensor(shape, &lying)).expect("a batch");
+            }
+            let what = format!("{} on {}", norm.class(), engine.name());
+            assert_close(&norm.get("running_var").expect("there"), &[2.5, 225.25], &what);
+        }
+    }
+}
+
+/// As a timeout or an abort does it: the pass is under way, and nobody waits for it any more.
+#[test]
+fn a_pass_that_is_dropped_did_not_happen() {
+    for engine in engines() {
+        let mut norm = Layer::new(&engine, BatchNorm1d::new(2).momentum(Some(0.5))).expect("made");
+        let before = norm.state_dict("").expect("state");
+        let arrived = {
+            let batch = &batches()[1];
+            let mut pass = Box::pin(norm.forward_async(batch));
+            pass.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        let mut expected = Layer::new(&engine, BatchNorm1d::new(2).momentum(Some(0.5))).expect("made");
+        if arrived {
+            expected.forward(&batches()[1]).expect("a batch");
+        } else {
+            assert_eq!(norm.state_dict("").expect("state"), before, "{}", engine.name());
+        }
+        for layer in [&mut norm, &mut expected] {
+            layer.forward(&batches()[0]).expect("a batch");
+        }
+        assert_eq!(norm.state_dict(""), expected.state_dict(""), "what it does next: {}", engine.name());
+        let x = ramp(&[3, 2]);
+        let evaluated = [norm, expected].map(|mut layer| layer.eval().forward(&x).expect("evaluation"));
+        assert_eq!(evaluated[0], evaluated[1], "where it evaluates: {}", engine.name());
     }
 }
 
@@ -178,6 +230,11 @@ fn backward_refuses_parameters_that_are_not_those_of_its_forward_pass() {
     norm.set("weight", tensor(&[2], &[2.0, 2.0])).expect("it fits");
     assert_says(norm.backward(&x, &x, &forward, None), &["forward", "replaced"]);
     let forward = norm.forward_saving(&x).expect("training");
+    let mut other = layer(BatchNorm1d::new(2));
+    other.set("weight", tensor(&[2], &[2.0, 2.0])).expect("it fits");
+    assert_says(other.backward(&x, &x, &forward, None), &["forward", "replaced"]);
+    let same = norm.clone();
+    assert!(same.backward(&x, &x, &forward, None).is_ok(), "a copy has the same parameters");
     assert_says(norm.backward(&x, &ramp(&[2, 4]), &forward, None), &["grad_output", "[2, 4]", "[4, 2]"]);
     assert_says(norm.backward(&ramp(&[2, 4]), &x, &forward, None), &["[2, 4]"]);
 }
@@ -246,8 +303,27 @@ fn what_is_fused_is_done() {
         gemma.set("weight", tensor(&[2], &[1.0, 2.0])).expect("it fits");
         assert_close(&gemma.forward(&x).expect("y"), &[-2.0, 3.0], engine.name());
     }
-    let fused = Description::try_from(RmsNorm::new([2]).rounds_normalized(true));
-    assert_ne!(fused, RmsNorm::new([2]).try_into());
+}
+
+/// A value that 16 bits do not hold is rounded before it meets the weight, as by the operation itself.
+#[test]
+fn normalized_values_are_rounded_where_that_is_asked_for() {
+    let x = Tensor::new([2, 3], Data::from_f64(Dtype::F16, &[1.0, 2.0, 3.0, -5.0, 0.25, 7.0])).expect("six values");
+    let weight = Tensor::new([3], Data::from_f64(Dtype::F16, &[1.7, 0.3, 1.9])).expect("three");
+    let by_layer = |engine: &Engine, rounds: bool| {
+        let description = RmsNorm::new([3]).eps(1e-5).dtype(Dtype::F16).rounds_normalized(rounds);
+        let mut norm = Layer::new(engine, description).expect("made");
+        norm.set("weight", weight.clone()).expect("it fits");
+        norm.forward(&x).expect("y")
+    };
+    for engine in engines() {
+        let epilogue = Epilogue { rounds_normalized: true, ..Epilogue::default() };
+        let fused = Fused { epilogue, ..Fused::new(norm::RmsNorm::new([3]).eps(1e-5)) };
+        let mut parameters = Parameters { weight: Some(&weight), ..Parameters::default() };
+        let want = engine.forward(&fused, &x, &mut parameters).expect("y");
+        assert_eq!(by_layer(&engine, true), want, "{}", engine.name());
+        assert_ne!(by_layer(&engine, false), want, "{}", engine.name());
+    }
 }
 
 #[test]

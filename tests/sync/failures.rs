@@ -1,11 +1,12 @@
 //! Ranks that die, never come, or do something else.
 
 use crate::rig::{assert_says, cpu, engines, in_groups, noise, on_ranks};
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 use wgpu_norm::collective::{Group, local_with_timeout};
 use wgpu_norm::layer::{self, Layer};
-use wgpu_norm::norm::SyncBatchNorm;
-use wgpu_norm::plan::Momentum;
+use wgpu_norm::norm::{BatchNorm, Norm, Operands, SyncBatchNorm};
+use wgpu_norm::plan::{Momentum, Plan, RunningVariance, Sharing};
 use wgpu_norm::{Dtype, Error, Parameters, Result, RunningStatistics, Tensor, Upstream};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -65,7 +66,7 @@ fn a_rank_that_skips_a_call_is_found_out() {
 fn ranks_that_differ_are_told_in_what() {
     /// What a rank does otherwise than the others, and what all are told.
     type Otherwise = (fn(&Group) -> Result<Tensor>, &'static str);
-    let cases: [Otherwise; 4] = [
+    let cases: [Otherwise; 6] = [
         (
             |group| forward(&SyncBatchNorm::new(), &[4, 5], Dtype::F32, group),
             "number of channels: 3 on ranks 0, 2, 5 on rank 1",
@@ -76,22 +77,80 @@ fn ranks_that_differ_are_told_in_what() {
             "eps: 0.00001 on ranks 0, 2, 0.001 on rank 1",
         ),
         (
+            |group| tracking(&SyncBatchNorm::new().momentum(Momentum::Cumulative), group),
+            "kind of momentum: fixed on ranks 0, 2, cumulative on rank 1",
+        ),
+        (
+            |group| tracking(&SyncBatchNorm::new().momentum(Momentum::Fixed(0.25)), group),
+            "momentum: 0.1 on ranks 0, 2, 0.25 on rank 1",
+        ),
+        (
             |group| {
-                let mut running = RunningStatistics::new(3);
-                let mut parameters =
-                    Parameters { running: Some(&mut running), group: Some(group), ..Parameters::default() };
-                let norm = SyncBatchNorm::new().momentum(Momentum::Cumulative);
-                cpu().forward(&norm, &noise(&[4, 3], Dtype::F32, 0.0, 1), &mut parameters)
+                let batch = BatchNorm::new().running_variance(RunningVariance::Biased);
+                tracking(&SyncBatchNorm { batch: batch.training(true) }, group)
             },
-            "kind of momentum: none on ranks 0, 2, cumulative on rank 1",
+            "variance of the running estimates: unbiased on ranks 0, 2, biased on rank 1",
         ),
     ];
     for (otherwise, told) in cases {
-        let errors = on_ranks(3, |group| if group.rank() == 1 { otherwise(&group) } else { plain(&group) });
+        let tracks = told.contains("momentum") || told.contains("estimates");
+        let like_others = |group: &Group| if tracks { tracking(&SyncBatchNorm::new(), group) } else { plain(group) };
+        let errors = on_ranks(3, |group| if group.rank() == 1 { otherwise(&group) } else { like_others(&group) });
         for error in errors {
             let want = format!("sync_batch_norm forward: the ranks differ in {told}");
             assert_eq!(error.expect_err("they differ").to_string(), want);
         }
+    }
+    let errors =
+        on_ranks(2, |group| if group.rank() == 1 { tracking(&SyncBatchNorm::new(), &group) } else { plain(&group) });
+    for error in errors {
+        assert_says(&error.expect_err("they differ"), &["kind of momentum: none on rank 0, fixed on rank 1"]);
+    }
+}
+
+/// A step that moves running estimates.
+fn tracking(norm: &SyncBatchNorm, group: &Group) -> Result<Tensor> {
+    let mut running = RunningStatistics::new(3);
+    let mut parameters = Parameters { running: Some(&mut running), group: Some(group), ..Parameters::default() };
+    cpu().forward(norm, &noise(&[4, 3], Dtype::F32, 0.0, 1), &mut parameters)
+}
+
+/// Its rank lives on, and so does its group: the others are told, and not left to wait.
+#[test]
+fn a_rank_whose_pass_is_dropped_tells_the_others() {
+    let errors = on_ranks(3, |group| {
+        let result = if group.rank() == 1 {
+            let x = noise(&[4, 3], Dtype::F32, 0.0, 1);
+            std::panic::catch_unwind(AssertUnwindSafe(|| {
+                let mut parameters = Parameters { group: Some(&group), ..Parameters::default() };
+                cpu().forward(&Panics(SyncBatchNorm::new()), &x, &mut parameters)
+            }))
+            .map_or(Ok(()), |result| result.map(drop))
+        } else {
+            plain(&group).map(drop)
+        };
+        (result, plain(&group))
+    });
+    for (rank, (error, after)) in errors.into_iter().enumerate() {
+        assert!(after.is_ok(), "the group goes on: {after:?}");
+        match rank {
+            1 => assert_eq!(error, Ok(())),
+            _ => assert_says(&error.expect_err("rank 1 panicked"), &["rank 1 gave up before it: it was dropped"]),
+        }
+    }
+}
+
+/// Panics where it is lowered.
+#[derive(Debug)]
+struct Panics(SyncBatchNorm);
+
+impl Norm for Panics {
+    fn lower(&self, _: &Operands) -> Result<Plan> {
+        panic!("this pass panics in a test")
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.0.sharing()
     }
 }
 

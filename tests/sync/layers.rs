@@ -1,6 +1,7 @@
 //! Layers that share their statistics: conversion, state, modes.
 
 use crate::rig::{assert_says, cpu, engines, noise, on_ranks, ranges, rows};
+use wgpu_norm::collective::Group;
 use wgpu_norm::layer::{
     BatchNorm1d, BatchNorm2d, InstanceNorm1d, Layer, LayerNorm, SyncBatchNorm, convert_sync_batch_norm,
     revert_sync_batch_norm,
@@ -61,6 +62,40 @@ fn converted_layers_keep_everything_and_share_their_statistics() {
             close(step.2.concat(), &values(&whole).concat(), "state");
         }
     }
+}
+
+/// Gradients go the way that the forward pass went: by all ranks' statistics, or by one's own.
+#[test]
+fn a_forward_pass_from_before_a_conversion_has_no_backward_pass() {
+    let group = &wgpu_norm::collective::local(1)[0];
+    let x = noise(&[4, 3], Dtype::F32, 0.0, 1);
+    let convert: fn(&mut Layer, &Group) -> usize = |norm, group| convert_sync_batch_norm([norm], group);
+    let revert: fn(&mut Layer, &Group) -> usize = |norm, _| revert_sync_batch_norm([norm]);
+    for engine in engines() {
+        let mut norm = layer(&engine);
+        for change in [convert, revert] {
+            let forward = norm.forward_saving(&x).expect("a batch");
+            assert_eq!(change(&mut norm, group), 1);
+            assert_says(
+                &norm.backward(&x, &x, &forward, None).expect_err("it was converted"),
+                &["forward", "converted"],
+            );
+        }
+    }
+}
+
+/// One rank tries twice, the other once: both have the first layer of the group.
+#[test]
+fn a_layer_that_did_not_come_about_is_not_counted() {
+    let results = on_ranks(2, |group| {
+        if group.rank() == 0 {
+            let far_too_large = SyncBatchNorm::new(1 << 60).group(&group);
+            assert!(Layer::new(&cpu(), far_too_large).is_err(), "nobody has memory for that");
+        }
+        let mut norm = Layer::new(&cpu(), SyncBatchNorm::new(3).group(&group)).expect("made");
+        norm.forward(&noise(&[4, 3], Dtype::F32, 0.0, 1)).map(drop)
+    });
+    assert_eq!(results, [Ok(()), Ok(())]);
 }
 
 #[test]
