@@ -47,20 +47,21 @@ fn cases_pass_without_any_optional_feature_and_the_certificate_says_what_lacks()
 
 #[test]
 fn run_does_without_and_says_where_it_ran() {
-    let case = Path::new("tests/cases/layer_norm/row_2.safetensors");
-    let output = program(&[
-        "run",
-        "layer_norm",
-        &case.display().to_string(),
-        "--tensor",
-        "input",
-        "--disable-feature",
-        ALL,
-        "--verify",
-        "--json",
-    ]);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_str(&said).expect("it prints JSON");
-    assert!(report["adapter"].is_string() && report["fallback"].is_null(), "{report:#}");
+    if without_gpu() {
+        return;
+    }
+    let listed = program(&["adapters", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).expect("it prints JSON");
+    let adapters = listed["adapters"].as_array().expect("a list").iter().filter(|adapter| adapter["type"] != "Host");
+    let names: Vec<&str> = adapters.filter_map(|adapter| adapter["name"].as_str()).collect();
+    assert!(!names.is_empty(), "there is an adapter");
+    let case = "tests/cases/layer_norm/row_2.safetensors";
+    for name in names {
+        let places = ["--tensor", "input", "--adapter", name, "--disable-feature", ALL, "--verify", "--json"];
+        let output = program(&[&["run", "layer_norm", case], &places[..]].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_str(&said).expect("it prints JSON");
+        assert!(report["adapter"] == name && report["fallback"].is_null(), "{report:#}");
+    }
 }

@@ -5,7 +5,7 @@
 #[path = "common/program.rs"]
 mod program;
 
-use program::{folder, program, text, write};
+use program::{folder, path, program, text, write};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -215,13 +215,38 @@ fn the_output_honours_the_users_mask() {
     use std::os::unix::fs::PermissionsExt;
     let folder = folder();
     let input = write(&folder, "x.safetensors", file(&json!({}), &[("input", &[1, 2], &[1.0, 3.0])]));
-    let output = folder.path().join("y.npy");
-    for (mask, mode) in [("022", 0o644), ("077", 0o600)] {
+    let written = |mask: &str, output: &Path| {
         let line = format!("umask {mask} && exec \"$0\" run layer_norm \"$1\" -o \"$2\" --adapter cpu");
         let mut shell = Command::new("sh");
-        shell.args(["-c", &line, env!("CARGO_BIN_EXE_wgpu-norm"), &input]).arg(&output);
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_wgpu-norm"), &input]).arg(output);
         assert!(shell.output().expect("sh starts").status.success(), "umask {mask}");
-        let permissions = std::fs::metadata(Path::new(&output)).expect("written").permissions();
-        assert_eq!(permissions.mode() & 0o777, mode, "umask {mask}");
+        std::fs::metadata(output).expect("written").permissions().mode() & 0o777
+    };
+    for (mask, mode) in [("022", 0o644), ("077", 0o600)] {
+        let output = folder.path().join(mask).with_extension("npy");
+        assert_eq!(written(mask, &output), mode, "umask {mask}");
     }
+    // What is there already was made for whom it concerns, and is where a link leads to.
+    let kept = folder.path().join("kept.npy");
+    std::fs::write(&kept, "old").expect("written");
+    std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o640)).expect("ours");
+    let link = folder.path().join("link.npy");
+    std::os::unix::fs::symlink(&kept, &link).expect("a link");
+    assert_eq!(written("022", &link), 0o640);
+    assert!(link.is_symlink() && std::fs::read(&kept).expect("there") != b"old", "the file is new, the link is not");
+}
+
+/// A device or a pipe is no place for a file that appears when it is whole.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced() {
+    let folder = folder();
+    let input = write(&folder, "x.safetensors", file(&json!({}), &[("input", &[1, 2], &[1.0, 3.0])]));
+    let link = path(&folder, "null.npy");
+    std::os::unix::fs::symlink("/dev/null", &link).expect("a link");
+    let output = program(&["run", "layer_norm", &input, "-o", &link, "--adapter", "cpu"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("null.npy") && said.contains("expected a file"), "{said}");
+    assert!(!Path::new("/dev/null").metadata().expect("there").is_file(), "it is what it was");
 }

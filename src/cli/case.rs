@@ -24,6 +24,16 @@ pub(crate) struct Case {
     atol: f64,
 }
 
+/// What came of comparing a case's results with what it expects.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(super) ulps: Ulps,
+    /// The worst error over its tolerance; none where nothing was compared.
+    pub(super) worst_over_tolerance: Option<f64>,
+    /// What is to be told of it, where it is more than tolerated.
+    told: Option<String>,
+}
+
 impl Case {
     /// Reads a case.
     #[cfg(not(target_family = "wasm"))]
@@ -102,43 +112,48 @@ impl Case {
         self.file.dtype("input")
     }
 
-    /// Runs the case; returns the worst error over its tolerance, or what does not match. Either way `ulps` has the
-    /// errors of what was compared.
-    pub(crate) async fn run(&self, engine: &Engine, ulps: &mut Ulps) -> Result<f64, String> {
+    /// Runs the case; returns the worst error over its tolerance, or what does not match. Either way `found` has the errors
+    /// of what was compared.
+    pub(crate) async fn run(&self, engine: &Engine, found: &mut Found) -> Result<f64, String> {
+        self.compare_all(engine, found).await?;
+        found.told.clone().map_or(Ok(found.worst_over_tolerance.unwrap_or_default()), Err)
+    }
+
+    async fn compare_all(&self, engine: &Engine, found: &mut Found) -> Result<(), String> {
         memory::check(self.file.bytes_of("input")?.unwrap_or(0))?;
         let input = self.file.tensor("input")?.ok_or("tensor input: missing")?;
         let mut learned = Learned::read(&self.file, "", &self.attributes)?;
         let fallback = learned.weight.as_ref().map_or(&[][..], Tensor::shape);
         let norm = self.attributes.norm(fallback)?;
         if let Some(ranks) = Ranks::read(&self.file, &self.attributes, &input)? {
-            return self.run_ranks(engine, &ranks, &*norm, &input, &learned, ulps).await;
+            return self.compare_ranks(engine, &ranks, &*norm, &input, &learned, found).await;
         }
         let mut running = learned.running.take();
         let mut parameters = learned.with(running.as_mut());
         let text = |error: wgpu_norm::Error| error.to_string();
         let Some(grad_output) = self.file.tensor("grad_output")? else {
             let output = engine.forward_async(&*norm, &input, &mut parameters).await.map_err(text)?;
-            let worst = self.compare(&output, running.as_ref(), ulps)?;
-            return Ok(worst.max(self.compare_moments(engine, &input, ulps).await?));
+            self.compare(&output, running.as_ref(), found)?;
+            return self.compare_moments(engine, &input, found).await;
         };
         let (of_mean, of_std) = (self.file.tensor("grad_mean")?, self.file.tensor("grad_std")?);
         let upstream = Upstream { output: &grad_output, sum: None, mean: of_mean.as_ref(), std: of_std.as_ref() };
         let forward = engine.forward_saving_async(&*norm, &input, &mut parameters).await.map_err(text)?;
         let statistics = &forward.statistics;
         let gradients = engine.backward_async(&*norm, &input, upstream, statistics, &parameters, self.wanted());
-        self.compare_gradients(&gradients.await.map_err(text)?, ulps)
+        self.compare_gradients(&gradients.await.map_err(text)?, found)
     }
 
-    /// The worst error of all ranks' results together.
-    async fn run_ranks(
+    /// Compares all ranks' results together.
+    async fn compare_ranks(
         &self,
         engine: &Engine,
         ranks: &Ranks,
         norm: &dyn Norm,
         input: &Tensor,
         learned: &Learned,
-        ulps: &mut Ulps,
-    ) -> Result<f64, String> {
+        found: &mut Found,
+    ) -> Result<(), String> {
         let grad_output = self.file.tensor("grad_output")?;
         if let Some(other) = grad_output.as_ref().filter(|gradient| gradient.shape() != input.shape()) {
             return Err(format!("grad_output: expected shape {:?}, got {:?}", input.shape(), other.shape()));
@@ -171,29 +186,28 @@ impl Case {
                 bias: ranks::summed(&of(|gradients| gradients.bias.as_ref()))?,
                 extra: Extra::default(),
             };
-            return self.compare_gradients(&together, ulps);
+            return self.compare_gradients(&together, found);
         }
         let running = results.first().and_then(|(_, running, _)| running.as_ref());
         if let Some(rank) = results.iter().position(|(_, own, _)| bits_of(own.as_ref()) != bits_of(running)) {
             return Err(format!("running estimates: those of rank {rank} are not those of rank 0"));
         }
         let outputs: Vec<&Tensor> = results.iter().map(|(output, _, _)| output).collect();
-        self.compare(&ranks::joined(input, &outputs)?, running, ulps)
+        self.compare(&ranks::joined(input, &outputs)?, running, found)
     }
 
-    fn compare_gradients(&self, gradients: &Gradients, ulps: &mut Ulps) -> Result<f64, String> {
-        let mut worst = 0f64;
+    fn compare_gradients(&self, gradients: &Gradients, found: &mut Found) -> Result<(), String> {
         let [weight, bias] = self.attributes.parameter_names();
         let all = [("input", &gradients.input), (weight, &gradients.weight), (bias, &gradients.bias)];
         for (name, got) in all.into_iter().chain(gradients.extra.as_ref().named()) {
             let name = format!("grad_{name}");
             match got {
-                Some(got) => worst = worst.max(self.compare_tensor(&name, got, ulps)?),
+                Some(got) => self.compare_tensor(&name, got, found)?,
                 None if self.expects(&name) => return Err(format!("{name}: expected, but there is none")),
                 None => {}
             }
         }
-        Ok(worst)
+        Ok(())
     }
 
     fn expects(&self, name: &str) -> bool {
@@ -207,29 +221,30 @@ impl Case {
         Wanted { input: expects("input"), weight, bias, extra: Extra::<()>::NAMES.into_iter().any(expects) }
     }
 
-    /// The worst error of mean and deviation, where the operation gives them.
-    async fn compare_moments(&self, engine: &Engine, input: &Tensor, ulps: &mut Ulps) -> Result<f64, String> {
-        let Some(norm) = self.attributes.positional_norm()? else { return Ok(0.0) };
+    /// Compares mean and deviation, where the operation gives them.
+    async fn compare_moments(&self, engine: &Engine, input: &Tensor, found: &mut Found) -> Result<(), String> {
+        let Some(norm) = self.attributes.positional_norm()? else { return Ok(()) };
         let text = |error: wgpu_norm::Error| error.to_string();
         let forward = engine.forward_saving_async(&norm, input, &mut Parameters::default()).await.map_err(text)?;
         let (mean, std) = norm.moments(input, &forward.statistics).map_err(text)?;
-        Ok(self.compare_tensor("mean", &mean, ulps)?.max(self.compare_tensor("std", &std, ulps)?))
+        self.compare_tensor("mean", &mean, found)?;
+        self.compare_tensor("std", &std, found)
     }
 
-    /// The worst error of a tensor that the case may expect.
-    fn compare_tensor(&self, name: &str, got: &Tensor, ulps: &mut Ulps) -> Result<f64, String> {
-        let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? else { return Ok(0.0) };
+    /// Compares a tensor that the case may expect.
+    fn compare_tensor(&self, name: &str, got: &Tensor, found: &mut Found) -> Result<(), String> {
+        let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? else { return Ok(()) };
         if want.shape() != got.shape() {
             return Err(format!("{name}: shape {:?}, expected {:?}", got.shape(), want.shape()));
         }
         if want.dtype() != got.dtype() {
             return Err(format!("{name}: {}, expected {}", got.dtype(), want.dtype()));
         }
-        self.worst(name, &got.data().to_f64(), want.data(), ulps)
+        self.compare_values(name, &got.data().to_f64(), want.data(), found)
     }
 
-    fn compare(&self, output: &Tensor, running: Option<&RunningStatistics>, ulps: &mut Ulps) -> Result<f64, String> {
-        let mut worst = self.compare_tensor("output", output, ulps)?;
+    fn compare(&self, output: &Tensor, running: Option<&RunningStatistics>, found: &mut Found) -> Result<(), String> {
+        self.compare_tensor("output", output, found)?;
         for (name, got) in [("running_mean", running.map(|r| &r.mean)), ("running_var", running.map(|r| &r.var))] {
             if let Some(want) = self.file.tensor(&format!("{EXPECTED}{name}"))? {
                 let got = got.ok_or_else(|| format!("{name}: expected, but there is none"))?;
@@ -237,7 +252,7 @@ impl Case {
                     return Err(format!("{name}: shape [{}], expected {:?}", got.len(), want.shape()));
                 }
                 let got: Vec<f64> = got.iter().map(|&x| f64::from(x)).collect();
-                worst = worst.max(self.worst(name, &got, want.data(), ulps)?);
+                self.compare_values(name, &got, want.data(), found)?;
             }
         }
         if let Some(want) = self.file.integer("expected.num_batches_tracked")? {
@@ -246,16 +261,15 @@ impl Case {
                 return Err(format!("num_batches_tracked: got {got:?}, expected {want}"));
             }
         }
-        Ok(worst)
+        Ok(())
     }
 
-    /// The worst error of a tensor over the tolerance.
-    fn worst(&self, name: &str, got: &[f64], want: &Data, ulps: &mut Ulps) -> Result<f64, String> {
+    fn compare_values(&self, name: &str, got: &[f64], want: &Data, found: &mut Found) -> Result<(), String> {
         let (dtype, want) = (want.dtype(), want.to_f64());
         if got.len() != want.len() {
             return Err(format!("{name}: {} values, expected {}", got.len(), want.len()));
         }
-        ulps.add(dtype, got, &want);
+        found.ulps.add(dtype, got, &want);
         let (mut worst, mut outside) = ((0f64, 0), 0usize);
         for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
             let over = share(distance(got, want), self.atol + self.rtol * want.abs());
@@ -263,13 +277,23 @@ impl Case {
             worst = if over > worst.0 { (over, i) } else { worst };
         }
         let (over, i) = worst;
-        if outside == 0 {
-            return Ok(over);
+        let told = (outside > 0).then(|| {
+            let (got, want, count) = (got[i], want[i], want.len());
+            format!(
+                "{name}[{i}]: got {got:e}, expected {want:e}, {over:.2} times the tolerance; {outside} of {count} values outside"
+            )
+        });
+        found.add(over, told);
+        Ok(())
+    }
+}
+
+impl Found {
+    /// Takes in the worst error of a tensor, and what is to be told of it.
+    fn add(&mut self, over: f64, told: Option<String>) {
+        if self.worst_over_tolerance.is_none_or(|worst| over > worst) {
+            (self.worst_over_tolerance, self.told) = (Some(over), told);
         }
-        let (got, want, count) = (got[i], want[i], want.len());
-        Err(format!(
-            "{name}[{i}]: got {got:e}, expected {want:e}, {over:.2} times the tolerance; {outside} of {count} values outside"
-        ))
     }
 }
 

@@ -1,11 +1,9 @@
 //! `wgpu-norm check`: conformance cases on every adapter that is asked for.
 
-use super::case::Case;
+use super::case::{Case, Found};
 use super::certificate::{About, Adapter, Certificate, Figure, Joined, Outcome, Row};
-use super::compare::Ulps;
 use super::features::Disabled;
 use super::page::Target;
-use super::words::unlike;
 use super::{Failure, one_line, open, print, print_json, progress, visible};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -34,6 +32,11 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
     let mut files = Vec::new();
     for path in &arguments.paths {
         collect(path, &mut HashSet::new(), &mut files)?;
+    }
+    // Beside others a file that is not there is one that fails.
+    if let Some(first) = files.first().filter(|_| !files.iter().any(|file| file.exists())) {
+        let reason = std::fs::metadata(first).err().map_or_else(String::new, |error| error.to_string());
+        return Err(Failure::Unusable(format!("{}: {reason}", first.display())));
     }
     if files.is_empty() {
         let paths: Vec<String> = arguments.paths.iter().map(|p| p.display().to_string()).collect();
@@ -69,13 +72,14 @@ struct Place {
 }
 
 fn places(adapter: &str, disabled: &Disabled) -> Result<Vec<Place>, Failure> {
-    let mut places: Vec<Place> = Vec::new();
-    for choice in pollster::block_on(Choice::named(adapter))? {
-        let name = unlike(choice.name(), places.iter().map(|place| place.name.as_str()));
+    let choices = pollster::block_on(Choice::named(adapter))?;
+    let names = Choice::names(&choices);
+    let place = |(choice, name)| {
         // What the CPU did instead would say nothing about the adapter.
-        places.push(Place { name, engine: open(&choice, disabled)?.without_fallback(), choice });
-    }
-    Ok(places)
+        let engine = open(&choice, disabled)?.without_fallback();
+        Ok(Place { name, choice, engine })
+    };
+    choices.into_iter().zip(names).map(place).collect()
 }
 
 /// Runs every case on every place; where nobody wants JSON, says at once what came of it.
@@ -98,21 +102,24 @@ fn rows(files: &[PathBuf], places: &[Place], json: bool) -> Vec<Row> {
 }
 
 fn row(name: String, case: &Result<Case, String>, place: &Place) -> Row {
-    let mut ulps = Ulps::default();
-    let outcome = match case
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|case| pollster::block_on(case.run(&place.engine, &mut ulps)))
-    {
+    let mut found = Found::default();
+    let result = match case {
+        Ok(case) => pollster::block_on(case.run(&place.engine, &mut found)),
+        Err(reason) => Err(reason.clone()),
+    };
+    let outcome = match result {
         Ok(worst) => Outcome::Pass { worst_error_over_tolerance: Figure::new(worst) },
-        Err(reason) => Outcome::Fail { reason: one_line(&reason) },
+        Err(reason) => Outcome::Fail {
+            reason: one_line(&reason),
+            worst_error_over_tolerance: found.worst_over_tolerance.map(Figure::new),
+        },
     };
     let about = |case: &Case| About {
         op: Some(case.operation().to_owned()),
         pass: Some(if case.is_backward() { "backward" } else { "forward" }.to_owned()),
         dtype: case.dtype().map(|dtype| dtype.to_string()),
     };
-    let (worst_ulp, median_ulp) = ulps.worst_and_median().unzip();
+    let (worst_ulp, median_ulp) = found.ulps.worst_and_median().unzip();
     Row {
         case: name,
         adapter: place.name.clone(),
@@ -132,11 +139,11 @@ fn name(file: &Path) -> String {
     }
 }
 
-/// A file as it is, a folder's `.safetensors` files in order. A folder is searched once however many links lead to
+/// A file as it is, be it there or not, a folder's `.safetensors` files in order. A folder is searched once however many links lead to
 /// it: links may run in circles.
 fn collect(path: &Path, searched: &mut HashSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let fault = |error: std::io::Error| Failure::Unusable(format!("{}: {error}", path.display()));
-    if !std::fs::metadata(path).map_err(fault)?.is_dir() {
+    if !path.is_dir() {
         files.push(path.to_owned());
         return Ok(());
     }

@@ -16,6 +16,7 @@ pub(crate) struct Errors {
     median_ulp: f64,
     /// The worst error as a share of what is tolerated; of pieces, where each knows its own largest value alone.
     worst_share: f64,
+    pieces: usize,
 }
 
 /// What is tolerated, as shares of the value and of the largest one, and what rounding costs near zero.
@@ -63,7 +64,7 @@ impl Errors {
         ulps.add(dtype, &got, want);
         let (worst_ulp, median_ulp) = ulps.worst_and_median().unwrap_or_default();
         let mut errors =
-            Self { tolerance, max_abs: 0.0, largest, excess: 0.0, worst_ulp, median_ulp, worst_share: 0.0 };
+            Self { tolerance, max_abs: 0.0, largest, excess: 0.0, worst_ulp, median_ulp, worst_share: 0.0, pieces: 1 };
         for (&got, &want) in got.iter().zip(want) {
             let error = distance(got, want);
             let bound = tolerance.of_all(largest) + tolerance.relative * want.abs();
@@ -84,6 +85,7 @@ impl Errors {
             worst_ulp: self.worst_ulp.max(other.worst_ulp),
             median_ulp: self.median_ulp.max(other.median_ulp),
             worst_share: self.worst_share.max(other.worst_share),
+            pieces: self.pieces + other.pieces,
         }
     }
 
@@ -112,8 +114,9 @@ impl Errors {
     }
 
     pub(super) fn line(&self) -> String {
+        let of_what = if self.pieces > 1 { "the median of any piece at most" } else { "the median" };
         format!(
-            "against the f64 reference: largest error {:.1e} ({:.1e} of the largest output), {:.1} units in the last place at worst, {:.1} in the median",
+            "against the f64 reference: largest error {:.1e} ({:.1e} of the largest output), {:.1} units in the last place at worst, {:.1} in {of_what}",
             self.max_abs,
             self.max_relative_to_largest(),
             self.worst_ulp,

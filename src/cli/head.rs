@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use wgpu_norm::wgpu;
 
 /// A run of the program.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) command: String,
     #[serde(rename = "wgpu_norm")]
@@ -21,7 +21,7 @@ pub(super) struct Head {
 }
 
 /// Something that executes plans, and what drives it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Described {
     pub(super) name: String,
     #[serde(rename = "type")]

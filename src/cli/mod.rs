@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod features;
 mod head;
+mod interrupt;
 mod learned;
 mod memory;
 mod npy;

@@ -3,6 +3,7 @@
 use super::attributes::{Attributes, parse_setting};
 use super::compare::Errors;
 use super::features::Disabled;
+use super::interrupt::Interrupt;
 use super::learned::{Learned, STATE};
 use super::place::Place;
 use super::safetensors_file::{TensorFile, map};
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     /// Where the result goes, .npy or .safetensors; without it only its statistics are printed.
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Where to run: auto, cpu, reference, or part of an adapter's name.
+    /// Where to run: auto, cpu, reference, or part of an adapter's name, which stands for the best that has it.
     #[arg(long, default_value = "auto")]
     adapter: String,
     #[command(flatten)]
@@ -47,7 +48,7 @@ pub(super) struct Arguments {
     prefix: Option<String>,
     /// An attribute in PyTorch's spelling, its value as JSON; may be given several times: normalized_shape, axes,
     /// num_groups, eps, momentum, layout=channels_last and others, which an unknown one is answered with. Batch
-    /// normalization and its kin go by running estimates unless training=true.
+    /// normalization and its kin go by running estimates, where there are any, unless training=true.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Which tensor of a .safetensors input.
@@ -146,20 +147,25 @@ fn whole(
     let outcome = Outcome { summary, seconds, errors, updated, has_moments: moments.is_some() };
     if let Some(target) = target.filter(|_| outcome.matches()) {
         let results = Results { output: &output, running: outcome.updated.as_ref(), moments: moments.as_ref() };
-        target.write(&results).map_err(Failure::Unusable)?;
+        // Until now there was nothing to leave behind.
+        let interrupt = Interrupt::listen()?;
+        if let Err(error) = target.write(&results, &interrupt) {
+            interrupt.check()?;
+            return Err(Failure::Unusable(error));
+        }
     }
     bar.finish_and_clear();
     Ok(outcome)
 }
 
-/// The one engine that a name stands for.
+/// The engine that a name stands for: the best of the adapters that have it.
 fn engine(name: &str, disabled: &Disabled) -> Result<Engine, Failure> {
     let choices = pollster::block_on(Choice::named(name))?;
-    match choices.as_slice() {
-        [one] => open(one, disabled),
-        several => {
-            let names: Vec<String> = several.iter().map(Choice::name).collect();
-            Err(Failure::Unusable(format!("--adapter {name}: expected one adapter, got {}", names.join(", "))))
+    match choices.first() {
+        Some(best) if name != "all" => open(best, disabled),
+        _ => {
+            let names = Choice::names(&choices).join(", ");
+            Err(Failure::Unusable(format!("--adapter {name}: expected one adapter, got {names}")))
         }
     }
 }

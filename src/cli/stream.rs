@@ -1,17 +1,14 @@
 //! A run on a tensor that is read, normalized and written in pieces, in memory for a few of them.
 
 use super::compare::Errors;
+use super::interrupt::Interrupt;
 use super::place::Place;
 use super::run::{Outcome, Summary, Work};
 use super::write::Target;
 use super::{Failure, memory, progress};
 use indicatif::ProgressBar;
-use signal_hook::consts::TERM_SIGNALS;
-use signal_hook::flag;
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use wgpu_norm::engine::Streamed;
 use wgpu_norm::{Choice, Data, Engine, Spec, Statistics};
@@ -152,7 +149,7 @@ impl Pass<'_> {
                 });
             }
             outcome.summary.add(&values);
-            let written = file.write_all(values.bytes()).map_err(|error| error.to_string());
+            let written = file.write_all(values.bytes()).map_err(|error| format!("output: {error}"));
             let kept = written.and_then(|()| moments.as_mut().map_or(Ok(()), |moments| moments.add(&statistics)));
             kept.map_err(Failure::Unusable)?;
             self.bar.inc(values.bytes().len() as u64);
@@ -192,26 +189,5 @@ impl Moments {
             copied.map_err(|error| error.to_string())?;
         }
         Ok(())
-    }
-}
-
-/// Whether Ctrl-C was pressed, or the program asked to end in another way.
-struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// From here on a signal raises the flag; a second one ends the program where it is.
-    fn listen() -> Result<Self, Failure> {
-        let raised = Arc::new(AtomicBool::new(false));
-        for &signal in TERM_SIGNALS {
-            let status = super::INTERRUPTED.into();
-            flag::register_conditional_shutdown(signal, status, raised.clone())
-                .and_then(|_| flag::register(signal, raised.clone()))
-                .map_err(|error| Failure::Unusable(format!("signal {signal}: {error}")))?;
-        }
-        Ok(Self(raised))
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
     }
 }

@@ -28,15 +28,6 @@ pub(super) fn short(name: &str, most: usize) -> String {
     format!("{}\u{2026}{backend}", begin.trim_end())
 }
 
-/// A name that tells the second of two cards of one make from the first.
-pub(super) fn unlike<'a>(name: String, before: impl IntoIterator<Item = &'a str>) -> String {
-    let numbered = format!("{name} #");
-    match before.into_iter().filter(|other| *other == name || other.starts_with(&numbered)).count() {
-        0 => name,
-        others => format!("{numbered}{}", others + 1),
-    }
-}
-
 /// So many bytes, in the largest unit that they are a multiple of.
 pub(super) fn bytes(bytes: u64) -> String {
     let units = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
@@ -49,14 +40,6 @@ pub(super) fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cards_of_one_make_are_numbered() {
-        assert_eq!(unlike("a".into(), []), "a");
-        assert_eq!(unlike("a".into(), ["b", "ab"]), "a");
-        assert_eq!(unlike("a".into(), ["a", "b"]), "a #2");
-        assert_eq!(unlike("a".into(), ["a", "a #2"]), "a #3");
-    }
 
     #[test]
     fn bytes_have_the_largest_unit_that_divides_them() {

@@ -1,5 +1,6 @@
 //! Output files: whole, or not there at all.
 
+use super::interrupt::Interrupt;
 use super::npy;
 use serde_json::json;
 use std::io::Write;
@@ -88,11 +89,12 @@ impl Target {
     }
 
     /// Writes all of it, or nothing.
-    pub(super) fn write(&self, results: &Results<'_>) -> Result<(), String> {
+    pub(super) fn write(&self, results: &Results<'_>, interrupt: &Interrupt) -> Result<(), String> {
         match self.format {
-            Format::Npy => self.replace(|file| npy::write(results.output, file)),
+            Format::Npy => self.replace(|file| npy::write(results.output, &mut interrupt.guarding(file))),
             Format::Safetensors => {
-                checkpoint::save(&self.path, &results.named()?).map_err(|error| format!("output {error}"))
+                let bytes = checkpoint::to_bytes(&results.named()?).map_err(|error| format!("output: {error}"))?;
+                self.replace(|file| interrupt.guarding(file).write_all(&bytes).map_err(|error| error.to_string()))
             }
         }
     }

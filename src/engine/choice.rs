@@ -1,5 +1,6 @@
 use crate::error::{Error, Result};
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 /// Something that executes plans on this machine.
 #[derive(Debug, Clone)]
@@ -37,11 +38,11 @@ impl Choice {
         } else if wgpu::Backends::from_env().is_none() {
             adapters.retain(|adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu);
         }
-        adapters.sort_by_key(|adapter| Reverse(rank(adapter)));
-        Ok(adapters.into_iter().next().map_or(Self::Cpu, Self::Adapter))
+        Ok(best_first(adapters).into_iter().next().map_or(Self::Cpu, Self::Adapter))
     }
 
-    /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name.
+    /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name, as [`names`](Self::names)
+    /// has it. Of several that have it the best comes first.
     ///
     /// # Errors
     ///
@@ -57,6 +58,18 @@ impl Choice {
                 .map(Self::Adapter)
                 .collect()),
         }
+    }
+
+    /// The names of several, no two of them alike: the second of two cards of one make has a ` #2` at its end.
+    ///
+    /// ```
+    /// use wgpu_norm::Choice;
+    ///
+    /// assert_eq!(Choice::names(&[Choice::Cpu, Choice::Reference, Choice::Cpu]), ["cpu", "reference", "cpu #2"]);
+    /// ```
+    #[must_use]
+    pub fn names(choices: &[Self]) -> Vec<String> {
+        numbered(choices.iter().map(Self::name))
     }
 
     /// The name: `reference`, `cpu`, or the adapter's with its backend.
@@ -86,17 +99,34 @@ pub(super) fn full_name(info: &wgpu::AdapterInfo) -> String {
     format!("{name} [{}]", info.backend)
 }
 
-/// Those of whose names `part` is one; `others` are what else could have been asked for.
+/// Names, each that was there before with its number.
+fn numbered(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen = HashMap::<String, usize>::new();
+    let number = |name: String| {
+        let times = seen.entry(name.clone()).or_default();
+        *times += 1;
+        if *times == 1 { name } else { format!("{name} #{times}") }
+    };
+    names.into_iter().map(number).collect()
+}
+
+/// Those of whose names `part` is one, the best first; `others` are what else could have been asked for.
 fn named(adapters: Vec<wgpu::Adapter>, part: &str, others: &str) -> Result<Vec<wgpu::Adapter>> {
-    let name = |adapter: &wgpu::Adapter| full_name(&adapter.get_info());
-    let available = adapters.iter().map(name).collect::<Vec<_>>().join(", ");
+    let names = numbered(adapters.iter().map(|adapter| full_name(&adapter.get_info())));
     let lower = part.to_lowercase();
-    let found: Vec<_> = adapters.into_iter().filter(|a| name(a).to_lowercase().contains(&lower)).collect();
+    let has_part = |name: &String| name.to_lowercase().contains(&lower);
+    let found: Vec<_> = adapters.into_iter().zip(&names).filter(|(_, name)| has_part(name)).map(|(a, _)| a).collect();
     // No name at all is part of every name.
     if found.is_empty() || part.trim().is_empty() {
-        return Err(Error::NoAdapter { wanted: part.to_owned(), available: format!("{others}{available}") });
+        let available = format!("{others}{}", names.join(", "));
+        return Err(Error::NoAdapter { wanted: part.to_owned(), available });
     }
-    Ok(found)
+    Ok(best_first(found))
+}
+
+fn best_first(mut adapters: Vec<wgpu::Adapter>) -> Vec<wgpu::Adapter> {
+    adapters.sort_by_key(|adapter| Reverse(rank(adapter)));
+    adapters
 }
 
 fn rank(adapter: &wgpu::Adapter) -> u8 {

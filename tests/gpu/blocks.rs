@@ -51,7 +51,7 @@ fn gradients_of_blocks_of_rows_agree() {
                 let each = groups_a_workgroup(sample.plan.view().statistics(), prepared.workgroups()[0]);
                 assert!(each > 3.0 || prepared.workgroups().len() > 2, "{}: {each} rows a workgroup", rig.name);
                 let got = rig.run_backward(&sample.call(options, wanted, offset)).expect("it runs");
-                let verdict = expected.worst(&got);
+                let verdict = expected.worst(wanted, &got);
                 verdict.unwrap_or_else(|fault| panic!("{}: {} {options:?}: {fault}", rig.name, sample.name));
             }
         }

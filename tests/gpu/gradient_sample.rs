@@ -254,13 +254,24 @@ impl<'a> ParameterBounds<'a> {
 }
 
 impl ExpectedGradients {
-    /// The worst error as a share of its bound, or what does not match.
-    pub(crate) fn worst(&self, got: &Gradients) -> Result<f64, String> {
+    /// The worst error of what was wanted as a share of its bound, or what does not match.
+    pub(crate) fn worst(&self, wanted: Wanted, got: &Gradients) -> Result<f64, String> {
+        let is_wanted = |name| match name {
+            "grad_input" => wanted.input,
+            "weight" => wanted.weight,
+            "bias" => wanted.bias,
+            _ => wanted.extra,
+        };
         let mut worst = 0f64;
         let given = [("grad_input", &got.input), ("weight", &got.weight), ("bias", &got.bias)];
         for (name, got) in given.into_iter().chain(got.extra.as_ref().named()) {
-            let Some(got) = got else { continue };
             let expected = self.all.iter().find(|(own, ..)| *own == name);
+            let Some(got) = got else {
+                match expected.filter(|_| is_wanted(name)) {
+                    Some(_) => return Err(format!("{name} is wanted, and there is none")),
+                    None => continue,
+                }
+            };
             let (_, want, bounds) = expected.ok_or_else(|| format!("{name} of nothing"))?;
             let got = got.to_f64();
             if got.len() != want.len() {

@@ -109,7 +109,7 @@ fn in_every_way(tally: &mut Tally<'_>, number: usize, sample: &GradientSample) -
             let (options, (offset, wanted)) = (ways[due], calls[due]);
             let call = sample.call(options, wanted, offset);
             let result = rig.run_backward(&call).map_err(|error| error.to_string());
-            let result = result.and_then(|gradients| expected.worst(&gradients));
+            let result = result.and_then(|gradients| expected.worst(wanted, &gradients));
             tally.add(sample.plan.dtype(), result, || format!("{} {strategy} {wanted:?} {options:?}", sample.name));
         }
     }
@@ -139,7 +139,7 @@ fn assert_cpu(samples: &[GradientSample]) {
         let all = Wanted::all(&sample.plan);
         for wanted in [all, Wanted { input: false, ..all }, Wanted { weight: false, bias: false, ..all }] {
             let result = pollster::block_on(cpu.execute_backward(&sample.plan, &sample.arguments(), wanted));
-            let verdict = sample.expected(UNITS).worst(&result.expect("the arguments fit"));
+            let verdict = sample.expected(UNITS).worst(wanted, &result.expect("the arguments fit"));
             let share = verdict.unwrap_or_else(|fault| panic!("cpu: {} {wanted:?}: {fault}", sample.name));
             worst = if sample.plan.dtype() == Dtype::F32 { worst.max(share) } else { worst };
         }
@@ -205,7 +205,7 @@ fn long_rows_and_many_parameters_are_no_obstacle() {
             let gradients = GradientSample::new(sample);
             let call = gradients.call(Options::default(), *wanted, 16);
             let got = rig.run_backward(&call).unwrap_or_else(|error| panic!("{}: {}: {error}", rig.name, sample.name));
-            let verdict = gradients.expected(UNITS).worst(&got);
+            let verdict = gradients.expected(UNITS).worst(*wanted, &got);
             verdict.unwrap_or_else(|fault| panic!("{}: {}: {fault}", rig.name, sample.name));
         }
     }

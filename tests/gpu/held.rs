@@ -93,7 +93,7 @@ fn assert_gradients(samples_of: impl Fn(&Rig) -> Vec<Sample>, rigs: &[Rig]) {
                 assert!(holds, "{told}: {labels:?}");
                 let got = rig.run_backward(&sample.call(options, wanted, offset));
                 let got = got.unwrap_or_else(|error| panic!("{told}: {error}"));
-                expected.worst(&got).unwrap_or_else(|fault| panic!("{told}: {fault}"));
+                expected.worst(wanted, &got).unwrap_or_else(|fault| panic!("{told}: {fault}"));
             }
         }
     }

@@ -83,7 +83,7 @@ fn forward_agrees(sample: &Sample, options: Options, offset: u64) -> Result<(), 
 fn backward_agrees(sample: &GradientSample, options: Options, offset: u64) -> Result<(), TestCaseError> {
     let (expected, wanted) = (sample.expected(UNITS), Wanted::all(&sample.plan));
     let gradients = pollster::block_on(CPU.execute_backward(&sample.plan, &sample.arguments(), wanted)).expect("runs");
-    let verdict = expected.worst(&gradients);
+    let verdict = expected.worst(wanted, &gradients);
     prop_assert!(verdict.is_ok(), "cpu: {:?} {verdict:?}", sample.plan);
     for rig in RIGS.iter() {
         for way in Way::ALL {
@@ -92,7 +92,7 @@ fn backward_agrees(sample: &GradientSample, options: Options, offset: u64) -> Re
             }
             let call = sample.call(options.strategy(way), wanted, offset);
             let gradients = rig.run_backward(&call).map_err(|error| TestCaseError::fail(error.to_string()))?;
-            let verdict = expected.worst(&gradients);
+            let verdict = expected.worst(wanted, &gradients);
             prop_assert!(verdict.is_ok(), "{} {way}: {:?} {verdict:?}", rig.name, sample.plan);
         }
     }

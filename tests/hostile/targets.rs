@@ -85,8 +85,8 @@ pub(crate) fn case(bytes: &[u8]) {
         let Ok(case) = case::Case::read(path) else { return };
         for choice in [Choice::Reference, Choice::Cpu] {
             let engine = pollster::block_on(Engine::open(&choice)).expect("both are always there");
-            let mut ulps = compare::Ulps::default();
-            if let Ok(worst) = pollster::block_on(case.run(&engine, &mut ulps)) {
+            let mut found = case::Found::default();
+            if let Ok(worst) = pollster::block_on(case.run(&engine, &mut found)) {
                 assert!((0.0..=1.0).contains(&worst), "passed with {worst} times the tolerance");
             }
         }

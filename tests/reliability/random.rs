@@ -132,7 +132,7 @@ impl Executor<'_> {
                 rig.run_backward(&sample.call(options, wanted, case.offset))
             }
         };
-        sample.expected(UNITS).worst(&gradients.map_err(text)?)
+        sample.expected(UNITS).worst(wanted, &gradients.map_err(text)?)
     }
 }
 

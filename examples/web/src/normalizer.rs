@@ -1,9 +1,8 @@
 //! An engine, and what it normalizes and checks.
 
 use crate::cli::attributes::Attributes;
-use crate::cli::case::Case;
+use crate::cli::case::{Case, Found};
 use crate::cli::compare::Errors;
-use crate::cli::compare::Ulps;
 use crate::cli::memory;
 use crate::tensor::HostTensor;
 use crate::timed::{Device, Timed};
@@ -86,7 +85,7 @@ impl Normalizer {
 impl Normalizer {
     /// The worst error of a case over its tolerance.
     async fn worst(&self, name: &str, bytes: Vec<u8>) -> Outcome<f64> {
-        Case::from_bytes(name, bytes)?.run(&self.engine, &mut Ulps::default()).await
+        Case::from_bytes(name, bytes)?.run(&self.engine, &mut Found::default()).await
     }
 }
 

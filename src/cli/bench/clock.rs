@@ -74,6 +74,11 @@ impl<T> Batches<T> {
 }
 
 impl Time {
+    /// What so many times as much takes.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self { median: self.median * factor, ..self }
+    }
+
     fn of(mut each: Vec<f64>) -> Self {
         each.sort_by(f64::total_cmp);
         let at = |quarter: usize| each.get(each.len().saturating_sub(1) * quarter / 4).copied().unwrap_or(0.0);

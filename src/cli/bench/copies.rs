@@ -4,8 +4,10 @@ use super::clock::{Time, time};
 use super::device::Device;
 use super::sets::{count, empty};
 use super::timestamps::Timing;
-use super::{Place, host, one_line};
+use super::{Place, one_line};
+use rayon::prelude::*;
 use serde_json::{Value, json};
+use std::hint::black_box;
 use wgpu_norm::{Error, wgpu};
 
 /// Bytes of a large copy.
@@ -32,7 +34,7 @@ impl Copy {
         match place {
             Place::Host(_) => {
                 let bytes = usize::try_from(LARGE).unwrap_or(usize::MAX);
-                vec![copy("memcpy", LARGE, Ok((host::memcpy(bytes), wall())))]
+                vec![copy("memcpy", LARGE, Ok((memcpy(bytes), wall())))]
             }
             Place::Device { device, .. } => {
                 let bytes = LARGE.min(device.most());
@@ -74,6 +76,38 @@ impl Copy {
     }
 }
 
+/// The time of copying so many bytes from one place in the host's memory to another: by one thread or by all, whichever is
+/// faster.
+pub(super) fn memcpy(bytes: usize) -> Time {
+    let alone = copied_by(1, bytes);
+    let threads = rayon::current_num_threads();
+    if threads == 1 {
+        return alone;
+    }
+    let together = copied_by(threads, bytes);
+    if together.median < alone.median { together } else { alone }
+}
+
+fn copied_by(threads: usize, bytes: usize) -> Time {
+    let (from, mut to) = (vec![1u8; bytes], vec![0u8; bytes]);
+    let share = bytes.div_ceil(threads).max(1);
+    let copied = time(|calls| {
+        for _ in 0..calls {
+            let (from, to) = (black_box(&from[..]), black_box(&mut to[..]));
+            if threads == 1 {
+                to.copy_from_slice(from);
+            } else {
+                to.par_chunks_mut(share).zip(from.par_chunks(share)).for_each(|(to, from)| to.copy_from_slice(from));
+            }
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    match copied {
+        Ok(time) => time,
+        Err(never) => match never {},
+    }
+}
+
 impl Device {
     /// Bytes that a buffer can have so that a kernel sees all of it.
     fn most(&self) -> u64 {
@@ -81,9 +115,16 @@ impl Device {
         limits.max_buffer_size.min(limits.max_storage_buffer_binding_size) & !15
     }
 
-    /// The time of a copy of so many bytes by a kernel; where no binding holds so many, of as many as it holds.
+    /// The time of a copy of so many bytes by a kernel; where no binding holds so many, what as many as it holds say of it.
     pub(super) fn copy_kernel(&self, bytes: u64) -> Result<Timing, Error> {
-        let bytes = bytes.next_multiple_of(16).min(self.most());
+        let wanted = bytes.next_multiple_of(16);
+        let copied = wanted.min(self.most());
+        #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 bytes")]
+        let times = wanted as f64 / copied as f64;
+        Ok(self.copied_once(copied)?.times(times))
+    }
+
+    fn copied_once(&self, bytes: u64) -> Result<Timing, Error> {
         let sets: Vec<wgpu::BindGroup> = (0..count(2 * bytes)).map(|_| self.copy_set(bytes)).collect();
         let groups = u32::try_from(bytes.div_ceil(16 * 64)).unwrap_or(u32::MAX);
         let width = groups.min(32768);

@@ -1,4 +1,4 @@
-//! Passes on the CPU backend, what the f64 reference says of them, and memcpy to compare them with.
+//! Passes on the CPU backend, and what the f64 reference says of them.
 
 use super::clock::{Time, time};
 use super::workloads::Problem;
@@ -86,19 +86,4 @@ pub(super) fn results(engine: &Engine, problem: &Problem, backward: bool) -> Res
 pub(super) fn timed(engine: &Engine, problem: &Problem, backward: bool) -> Result<Time> {
     let mut pass = Calls::new(engine, problem, backward)?;
     time(|calls| (0..calls).try_for_each(|_| pass.call()))
-}
-
-/// The time of copying so many bytes from one place in memory to another, by one thread.
-pub(super) fn memcpy(bytes: usize) -> Time {
-    let (from, mut to) = (vec![1u8; bytes], vec![0u8; bytes]);
-    let copied = time(|calls| {
-        for _ in 0..calls {
-            black_box(&mut to[..]).copy_from_slice(black_box(&from));
-        }
-        Ok::<(), std::convert::Infallible>(())
-    });
-    match copied {
-        Ok(time) => time,
-        Err(never) => match never {},
-    }
 }

@@ -18,7 +18,6 @@ use super::compare::Errors;
 use super::features::Disabled;
 use super::head::{Described, Head};
 use super::page::Target;
-use super::words::unlike;
 use super::{Failure, engine_options, one_line, open, print, print_json, progress};
 use comparison::Earlier;
 use copies::Copy;
@@ -150,11 +149,11 @@ fn dtype(name: &str) -> Result<Dtype, Failure> {
 /// The CPU first, then the adapters.
 fn places(adapter: &str, disabled: &Disabled) -> Result<Vec<Place>, Failure> {
     let mut places = vec![Place::Host(open(&Choice::Cpu, disabled)?)];
-    for choice in pollster::block_on(Choice::named(adapter))? {
-        match &choice {
+    let choices = pollster::block_on(Choice::named(adapter))?;
+    for (choice, name) in choices.iter().zip(Choice::names(&choices)) {
+        match choice {
             Choice::Adapter(adapter) => {
                 let device = Box::new(Device::open(adapter, engine_options()?, disabled.features())?);
-                let name = unlike(choice.name(), places.iter().map(Place::name));
                 places.push(Place::Device { name, device });
             }
             Choice::Reference if adapter == "reference" => {
@@ -201,7 +200,7 @@ fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> 
             let errors = worst(&host::results(engine, problem, backward).map_err(text)?, want)?;
             let time = host::timed(engine, problem, backward).map_err(text)?;
             let bytes = floor + bytes_beside(problem, backward, size_of::<f64>());
-            let copy = host::memcpy(usize::try_from(bytes / 2).unwrap_or(usize::MAX)).median;
+            let copy = copies::memcpy(usize::try_from(bytes / 2).unwrap_or(usize::MAX)).median;
             let timed_by = Figures::by_wall();
             Ok(Figures { time, timed_by, bytes, floor, copy, strategy: "cpu", errors, on_device: None })
         }

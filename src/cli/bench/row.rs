@@ -42,13 +42,14 @@ pub(super) struct OnDevice {
 
 #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 bytes")]
 impl Figures {
+    /// What the pass would move at least, over the time that it took.
     pub(super) fn gigabytes_a_second(&self) -> f64 {
-        self.bytes as f64 / self.time.median / 1e9
+        self.floor as f64 / self.time.median / 1e9
     }
 
-    /// What the pass would move at least, over the time that it took.
-    pub(super) fn floor_gigabytes_a_second(&self) -> f64 {
-        self.floor as f64 / self.time.median / 1e9
+    /// What its strategy moves.
+    fn moved_gigabytes_a_second(&self) -> f64 {
+        self.bytes as f64 / self.time.median / 1e9
     }
 }
 
@@ -72,8 +73,11 @@ impl Row {
 
     /// What the columns mean whose names do not say it, and why a device's clock was not taken.
     pub(super) fn notes(rows: &[Self]) -> Vec<String> {
-        let mut notes = Vec::new();
         let figures = || rows.iter().filter_map(|row| row.outcome.as_ref().ok());
+        let mut notes = Vec::new();
+        if figures().next().is_some() {
+            notes.push("GB/s: each tensor read or written once, over the median; of copy: the time of copying as many bytes as the pass moves, over the median".to_owned());
+        }
         if figures().any(|figures| figures.on_device.is_some()) {
             notes.push("with transfer: upload, pass and readback; first call: with compiling; record: the host's cost beyond that of as many trivial dispatches".into());
         }
@@ -156,9 +160,9 @@ impl Figures {
         row["spread"] = json!(self.time.spread);
         row["timed_by"] = json!(self.timed_by.to_string());
         row["bytes"] = json!(self.bytes);
-        row["gb_per_s"] = json!(self.gigabytes_a_second());
+        row["moved_gb_per_s"] = json!(self.moved_gigabytes_a_second());
         row["floor_bytes"] = json!(self.floor);
-        row["floor_gb_per_s"] = json!(self.floor_gigabytes_a_second());
+        row["gb_per_s"] = json!(self.gigabytes_a_second());
         row["share_of_copy"] = json!(self.copy / self.time.median);
         row["strategy"] = json!(self.strategy);
         row["errors"] = self.errors.json();

@@ -44,6 +44,11 @@ impl Timing {
         }
     }
 
+    /// What so many times as much takes.
+    pub(super) fn times(self, factor: f64) -> Self {
+        Self { wall: self.wall.times(factor), device: self.device.map(|time| time.times(factor)) }
+    }
+
     /// This and what it is compared with, by one clock: the device's where it can be believed of both.
     pub(super) fn beside(&self, other: &Self) -> (Time, Time, TimedBy) {
         match (self.device, other.device) {

@@ -27,19 +27,17 @@ impl<'a> Joined<'a> {
         Self { entries: certificate.adapters.iter().map(entry).collect() }
     }
 
-    /// The adapters of all of these, each with the name of its file. The same adapter twice would count twice, or
-    /// contradict itself.
+    /// The adapters of all of these, each with the name of its file. What one run found must not count twice; two machines
+    /// of one make are two.
     pub(in crate::cli) fn all(files: &'a [(String, Certificate)]) -> Result<Self, String> {
         let mut entries: Vec<Entry<'_>> = Vec::new();
         let mut origins: Vec<&str> = Vec::new();
         for (file, certificate) in files {
             for entry in Self::one(certificate).entries {
-                if let Some(same) = entries.iter().position(|other| other.identity() == entry.identity()) {
-                    let [name, driver, os, arch] = entry.identity();
-                    let first = origins[same];
+                if let Some(same) = entries.iter().position(|other| other.is_of_the_run_of(&entry)) {
+                    let (name, first) = (&entry.adapter.described.name, origins[same]);
                     return Err(format!(
-                        "{file}: expected adapters that no other file has, got {name:?} ({driver}, {os} on {arch}), \
-                         which {first} has"
+                        "{file}: expected a run that no other file has, got that of {first} on {name:?}"
                     ));
                 }
                 entries.push(entry);
@@ -68,10 +66,9 @@ impl<'a> Joined<'a> {
 }
 
 impl Entry<'_> {
-    /// What no two adapters have in common.
-    fn identity(&self) -> [String; 4] {
-        let described = &self.adapter.described;
-        [described.name.clone(), described.driver(), self.head.os.clone(), self.head.arch.clone()]
+    /// Whether both are one adapter in one run.
+    fn is_of_the_run_of(&self, other: &Self) -> bool {
+        self.head == other.head && self.adapter.described == other.adapter.described
     }
 }
 

@@ -79,7 +79,12 @@ pub(super) enum Outcome {
     #[serde(rename = "pass")]
     Pass { worst_error_over_tolerance: Figure },
     #[serde(rename = "FAIL")]
-    Fail { reason: String },
+    Fail {
+        reason: String,
+        /// None where nothing was compared.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        worst_error_over_tolerance: Option<Figure>,
+    },
 }
 
 impl Certificate {
@@ -106,11 +111,11 @@ impl Row {
         matches!(self.outcome, Outcome::Fail { .. })
     }
 
-    /// The error over its tolerance; none of what failed.
+    /// The worst error over its tolerance; none where nothing was compared.
     fn over_tolerance(&self) -> Option<f64> {
         match &self.outcome {
             Outcome::Pass { worst_error_over_tolerance } => Some(worst_error_over_tolerance.value()),
-            Outcome::Fail { .. } => None,
+            Outcome::Fail { worst_error_over_tolerance, .. } => worst_error_over_tolerance.map(Figure::value),
         }
     }
 
@@ -119,7 +124,7 @@ impl Row {
             Outcome::Pass { worst_error_over_tolerance } => {
                 format!("pass {} {} {:.3}", self.case, self.adapter, worst_error_over_tolerance.value())
             }
-            Outcome::Fail { reason } => format!("FAIL {} {} {reason}", self.case, self.adapter),
+            Outcome::Fail { reason, .. } => format!("FAIL {} {} {reason}", self.case, self.adapter),
         }
     }
 }

@@ -172,7 +172,7 @@ impl Row {
         let figure = |figure: Option<Figure>| Cell::from(figure.map_or(String::new(), |figure| figure.to_string()));
         let outcome = match &self.outcome {
             Outcome::Pass { worst_error_over_tolerance } => figure(Some(*worst_error_over_tolerance)),
-            Outcome::Fail { reason } => Cell::bad(format!("FAIL {reason}")),
+            Outcome::Fail { reason, .. } => Cell::bad(format!("FAIL {reason}")),
         };
         let (pass, dtype) = (text(&self.about.pass), text(&self.about.dtype));
         let ulps = [self.worst_ulp, self.median_ulp].map(figure);

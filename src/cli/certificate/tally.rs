@@ -14,7 +14,7 @@ pub(super) struct Tally {
     pub(super) worst: Option<Figure>,
     /// The median of the cases' medians: each case counts once, however many values it has.
     pub(super) median: Option<Figure>,
-    /// The worst error of those that passed, over its tolerance.
+    /// The worst error over its tolerance; none where nothing was compared.
     pub(super) over_tolerance: Option<Figure>,
 }
 
@@ -75,19 +75,23 @@ mod tests {
     #[test]
     fn a_tally_is_what_its_cases_come_to() {
         let pass = |over: f64| Outcome::Pass { worst_error_over_tolerance: Figure::new(over) };
-        let fail = Outcome::Fail { reason: "wrong".into() };
+        let fail = |over: Option<f64>| {
+            let worst_error_over_tolerance = over.map(Figure::new);
+            Outcome::Fail { reason: "wrong".into(), worst_error_over_tolerance }
+        };
         let rows = [
             row(pass(0.25), 7.0, 0.0),
             row(pass(0.5), 2.0, 3.0),
-            row(fail, f64::INFINITY, 1.0),
+            row(fail(Some(8.0)), f64::INFINITY, 1.0),
+            Row { worst_ulp: None, median_ulp: None, ..row(fail(None), 0.0, 0.0) },
             Row { worst_ulp: None, median_ulp: None, ..row(pass(0.0), 0.0, 0.0) },
         ];
         let want = Tally {
             passed: 3,
-            failed: 1,
+            failed: 2,
             worst: Some(Figure::new(f64::INFINITY)),
             median: Some(Figure::new(1.0)),
-            over_tolerance: Some(Figure::new(0.5)),
+            over_tolerance: Some(Figure::new(8.0)),
         };
         assert_eq!(Tally::of(&rows), want);
         assert_eq!(Tally::of(&[]), Tally::default());

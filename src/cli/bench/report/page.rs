@@ -31,8 +31,8 @@ const SWEEPS: &str = "Layer normalization over the last axis: as many elements i
 ever longer. Both axes are logarithmic.";
 const FIGURES: &str = "Times are medians over batches; \u{b1} is half the distance of their quartiles. A time with * is the wall \
 clock's, of batches that are submitted whole, because the device has no timestamps or none to be believed; without, it is \
-the device's own. GB/s count each tensor once; \u{201c}of copy\u{201d} is against a copy kernel that moves as many bytes as the \
-pass does. The first call compiles, once, with whatever the driver has in its caches. Record is what recording one call \
+the device's own. GB/s count each tensor once; \u{201c}of copy\u{201d} is against a copy of as many bytes as the pass moves, by a \
+kernel or, on the CPU, by memcpy on one thread or all, whichever is faster. The first call compiles, once, with whatever the driver has in its caches. Record is what recording one call \
 costs the host beyond recording as many trivial dispatches. A result that differs from the f64 reference has no speed.";
 
 /// Adapters, drivers, and what they copy.
@@ -84,7 +84,7 @@ fn in_short(report: &Report, lines: &[sweeps::Line]) -> String {
 /// How much of its plain copy's bandwidth a place reaches in the median of its passes.
 fn copy_reached(report: &Report, adapter: &str) -> Option<String> {
     let copy = report.copies.iter().find(|copy| copy.adapter == adapter)?;
-    let of_copy = |figures: &Figures, speed| figures.floor_gigabytes_a_second() / speed * 100.0;
+    let of_copy = |figures: &Figures, speed| figures.gigabytes_a_second() / speed * 100.0;
     let speed = copy.gigabytes_a_second()?;
     let figures = report.rows.iter().filter(|row| row.adapter == adapter).filter_map(Row::figures);
     let mut shares: Vec<f64> = figures.map(|figures| of_copy(figures, speed)).collect();
@@ -169,7 +169,7 @@ fn cells(report: &Report, row: &Row) -> String {
     let numbers = [
         format!("{}{}", time(figures.time.median), if figures.is_marked() { "*" } else { "" }),
         format!("{:.1}%", figures.time.spread * 100.0),
-        number(figures.floor_gigabytes_a_second()),
+        number(figures.gigabytes_a_second()),
         format!("{:.0}%", figures.copy / figures.time.median * 100.0),
         times(versus.map(|versus| versus.resident)),
         on.map_or(String::new(), |on| time(on.with_transfer.median)),

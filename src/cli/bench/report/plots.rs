@@ -71,7 +71,7 @@ pub(super) fn bandwidth(report: &Report, adapter: &str) -> Option<Result<String,
     let left = names_width(&groups);
     let (bottom, middle) = heights(top, groups.len());
     let reached = report.rows.iter().filter(|row| row.adapter == adapter).filter_map(|row| row.figures());
-    let speeds = reached.map(|figures| figures.floor_gigabytes_a_second()).chain(copies.iter().map(|copy| copy.2));
+    let speeds = reached.map(|figures| figures.gigabytes_a_second()).chain(copies.iter().map(|copy| copy.2));
     let scale = Scale::over(speeds, (left, WIDTH - RIGHT));
     Some(svg(pixels(WIDTH, bottom + BELOW), &format!("Bandwidth of each workload on {adapter}"), |canvas| {
         canvas.legend(&legend, WIDTH)?;
@@ -98,7 +98,7 @@ pub(super) fn bandwidth(report: &Report, adapter: &str) -> Option<Result<String,
 fn point(canvas: &Canvas<'_>, scale: &Scale, row: &Row, (left, y): At) -> Drawn {
     let (mark, color) = if row.backward { (Mark::Diamond, VERMILLION) } else { (Mark::Circle, BLUE) };
     match row.figures() {
-        Some(figures) => canvas.mark(mark, (scale.at(figures.floor_gigabytes_a_second()), y), color),
+        Some(figures) => canvas.mark(mark, (scale.at(figures.gigabytes_a_second()), y), color),
         None => failed(canvas, row, (left + if row.backward { 110 } else { 6 }, y)),
     }
 }
