@@ -1,7 +1,7 @@
 use super::bind::{PREPARED_FROM, Scratch, Window};
 use super::buffers::Buffers;
 use super::capabilities::Capabilities;
-use super::planner::{Pool, Step};
+use super::planner::{Pool, Step, beyond_binding};
 use super::prepare::Prepared;
 use super::role::Role;
 use super::slots::{
@@ -139,8 +139,7 @@ impl Prepared {
             }
             let mut bound = step.variant.bindings().filter_map(|binding| self.bytes_bound(binding, step));
             if let Some((argument, needed)) = bound.find(|(_, bytes)| *bytes > limit) {
-                let limit_name = "largest storage binding of the device";
-                return Err(Error::TooLarge { argument, needed, unit: "bytes", limit, limit_name });
+                return Err(beyond_binding(argument, needed, limit));
             }
         }
         Ok(())

@@ -186,13 +186,8 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn cut(&self, whole: Box4, granule: [u64; 4], fits: &dyn Fn(&Box4) -> bool) -> Result<Vec<Box4>> {
-        whole.cut(granule, fits).ok_or_else(|| Error::TooLarge {
-            argument: "input",
-            needed: self.plan.tensor_bytes(),
-            unit: "bytes",
-            limit: self.device.max_binding,
-            limit_name: "largest storage binding of the device",
-        })
+        let cut = whole.cut(granule, fits);
+        cut.ok_or_else(|| beyond_binding("input", self.plan.tensor_bytes(), self.device.max_binding))
     }
 
     /// Whether the box's memory fits one binding, whose start has to be aligned.
@@ -394,6 +389,11 @@ impl Box4 {
         let c = view.c as u64;
         self.from[0] * c + self.from[2]..(self.to[0] - 1) * c + self.to[2]
     }
+}
+
+/// The error of what takes more bytes than can be bound.
+pub(super) fn beyond_binding(argument: &'static str, needed: u64, limit: u64) -> Error {
+    Error::TooLarge { argument, needed, unit: "bytes", limit, limit_name: "largest storage binding of the device" }
 }
 
 /// The error of what takes more scratch than a dispatch has.

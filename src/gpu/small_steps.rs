@@ -4,12 +4,12 @@
 use super::backward::{PAIR, Strided};
 use super::boxes::Box4;
 use super::partials::Partials;
-use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Step, low};
+use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Step, beyond_binding, low};
 use super::role::Role;
 use super::slots::{Collected, Kernel, Known, Parameter, Picking, Published, Terms};
 use super::strategy::Strategy;
 use super::variant::Variant;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Batch, Derivation, Mixing, ParameterMap, Tables, View, Wanted};
 
 /// Where mixed statistics lie: the mixtures, then the instances', the layers', the batch's.
@@ -65,16 +65,7 @@ impl Planner<'_> {
 
     fn check_scratch(&self, argument: &'static str, needed: u64) -> Result<()> {
         let limit = self.device.max_binding;
-        if needed <= limit {
-            return Ok(());
-        }
-        Err(Error::TooLarge {
-            argument,
-            needed,
-            unit: "bytes",
-            limit,
-            limit_name: "largest storage binding of the device",
-        })
+        if needed <= limit { Ok(()) } else { Err(beyond_binding(argument, needed, limit)) }
     }
 
     /// Whether what reaches thresholds and eps is summed beside weight and bias.
