@@ -5,7 +5,7 @@
 #[path = "common/program.rs"]
 mod program;
 
-use program::{folder, path, program, text};
+use program::{folder, path, program, text, without_gpu};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -381,6 +381,11 @@ fn check_counts_and_exits_as_it_says() {
         assert!(report.starts_with(first), "{name}: {report}");
     }
     let folder = folder();
+    let missing = path(&folder, "missing.safetensors");
+    let check = program(&["check", &case(rows[0].0), &missing, "--adapter", "cpu"]);
+    let report = text(&check.stdout);
+    assert_eq!(check.status.code(), Some(1), "{report}");
+    assert!(report.contains("FAIL ") && report.ends_with("1 passed, 1 failed, 0 skipped\n"), "{report}");
     for nothing in [path(&folder, "nowhere"), path(&folder, "")] {
         let check = program(&["check", &nothing]);
         assert_eq!(check.status.code(), Some(2), "{}", text(&check.stderr));
@@ -461,6 +466,22 @@ fn a_file_larger_than_memory_is_refused_with_both_sizes() {
     let message = text(&run.stderr);
     assert_eq!(run.status.code(), Some(2), "{message}");
     assert!(message.contains("1048576 MiB") && message.contains("are available"), "{message}");
+}
+
+/// A bracket is part of every adapter's name, and of no other place's.
+#[test]
+fn part_of_a_name_stands_for_the_best_adapter_that_has_it() {
+    if without_gpu() {
+        return;
+    }
+    let listed: Value = serde_json::from_slice(&program(&["adapters", "--json"]).stdout).expect("JSON");
+    let all = listed["adapters"].as_array().expect("a list");
+    let has_it = |name: &Value| name.as_str().is_some_and(|name| name.contains('['));
+    assert!(all.iter().any(|adapter| has_it(&adapter["name"])), "there is an adapter: {listed:#}");
+    let input = case("layer_norm/row_2.safetensors");
+    let run = program(&["run", "layer_norm", &input, "--tensor", "input", "--adapter", "[", "--json"]);
+    let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    assert!(run.status.success() && has_it(&report["adapter"]), "{report:#}");
 }
 
 /// The environment chooses the adapter of `auto`, and only then is a software rasterizer one.

@@ -52,7 +52,7 @@ fn run_does_without_and_says_where_it_ran() {
     }
     let listed = program(&["adapters", "--json"]);
     let listed: Value = serde_json::from_slice(&listed.stdout).expect("it prints JSON");
-    let adapters = listed["adapters"].as_array().expect("a list").iter().filter(|adapter| adapter["type"] != "Host");
+    let adapters = listed["adapters"].as_array().expect("a list").iter().filter(|adapter| adapter["type"] != "host");
     let names: Vec<&str> = adapters.filter_map(|adapter| adapter["name"].as_str()).collect();
     assert!(!names.is_empty(), "there is an adapter");
     let case = "tests/cases/layer_norm/row_2.safetensors";

@@ -58,6 +58,34 @@ fn nan_and_infinity_pass_for_nothing_but_themselves() {
     }
 }
 
+/// The output is a little off, the mean by much: that is what the line and the certificate are about.
+#[test]
+fn the_worst_of_all_tensors_is_told() {
+    let metadata =
+        json!({ "op": "batch_norm", "attrs": "{\"training\": true, \"eps\": 0}", "rtol": "0", "atol": "1e-3" });
+    let tensors: [(&str, &[usize], &[f32]); 6] = [
+        ("input", &[2, 1], &[1.0, 3.0]),
+        ("running_mean", &[1], &[0.0]),
+        ("running_var", &[1], &[1.0]),
+        ("expected.output", &[2, 1], &[-1.0, 1.01]),
+        ("expected.running_mean", &[1], &[5.2]),
+        ("expected.running_var", &[1], &[1.1]),
+    ];
+    let folder = folder();
+    let case = write(&folder, "case.safetensors", file(&metadata, &tensors));
+    for adapter in ["reference", "cpu"] {
+        let check = program(&["check", &case, "--adapter", adapter, "--json"]);
+        assert_eq!(check.status.code(), Some(1), "{}", text(&check.stdout));
+        let certificate: Value = serde_json::from_slice(&check.stdout).expect("JSON");
+        let row = &certificate["results"][0];
+        let reason = row["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with("running_mean[0]: ") && reason.contains("5000"), "{reason}");
+        let worst = row["worst_error_over_tolerance"].as_f64().expect("a number");
+        assert!((worst - 5000.0).abs() < 1.0, "{worst}");
+        assert_eq!(certificate["adapters"][0]["all"]["worst_error_over_tolerance"], row["worst_error_over_tolerance"]);
+    }
+}
+
 /// Cases that must fail, each with the part of the reason that names the fault.
 #[test]
 fn a_case_cannot_loosen_the_rules() {
@@ -248,5 +276,10 @@ fn what_is_no_file_is_not_replaced() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("null.npy") && said.contains("expected a file"), "{said}");
+    let nowhere = path(&folder, "nowhere.npy");
+    std::os::unix::fs::symlink(folder.path().join("not here"), &nowhere).expect("a link");
+    let output = program(&["run", "layer_norm", &input, "-o", &nowhere, "--adapter", "cpu"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(Path::new(&nowhere).is_symlink(), "the link is there");
     assert!(!Path::new("/dev/null").metadata().expect("there").is_file(), "it is what it was");
 }

@@ -313,6 +313,29 @@ fn whatever_ends_it_no_half_output_has_the_name() {
     }
 }
 
+/// Where the tensor is in memory as well, once its output is being written.
+#[test]
+#[cfg(unix)]
+fn what_is_not_in_pieces_leaves_nothing_either() {
+    let folder = folder();
+    let input = npy(&folder, "x.npy", &[1 << 22, 8]);
+    for output in ["y.npy", "y.safetensors"] {
+        std::fs::write(path(&folder, output), "old").expect("written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_wgpu-norm"))
+            .args(["run", "layer_norm", &input, "-o", &path(&folder, output), "--adapter", "cpu"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        wait_for_a_temporary_file(&folder);
+        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(kill.expect("kill starts").success(), "{output}");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130), "{output}");
+        assert_eq!(std::fs::read_to_string(path(&folder, output)).expect("the old file"), "old", "{output}");
+    }
+    assert_eq!(names(&folder), ["x.npy", "y.npy", "y.safetensors"]);
+}
+
 /// What stands in the way is said before anything is written, and nothing is.
 #[test]
 fn a_file_that_ends_too_early_leaves_nothing() {

@@ -29,7 +29,7 @@ pub use reader::Checkpoint;
 #[doc(hidden)]
 pub use reader::map;
 #[cfg(not(target_family = "wasm"))]
-#[doc(hidden)]
-pub use writer::replace;
-#[cfg(not(target_family = "wasm"))]
 pub use writer::save;
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub use writer::{replace, replace_if};

@@ -2,6 +2,7 @@ use super::bytes::to_bytes;
 use super::reader::fault;
 use crate::error::Result;
 use crate::layer::StateDict;
+use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -38,9 +39,22 @@ pub fn save(path: impl AsRef<Path>, state: &StateDict) -> Result<()> {
 ///
 /// When it cannot be written, or what is there is no file; what was at `path` is then still there.
 pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::result::Result<(), String>) -> Result<()> {
+    replace_if(path, write, || Ok(()))
+}
+
+/// As [`replace`], unless the file may not appear after all, which is asked at the end.
+///
+/// # Errors
+///
+/// As [`replace`], and what `may_appear` says.
+pub fn replace_if(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::result::Result<(), String>,
+    may_appear: impl FnOnce() -> std::result::Result<(), String>,
+) -> Result<()> {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let before = std::fs::metadata(&target).ok();
-    if before.as_ref().is_some_and(|before| !before.is_file()) {
+    if before.as_ref().is_some_and(|before| !before.is_file()) || before.is_none() && target.is_symlink() {
         return Err(fault(path, &"expected a file, or a name that is free"));
     }
     let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -48,7 +62,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::result::R
     readable_by_others(builder.prefix(".wgpu-norm-"));
     let mut file = builder.tempfile_in(folder).map_err(|error| fault(path, &error))?;
     if let Some(before) = before {
-        file.as_file().set_permissions(before.permissions()).map_err(|error| fault(path, &error))?;
+        keep_permissions(file.as_file(), &before).map_err(|error| fault(path, &error))?;
     }
     let mut writer = BufWriter::new(file.as_file_mut());
     write(&mut writer).map_err(|message| fault(path, &message))?;
@@ -56,8 +70,15 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::result::R
     drop(writer);
     // A rename that outlives the bytes would leave an empty file after a power cut.
     file.as_file().sync_all().map_err(|error| fault(path, &error))?;
+    may_appear().map_err(|message| fault(path, &message))?;
     file.persist(&target).map_err(|error| fault(path, &error.error))?;
     Ok(())
+}
+
+/// Where they are the same already nothing is asked of a file system that may not let its users set them.
+fn keep_permissions(file: &File, before: &Metadata) -> std::io::Result<()> {
+    let permissions = before.permissions();
+    if file.metadata()?.permissions() == permissions { Ok(()) } else { file.set_permissions(permissions) }
 }
 
 /// Temporary files are private; a checkpoint is as readable as the user's mask lets any other file be.

@@ -29,9 +29,7 @@ pub(super) fn adapters(arguments: &Arguments) -> Result<(), Failure> {
     let choices = pollster::block_on(Choice::all());
     // Two cards of one make have one name; `auto` takes the first.
     let taken = choices.iter().position(|choice| choice.name() == auto);
-    let names = Choice::names(&choices);
-    let describe = |(i, (choice, name)): (usize, (&Choice, &String))| describe(choice, name, Some(i) == taken);
-    let described: Vec<Value> = choices.iter().zip(&names).enumerate().map(describe).collect();
+    let described: Vec<Value> = choices.iter().enumerate().map(|(i, c)| describe(c, Some(i) == taken)).collect();
     if arguments.json {
         print_json(&json!({ "adapters": described }));
         return Ok(());
@@ -57,7 +55,8 @@ fn mebibytes(one: &Value) -> u64 {
     one["max_storage_buffer_binding_size"].as_u64().unwrap_or(0) >> 20
 }
 
-fn describe(choice: &Choice, name: &str, is_auto: bool) -> Value {
+fn describe(choice: &Choice, is_auto: bool) -> Value {
+    let name = choice.name();
     let Choice::Adapter(adapter) = choice else {
         return json!({ "name": name, "type": "host", "auto": is_auto });
     };

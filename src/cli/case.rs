@@ -115,8 +115,13 @@ impl Case {
     /// Runs the case; returns the worst error over its tolerance, or what does not match. Either way `found` has the errors
     /// of what was compared.
     pub(crate) async fn run(&self, engine: &Engine, found: &mut Found) -> Result<f64, String> {
-        self.compare_all(engine, found).await?;
-        found.told.clone().map_or(Ok(found.worst_over_tolerance.unwrap_or_default()), Err)
+        let result = self.compare_all(engine, found).await;
+        match (result, &found.told) {
+            (Ok(()), None) => Ok(found.worst_over_tolerance.unwrap_or_default()),
+            (Ok(()), Some(told)) => Err(told.clone()),
+            (Err(reason), None) => Err(reason),
+            (Err(reason), Some(told)) => Err(format!("{reason}; {told}")),
+        }
     }
 
     async fn compare_all(&self, engine: &Engine, found: &mut Found) -> Result<(), String> {

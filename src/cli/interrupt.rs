@@ -1,13 +1,17 @@
 //! A program that is asked to end, and leaves nothing behind.
 
-use super::{Failure, INTERRUPTED};
+use super::{Failure, INTERRUPTED as STATUS};
 use signal_hook::consts::TERM_SIGNALS;
 use signal_hook::flag;
 use std::io::{Error, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What is said of a file that does not come about.
+pub(super) const INTERRUPTED: &str = "interrupted";
+
 /// Whether Ctrl-C was pressed, or the program asked to end in another way.
+#[derive(Clone)]
 pub(super) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
@@ -15,7 +19,7 @@ impl Interrupt {
     pub(super) fn listen() -> Result<Self, Failure> {
         let raised = Arc::new(AtomicBool::new(false));
         for &signal in TERM_SIGNALS {
-            flag::register_conditional_shutdown(signal, INTERRUPTED.into(), raised.clone())
+            flag::register_conditional_shutdown(signal, STATUS.into(), raised.clone())
                 .and_then(|_| flag::register(signal, raised.clone()))
                 .map_err(|error| Failure::Unusable(format!("signal {signal}: {error}")))?;
         }
@@ -49,7 +53,7 @@ impl Write for Guarded<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.interrupt.is_raised() {
             // Not ErrorKind::Interrupted, after which writers try again.
-            return Err(Error::other("interrupted"));
+            return Err(Error::other(INTERRUPTED));
         }
         self.file.write(&bytes[..bytes.len().min(AT_ONCE)])
     }

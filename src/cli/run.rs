@@ -149,10 +149,7 @@ fn whole(
         let results = Results { output: &output, running: outcome.updated.as_ref(), moments: moments.as_ref() };
         // Until now there was nothing to leave behind.
         let interrupt = Interrupt::listen()?;
-        if let Err(error) = target.write(&results, &interrupt) {
-            interrupt.check()?;
-            return Err(Failure::Unusable(error));
-        }
+        target.write(&results, &interrupt)?;
     }
     bar.finish_and_clear();
     Ok(outcome)

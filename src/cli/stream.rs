@@ -90,19 +90,21 @@ impl Pass<'_> {
         };
         let head = target.head(&spec, outcome.updated.as_ref(), kept.as_ref().map(|kept| &kept.spec));
         let head = head.map_err(Failure::Unusable)?;
+        let interrupt = Interrupt::clone(&self.interrupt);
         let mut failure = None;
-        let written = target.replace(|file| {
+        let written = target.replace(&interrupt, |file| {
             file.write_all(&head).map_err(|error| error.to_string())?;
-            let result = self.normalize(file, &mut outcome, kept.as_mut());
-            failure = result.and_then(|()| self.interrupt.check()).err();
-            match (&failure, outcome.matches()) {
-                (None, true) => kept.map_or(Ok(()), |kept| kept.append(file)),
+            failure = self.normalize(file, &mut outcome, kept.as_mut()).err();
+            match &failure {
+                None if outcome.matches() => kept.map_or(Ok(()), |kept| kept.append(file)),
+                Some(Failure::Unusable(reason)) => Err(reason.clone()),
                 _ => Err("not written".to_owned()),
             }
         });
         match (failure, written) {
+            (_, Err(Failure::Interrupted)) => Err(Failure::Interrupted),
             (Some(failure), _) => Err(failure),
-            (None, Err(error)) if outcome.matches() => Err(Failure::Unusable(error)),
+            (None, Err(failure)) if outcome.matches() => Err(failure),
             (None, _) => Ok(self.finish(outcome, started)),
         }
     }
@@ -149,7 +151,7 @@ impl Pass<'_> {
                 });
             }
             outcome.summary.add(&values);
-            let written = file.write_all(values.bytes()).map_err(|error| format!("output: {error}"));
+            let written = file.write_all(values.bytes()).map_err(|error| format!("the output: {error}"));
             let kept = written.and_then(|()| moments.as_mut().map_or(Ok(()), |moments| moments.add(&statistics)));
             kept.map_err(Failure::Unusable)?;
             self.bar.inc(values.bytes().len() as u64);

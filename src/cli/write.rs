@@ -1,6 +1,7 @@
 //! Output files: whole, or not there at all.
 
-use super::interrupt::Interrupt;
+use super::Failure;
+use super::interrupt::{INTERRUPTED, Interrupt};
 use super::npy;
 use serde_json::json;
 use std::io::Write;
@@ -51,6 +52,9 @@ impl Target {
         if path.is_dir() {
             return Err(format!("output: expected a file, got the folder {}", path.display()));
         }
+        if path.exists() && !path.is_file() {
+            return Err(format!("output: expected a file or a name that is free, got {}", path.display()));
+        }
         let target = Self { path: path.to_owned(), format };
         if target.folder().is_dir() {
             return Ok(target);
@@ -68,9 +72,18 @@ impl Target {
         self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    /// Writes what `write` writes, or nothing.
-    pub(super) fn replace(&self, write: impl FnOnce(&mut dyn Write) -> Result<(), String>) -> Result<(), String> {
-        checkpoint::replace(&self.path, write).map_err(|error| format!("output {error}"))
+    /// Writes what `write` writes, or nothing; nothing either once the program is asked to end.
+    pub(super) fn replace(
+        &self,
+        interrupt: &Interrupt,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        let guarded = |file: &mut dyn Write| write(&mut interrupt.guarding(file));
+        let written = checkpoint::replace_if(&self.path, guarded, || interrupt.check().map_err(|_| INTERRUPTED.into()));
+        written.or_else(|error| {
+            interrupt.check()?;
+            Err(Failure::Unusable(format!("output {error}")))
+        })
     }
 
     /// What stands before the values of the output, where these come by themselves: the running estimates too, where
@@ -89,12 +102,13 @@ impl Target {
     }
 
     /// Writes all of it, or nothing.
-    pub(super) fn write(&self, results: &Results<'_>, interrupt: &Interrupt) -> Result<(), String> {
+    pub(super) fn write(&self, results: &Results<'_>, interrupt: &Interrupt) -> Result<(), Failure> {
         match self.format {
-            Format::Npy => self.replace(|file| npy::write(results.output, &mut interrupt.guarding(file))),
+            Format::Npy => self.replace(interrupt, |file| npy::write(results.output, file)),
             Format::Safetensors => {
-                let bytes = checkpoint::to_bytes(&results.named()?).map_err(|error| format!("output: {error}"))?;
-                self.replace(|file| interrupt.guarding(file).write_all(&bytes).map_err(|error| error.to_string()))
+                let bytes = results.named().and_then(|named| checkpoint::to_bytes(&named).map_err(|e| e.to_string()));
+                let bytes = bytes.map_err(|error| Failure::Unusable(format!("output: {error}")))?;
+                self.replace(interrupt, |file| file.write_all(&bytes).map_err(|error| error.to_string()))
             }
         }
     }

@@ -41,8 +41,8 @@ impl Choice {
         Ok(best_first(adapters).into_iter().next().map_or(Self::Cpu, Self::Adapter))
     }
 
-    /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name, as [`names`](Self::names)
-    /// has it. Of several that have it the best comes first.
+    /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name. Of several that have it the
+    /// best comes first.
     ///
     /// # Errors
     ///
@@ -60,7 +60,8 @@ impl Choice {
         }
     }
 
-    /// The names of several, no two of them alike: the second of two cards of one make has a ` #2` at its end.
+    /// The names of several, no two of them alike: the second of two cards of one make has a ` #2` at its end, which is its
+    /// number among these alone.
     ///
     /// ```
     /// use wgpu_norm::Choice;
@@ -112,14 +113,13 @@ fn numbered(names: impl IntoIterator<Item = String>) -> Vec<String> {
 
 /// Those of whose names `part` is one, the best first; `others` are what else could have been asked for.
 fn named(adapters: Vec<wgpu::Adapter>, part: &str, others: &str) -> Result<Vec<wgpu::Adapter>> {
-    let names = numbered(adapters.iter().map(|adapter| full_name(&adapter.get_info())));
+    let name = |adapter: &wgpu::Adapter| full_name(&adapter.get_info());
+    let available = adapters.iter().map(name).collect::<Vec<_>>().join(", ");
     let lower = part.to_lowercase();
-    let has_part = |name: &String| name.to_lowercase().contains(&lower);
-    let found: Vec<_> = adapters.into_iter().zip(&names).filter(|(_, name)| has_part(name)).map(|(a, _)| a).collect();
+    let found: Vec<_> = adapters.into_iter().filter(|a| name(a).to_lowercase().contains(&lower)).collect();
     // No name at all is part of every name.
     if found.is_empty() || part.trim().is_empty() {
-        let available = format!("{others}{}", names.join(", "));
-        return Err(Error::NoAdapter { wanted: part.to_owned(), available });
+        return Err(Error::NoAdapter { wanted: part.to_owned(), available: format!("{others}{available}") });
     }
     Ok(best_first(found))
 }

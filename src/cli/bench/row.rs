@@ -163,6 +163,8 @@ impl Figures {
         row["moved_gb_per_s"] = json!(self.moved_gigabytes_a_second());
         row["floor_bytes"] = json!(self.floor);
         row["gb_per_s"] = json!(self.gigabytes_a_second());
+        // By this name in reports from before 2026-12, where the other counted what is moved.
+        row["floor_gb_per_s"] = row["gb_per_s"].clone();
         row["share_of_copy"] = json!(self.copy / self.time.median);
         row["strategy"] = json!(self.strategy);
         row["errors"] = self.errors.json();

@@ -111,7 +111,7 @@ impl Row {
         matches!(self.outcome, Outcome::Fail { .. })
     }
 
-    /// The worst error over its tolerance; none where nothing was compared.
+    /// The worst error over its tolerance; none of a failure that nothing was compared in.
     fn over_tolerance(&self) -> Option<f64> {
         match &self.outcome {
             Outcome::Pass { worst_error_over_tolerance } => Some(worst_error_over_tolerance.value()),

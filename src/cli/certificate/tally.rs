@@ -14,7 +14,7 @@ pub(super) struct Tally {
     pub(super) worst: Option<Figure>,
     /// The median of the cases' medians: each case counts once, however many values it has.
     pub(super) median: Option<Figure>,
-    /// The worst error over its tolerance; none where nothing was compared.
+    /// The worst error over its tolerance; none where there is no case, or in each nothing came to be compared.
     pub(super) over_tolerance: Option<Figure>,
 }
 
