@@ -5,14 +5,10 @@
 #[path = "common/program.rs"]
 mod program;
 
-use program::{folder, path, program, text, without_gpu};
+use program::{case, folder, path, program, text, without_gpu, write};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-
-fn case(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).to_string_lossy().into_owned()
-}
 
 /// A `.npy` file: version, header, data.
 fn npy(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
@@ -41,12 +37,6 @@ fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn write(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> String {
-    let path = path(folder, name);
-    std::fs::write(&path, bytes).expect("written");
-    path
-}
-
 /// The f32 values at the end of a file that holds nothing after them.
 fn last_floats(path: &str, count: usize) -> Vec<f32> {
     let bytes = std::fs::read(path).expect("the output is there");
@@ -58,7 +48,7 @@ fn run_normalizes_npy_files_of_either_order() {
     let folder = folder();
     for (order, values) in [("False", [1.0, 2.0, 3.0, 4.0, 6.0, 8.0]), ("True", [1.0, 4.0, 2.0, 6.0, 3.0, 8.0])] {
         for version in [1, 2, 3] {
-            let input = write(&folder, "x.npy", &npy(version, &header("<f4", order, "(2, 3)"), &floats(&values)));
+            let input = write(&folder, "x.npy", npy(version, &header("<f4", order, "(2, 3)"), &floats(&values)));
             let output = path(&folder, "y.npy");
             let run = program(&["run", "layer_norm", &input, "-o", &output, "--adapter", "cpu", "--verify"]);
             assert!(run.status.success(), "{}", text(&run.stderr));
@@ -75,7 +65,7 @@ fn run_normalizes_npy_files_of_either_order() {
 fn run_reads_f16_and_scalars_of_parameters() {
     let folder = folder();
     let halves: Vec<u8> = [1.0, 2.0, 3.0, 6.0].iter().flat_map(|&v| half::f16::from_f64(v).to_le_bytes()).collect();
-    let input = write(&folder, "x.npy", &npy(1, &header("<f2", "False", "(1, 4)"), &halves));
+    let input = write(&folder, "x.npy", npy(1, &header("<f2", "False", "(1, 4)"), &halves));
     let run = program(&["run", "rms_norm", &input, "--adapter", "cpu", "--verify", "--json"]);
     let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
     assert_eq!((report["dtype"].as_str(), report["verify"]["within_tolerance"].as_bool()), (Some("f16"), Some(true)));
@@ -84,7 +74,7 @@ fn run_reads_f16_and_scalars_of_parameters() {
 #[test]
 fn run_takes_one_layer_of_a_model_by_its_prefix() {
     let folder = folder();
-    let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(1, 2)"), &floats(&[1.0, 3.0])));
+    let input = write(&folder, "x.npy", npy(1, &header("<f4", "False", "(1, 2)"), &floats(&[1.0, 3.0])));
     let model = safetensors(
         r#"{"model.norm.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"model.norm.weight":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#,
         &floats(&[10.0, 20.0, 2.0, 4.0]),
@@ -134,7 +124,7 @@ fn what_is_not_finite_is_counted() {
         (&rows[..], "mean 0.0000e0, from -1.2247 to 1.2247, 3 not finite, in", 3),
         (&[f32::NAN; 6], "no finite value, 6 not finite, in", 6),
     ] {
-        let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(2, 3)"), &floats(rows)));
+        let input = write(&folder, "x.npy", npy(1, &header("<f4", "False", "(2, 3)"), &floats(rows)));
         let run = ["run", "layer_norm", &input, "--adapter", "cpu"];
         let said = text(&program(&run).stdout);
         assert!(said.contains(says), "{said}");
@@ -149,9 +139,9 @@ fn what_is_not_finite_is_counted() {
 #[test]
 fn parameters_by_the_names_of_another_operation_are_refused() {
     let folder = folder();
-    let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(1, 2, 1)"), &floats(&[1.0, 2.0])));
+    let input = write(&folder, "x.npy", npy(1, &header("<f4", "False", "(1, 2, 1)"), &floats(&[1.0, 2.0])));
     let table = r#"{"a.weight":{"dtype":"F32","shape":[1,1,1],"data_offsets":[0,4]}}"#;
-    let parameters = write(&folder, "p.safetensors", &safetensors(table, &floats(&[2.0])));
+    let parameters = write(&folder, "p.safetensors", safetensors(table, &floats(&[2.0])));
     let run = program(&["run", "moment_shortcut", &input, "--params", &parameters, "--prefix", "a"]);
     assert_eq!(run.status.code(), Some(2));
     assert!(text(&run.stderr).contains("a.weight: moment_shortcut takes gamma and beta"), "{}", text(&run.stderr));
@@ -174,7 +164,7 @@ fn training_writes_the_running_estimates_along() {
 #[test]
 fn the_output_may_replace_the_input() {
     let folder = folder();
-    let input = write(&folder, "x.npy", &npy(1, &header("<f4", "False", "(1, 3)"), &floats(&[1.0, 2.0, 3.0])));
+    let input = write(&folder, "x.npy", npy(1, &header("<f4", "False", "(1, 3)"), &floats(&[1.0, 2.0, 3.0])));
     let run = program(&["run", "layer_norm", &input, "-o", &input, "--adapter", "cpu"]);
     assert!(run.status.success(), "{}", text(&run.stderr));
     assert!((last_floats(&input, 3)[2] - 1.224_735_7).abs() < 2e-6, "the file is the result");
@@ -365,52 +355,6 @@ fn a_forced_strategy_is_taken_or_refused_by_name() {
 }
 
 #[test]
-fn check_counts_and_exits_as_it_says() {
-    let rows: [(&str, i32, &str); 4] = [
-        ("layer_norm/last_1.safetensors", 0, "1 passed, 0 failed, 0 skipped"),
-        ("layer_norm/last_1_backward.safetensors", 0, "1 passed, 0 failed, 0 skipped"),
-        ("switchable_norm/train_4d.safetensors", 0, "1 passed, 0 failed, 0 skipped"),
-        ("README.md", 1, "0 passed, 1 failed, 0 skipped"),
-    ];
-    for (name, status, closing) in rows {
-        let check = program(&["check", &case(name), "--adapter", "cpu"]);
-        let report = text(&check.stdout);
-        assert_eq!(check.status.code(), Some(status), "{name}: {report}");
-        assert_eq!(report.lines().last(), Some(closing), "{name}");
-        let first = if status == 0 { "pass " } else { "FAIL " };
-        assert!(report.starts_with(first), "{name}: {report}");
-    }
-    let folder = folder();
-    let missing = path(&folder, "missing.safetensors");
-    let check = program(&["check", &case(rows[0].0), &missing, "--adapter", "cpu"]);
-    let report = text(&check.stdout);
-    assert_eq!(check.status.code(), Some(1), "{report}");
-    assert!(report.contains("FAIL ") && report.ends_with("1 passed, 1 failed, 0 skipped\n"), "{report}");
-    for nothing in [path(&folder, "nowhere"), path(&folder, "")] {
-        let check = program(&["check", &nothing]);
-        assert_eq!(check.status.code(), Some(2), "{}", text(&check.stderr));
-    }
-}
-
-/// A case whose expectation is changed by hand has to fail: the comparison compares.
-#[test]
-fn check_fails_a_case_that_expects_something_else() {
-    let folder = folder();
-    let original = std::fs::read(case("layer_norm/row_2.safetensors")).expect("the case is there");
-    let length = usize::try_from(u64::from_le_bytes(original[..8].try_into().expect("8 bytes"))).expect("short");
-    let header: Value = serde_json::from_slice(&original[8..8 + length]).expect("JSON");
-    let offset = header["expected.output"]["data_offsets"][0].as_u64().expect("an offset");
-    let place = 8 + length + usize::try_from(offset).expect("short");
-    let mut changed = original.clone();
-    let value = f32::from_le_bytes(changed[place..place + 4].try_into().expect("4 bytes"));
-    changed[place..place + 4].copy_from_slice(&(value + 1e-3).to_le_bytes());
-    let file = write(&folder, "changed.safetensors", &changed);
-    let check = program(&["check", &file, "--adapter", "cpu"]);
-    assert_eq!(check.status.code(), Some(1), "{}", text(&check.stdout));
-    assert!(text(&check.stdout).contains("output[0]"), "{}", text(&check.stdout));
-}
-
-#[test]
 fn errors_are_json_where_json_is_asked_for() {
     let run = program(&["run", "layer_norm", "nowhere.npy", "--json"]);
     let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
@@ -441,17 +385,6 @@ fn adapters_lists_what_is_here() {
     assert_eq!(names[..2], ["reference", "cpu"]);
     assert_eq!(adapters.iter().filter(|a| a["auto"] == true).count(), 1, "auto takes one");
     assert!(program(&["adapters"]).status.success(), "for people too");
-}
-
-#[test]
-fn a_folder_is_searched_in_order() {
-    let check = program(&["check", &case("rms_norm"), "--adapter", "cpu", "--json"]);
-    let report: Value = serde_json::from_slice(&check.stdout).expect("JSON");
-    let cases: Vec<&str> =
-        report["results"].as_array().expect("a list").iter().filter_map(|row| row["case"].as_str()).collect();
-    let mut sorted = cases.clone();
-    sorted.sort_unstable();
-    assert!(cases.len() > 10 && cases == sorted, "{cases:?}");
 }
 
 /// A sparse file of a tebibyte: refused for its size before a byte of it is read.

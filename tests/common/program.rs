@@ -1,5 +1,6 @@
 //! The program, and files to give it: what the tests of the command line share.
 
+use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
@@ -25,6 +26,11 @@ pub(crate) fn write(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> St
     let path = path(folder, name);
     std::fs::write(&path, bytes).expect("written");
     path
+}
+
+/// A conformance case of the project's.
+pub(crate) fn case(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).to_string_lossy().into_owned()
 }
 
 /// Whether tests of adapters are turned off; says so.

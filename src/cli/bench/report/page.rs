@@ -33,7 +33,8 @@ const FIGURES: &str = "Times are medians over batches; \u{b1} is half the distan
 clock's, of batches that are submitted whole, because the device has no timestamps or none to be believed; without, it is \
 the device's own. GB/s count each tensor once; \u{201c}of copy\u{201d} is against a copy of as many bytes as the pass moves, by a \
 kernel or, on the CPU, by memcpy on one thread or all, whichever is faster. The first call compiles, once, with whatever the driver has in its caches. Record is what recording one call \
-costs the host beyond recording as many trivial dispatches. A result that differs from the f64 reference has no speed.";
+costs the host beyond recording as many trivial dispatches. A pass whose output, or gradient of input, weight or bias, \
+differs from the f64 reference\u{2019}s has no speed.";
 
 /// Adapters, drivers, and what they copy.
 fn places(report: &Report) -> String {
