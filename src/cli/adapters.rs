@@ -29,7 +29,8 @@ pub(super) fn adapters(arguments: &Arguments) -> Result<(), Failure> {
     let choices = pollster::block_on(Choice::all());
     // Two cards of one make have one name; `auto` takes the first.
     let taken = choices.iter().position(|choice| choice.name() == auto);
-    let described: Vec<Value> = choices.iter().enumerate().map(|(i, c)| describe(c, Some(i) == taken)).collect();
+    let named = choices.iter().zip(Choice::names(&choices)).enumerate();
+    let described: Vec<Value> = named.map(|(i, (choice, name))| describe(choice, &name, Some(i) == taken)).collect();
     if arguments.json {
         print_json(&json!({ "adapters": described }));
         return Ok(());
@@ -55,8 +56,7 @@ fn mebibytes(one: &Value) -> u64 {
     one["max_storage_buffer_binding_size"].as_u64().unwrap_or(0) >> 20
 }
 
-fn describe(choice: &Choice, is_auto: bool) -> Value {
-    let name = choice.name();
+fn describe(choice: &Choice, name: &str, is_auto: bool) -> Value {
     let Choice::Adapter(adapter) = choice else {
         return json!({ "name": name, "type": "host", "auto": is_auto });
     };

@@ -33,16 +33,19 @@ impl Choice {
     pub async fn auto() -> Result<Self> {
         let mut adapters = adapters().await;
         let wanted = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|wanted| !wanted.trim().is_empty());
-        if let Some(wanted) = wanted {
-            adapters = named(adapters, &wanted, "")?;
-        } else if wgpu::Backends::from_env().is_none() {
-            adapters.retain(|adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu);
-        }
-        Ok(best_first(adapters).into_iter().next().map_or(Self::Cpu, Self::Adapter))
+        let best = if let Some(wanted) = wanted {
+            named(adapters, &wanted, "")?
+        } else {
+            if wgpu::Backends::from_env().is_none() {
+                adapters.retain(|adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu);
+            }
+            best_first(adapters)
+        };
+        Ok(best.into_iter().next().map_or(Self::Cpu, Self::Adapter))
     }
 
     /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name. Of several that have it the
-    /// best comes first.
+    /// best comes first. Among all adapters, the second of two cards of one make has the name with ` #2` at its end.
     ///
     /// # Errors
     ///
@@ -113,15 +116,17 @@ fn numbered(names: impl IntoIterator<Item = String>) -> Vec<String> {
 
 /// Those of whose names `part` is one, the best first; `others` are what else could have been asked for.
 fn named(adapters: Vec<wgpu::Adapter>, part: &str, others: &str) -> Result<Vec<wgpu::Adapter>> {
-    let name = |adapter: &wgpu::Adapter| full_name(&adapter.get_info());
-    let available = adapters.iter().map(name).collect::<Vec<_>>().join(", ");
-    let lower = part.to_lowercase();
-    let found: Vec<_> = adapters.into_iter().filter(|a| name(a).to_lowercase().contains(&lower)).collect();
-    // No name at all is part of every name.
-    if found.is_empty() || part.trim().is_empty() {
-        return Err(Error::NoAdapter { wanted: part.to_owned(), available: format!("{others}{available}") });
+    let names = numbered(adapters.iter().map(|adapter| full_name(&adapter.get_info())));
+    if !names.iter().any(|name| is_part(part, name)) {
+        return Err(Error::NoAdapter { wanted: part.to_owned(), available: format!("{others}{}", names.join(", ")) });
     }
-    Ok(best_first(found))
+    let found = adapters.into_iter().zip(names).filter(|(_, name)| is_part(part, name));
+    Ok(best_first(found.map(|(adapter, _)| adapter).collect()))
+}
+
+/// Whether a name contains what was asked for, in whatever case. No name at all is part of none.
+fn is_part(part: &str, name: &str) -> bool {
+    !part.trim().is_empty() && name.to_lowercase().contains(&part.to_lowercase())
 }
 
 fn best_first(mut adapters: Vec<wgpu::Adapter>) -> Vec<wgpu::Adapter> {
@@ -136,5 +141,21 @@ fn rank(adapter: &wgpu::Adapter) -> u8 {
         wgpu::DeviceType::VirtualGpu => 2,
         wgpu::DeviceType::Other => 1,
         wgpu::DeviceType::Cpu => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_of_two_cards_of_one_make_can_be_asked_for() {
+        let names = numbered(["Card A [vulkan]", "Card B [vulkan]", "Card A [vulkan]"].map(String::from));
+        assert_eq!(names, ["Card A [vulkan]", "Card B [vulkan]", "Card A [vulkan] #2"]);
+        let found = |part| names.iter().map(|name| is_part(part, name)).collect::<Vec<_>>();
+        assert_eq!(found("card a"), [true, false, true]);
+        assert_eq!(found("a [vulkan] #2"), [false, false, true]);
+        assert_eq!(found("#1"), [false; 3]);
+        assert_eq!(found(" "), [false; 3]);
     }
 }

@@ -33,7 +33,7 @@ impl Device {
         let sets = Set::round(&self.device, problem, backward.then(|| Wanted::all(&problem.plan)));
         let bound = if backward { self.backward(problem, &sets)? } else { self.forward(problem, &sets)? };
         let time = time(|calls| self.run_all(calls as usize, &bound))?;
-        let results = sets[0].results(problem).into_iter().map(|(buffer, like)| self.read(buffer, like));
+        let results = sets[0].results(problem).into_iter().map(|(buffer, data)| self.read(buffer, data));
         Ok((time.median, results.collect::<Result<_>>()?))
     }
 
@@ -80,8 +80,8 @@ impl Device {
         waited.map(drop).map_err(|error| Error::Device(error.to_string()))
     }
 
-    /// A buffer's content, stored as `like` is.
-    fn read(&self, buffer: &wgpu::Buffer, like: &Data) -> Result<Data> {
+    /// A buffer's content, in place of data that is stored as it is.
+    fn read(&self, buffer: &wgpu::Buffer, mut data: Data) -> Result<Data> {
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: buffer.size(),
@@ -95,7 +95,6 @@ impl Device {
         staging.slice(..).map_async(wgpu::MapMode::Read, |_| ());
         self.wait()?;
         let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string()))?;
-        let mut data = like.clone();
         let len = data.bytes().len();
         data.bytes_mut().copy_from_slice(&view[..len]);
         Ok(data)

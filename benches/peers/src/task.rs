@@ -48,7 +48,7 @@ impl Task {
         if operation == Operation::RmsNorm {
             problem = without_bias(workload, problem).map_err(text)?;
         }
-        let want = host::results(reference, &problem, backward).map_err(text)?;
+        let want = host::results(reference, &problem, backward).map_err(text)?.tensors;
         Ok(Self { name: workload.name, backward, shape: workload.shape, operation, problem, want })
     }
 

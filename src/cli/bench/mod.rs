@@ -22,6 +22,7 @@ use super::{Failure, engine_options, one_line, open, print, print_json, progress
 use comparison::Earlier;
 use copies::Copy;
 use device::Device;
+use host::Results;
 use row::{Figures, OnDevice, Row};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -191,7 +192,7 @@ fn bytes_beside(problem: &Problem, backward: bool, statistic: usize) -> u64 {
 }
 
 /// Times a pass and a copy of as many bytes; a result that is not right has no speed.
-fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> Result<Figures, String> {
+fn measured(place: &Place, problem: &Problem, backward: bool, want: &Results) -> Result<Figures, String> {
     // Read once and written once, and in backward the gradient as well.
     let floor = problem.plan.tensor_bytes() * if backward { 3 } else { 2 };
     let text = |error: wgpu_norm::Error| error.to_string();
@@ -228,17 +229,21 @@ fn measured(place: &Place, problem: &Problem, backward: bool, want: &[Data]) -> 
 }
 
 /// The errors of the tensor that is worst off.
-fn worst(results: &[Data], want: &[Data]) -> Result<Errors, String> {
-    if results.len() != want.len() {
-        return Err(format!("{} results, expected {}", results.len(), want.len()));
-    }
-    let each = results.iter().zip(want).map(|(got, want)| Errors::of(got, &want.to_f64()));
-    let worst = each.max_by(|one, other| one.over_tolerance().total_cmp(&other.over_tolerance()));
+fn worst(results: &Results, want: &Results) -> Result<Errors, String> {
+    let tensors = each(&results.tensors, &want.tensors)?.chain(each(&results.beside, &want.beside)?);
+    let worst = tensors.max_by(|one, other| one.over_tolerance().total_cmp(&other.over_tolerance()));
     let worst = worst.ok_or("nothing came out")?;
     if worst.within_tolerance() {
         return Ok(worst);
     }
     Err(format!("wrong by {:.1} times what is tolerated: no speed", worst.over_tolerance()))
+}
+
+fn each<'a>(results: &'a [Data], want: &'a [Data]) -> Result<impl Iterator<Item = Errors> + 'a, String> {
+    if results.len() != want.len() {
+        return Err(format!("{} results, expected {}", results.len(), want.len()));
+    }
+    Ok(results.iter().zip(want).map(|(got, want)| Errors::of(got, &want.to_f64())))
 }
 
 impl Report {
@@ -290,13 +295,22 @@ mod tests {
 
     #[test]
     fn a_wrong_result_has_no_speed() {
-        let right = || vec![Data::from_f64(Dtype::F32, &[1.0, 2.0]), Data::from_f64(Dtype::F32, &[3.0])];
-        assert!(worst(&right(), &right()).is_ok());
-        let wrong = vec![Data::from_f64(Dtype::F32, &[1.0, 2.0]), Data::from_f64(Dtype::F32, &[3.001])];
-        assert!(worst(&wrong, &right()).expect_err("the second is wrong").ends_with("no speed"));
-        assert!(worst(&right()[..1], &right()).is_err());
-        let nan = vec![Data::from_f64(Dtype::F32, &[1.0, f64::NAN]), Data::from_f64(Dtype::F32, &[3.0])];
-        assert!(worst(&nan, &right()).is_err());
+        let data = |values: &[f64]| Data::from_f64(Dtype::F32, values);
+        let results = |tensors: &[&[f64]], beside: &[&[f64]]| Results {
+            tensors: tensors.iter().map(|values| data(values)).collect(),
+            beside: beside.iter().map(|values| data(values)).collect(),
+        };
+        let right = results(&[&[1.0, 2.0], &[3.0]], &[&[4.0]]);
+        assert!(worst(&right, &right).is_ok());
+        for wrong in [
+            results(&[&[1.0, 2.0], &[3.001]], &[&[4.0]]),
+            results(&[&[1.0, f64::NAN], &[3.0]], &[&[4.0]]),
+            results(&[&[1.0, 2.0], &[3.0]], &[&[4.001]]),
+        ] {
+            assert!(worst(&wrong, &right).is_err_and(|error| error.ends_with("no speed")));
+        }
+        assert!(worst(&results(&[&[1.0, 2.0]], &[&[4.0]]), &right).is_err());
+        assert!(worst(&results(&[&[1.0, 2.0], &[3.0]], &[]), &right).is_err());
     }
 
     #[test]

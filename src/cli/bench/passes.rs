@@ -3,7 +3,8 @@
 
 use super::clock::{Time, batches_of, time};
 use super::device::Device;
-use super::sets::{Set, whole_words};
+use super::host::Results;
+use super::sets::{self, Set, whole_words};
 use super::timestamps::Timing;
 use super::workloads::Problem;
 use std::time::Instant;
@@ -21,8 +22,7 @@ pub(super) struct Measured {
     /// Bytes that a call reads and writes: of the tensor as its strategy does, and of what lies beside it once.
     pub(super) bytes: u64,
     pub(super) strategy: &'static str,
-    /// What came out, the output or the input's gradient first.
-    pub(super) results: Vec<Data>,
+    pub(super) results: Results,
     pub(super) with_transfer: Time,
     /// Seconds from a `Gpu` that has compiled nothing to a result. Measured once, when the workload's turn comes: what
     /// workloads before it had the driver compile, or earlier runs left in the driver's cache on disk, makes it less.
@@ -50,15 +50,12 @@ impl Device {
         let first = bind(&prepared, problem, &sets[0], wanted)?;
         self.submit(&first)?;
         let first_call = begin.elapsed().as_secs_f64();
+        let beside = Readback::new(self, sets[0].beside(problem)).once()?;
 
         let bound = sets.iter().map(|set| bind(&prepared, problem, set, wanted)).collect::<Result<Vec<Bound>>>()?;
         let pass = self.timed(|pass, call| bound[call % bound.len()].record(pass))?;
         let mut readback = Readback::new(self, sets[0].results(problem));
-        let mut encoder = self.encoder();
-        readback.record(&mut encoder);
-        self.queue.submit([encoder.finish()]);
-        readback.fetch()?;
-        let results = readback.host.clone();
+        let results = Results { tensors: readback.once()?, beside };
         let bytes = prepared.bytes_moved() + super::bytes_beside(problem, backward, size_of::<f32>());
         Ok(Measured {
             pass,
@@ -156,15 +153,24 @@ struct Readback<'a> {
 }
 
 impl<'a> Readback<'a> {
-    fn new(on: &'a Device, results: Vec<(&'a wgpu::Buffer, &'a Data)>) -> Self {
+    fn new(on: &'a Device, results: Vec<sets::Written<'a>>) -> Self {
         let staging = on.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: results.iter().map(|(buffer, _)| buffer.size()).sum(),
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let (results, host) = results.into_iter().map(|(buffer, like)| (buffer, like.clone())).unzip();
+        let (results, host) = results.into_iter().unzip();
         Self { on, results, staging, host }
+    }
+
+    /// What there is now.
+    fn once(&mut self) -> Result<Vec<Data>> {
+        let mut encoder = self.on.encoder();
+        self.record(&mut encoder);
+        self.on.queue.submit([encoder.finish()]);
+        self.fetch()?;
+        Ok(self.host.clone())
     }
 
     fn record(&self, encoder: &mut wgpu::CommandEncoder) {

@@ -1,6 +1,6 @@
 //! The buffers of a call on a device. Calls take several sets in turn, so that no cache holds what they read.
 
-use super::workloads::Problem;
+use super::workloads::{Problem, running_estimates};
 use std::borrow::Cow;
 use wgpu_norm::gpu::Buffers;
 use wgpu_norm::plan::{Extra, Gradients};
@@ -93,12 +93,26 @@ impl Set {
 
     /// What a pass writes, each with a tensor that is stored in the same way: the output, or the gradients of input,
     /// weight and bias.
-    pub(crate) fn results<'a>(&'a self, problem: &'a Problem) -> Vec<(&'a wgpu::Buffer, &'a Data)> {
+    pub(crate) fn results(&self, problem: &Problem) -> Vec<Written<'_>> {
         let parameters = [(&self.of_weight, &problem.weight), (&self.of_bias, &problem.bias)];
-        let parameters = parameters.into_iter().filter_map(|(buffer, like)| buffer.as_ref().zip(like.as_ref()));
-        std::iter::once((&self.output, &problem.input)).chain(parameters).collect()
+        let parameters = parameters.into_iter().filter_map(|(buffer, like)| buffer.as_ref().zip(like.clone()));
+        std::iter::once((&self.output, problem.input.clone())).chain(parameters).collect()
+    }
+
+    /// And what it writes beside: the gradients of what only some normalizations learn, where there are any, or the
+    /// running estimates, which each call moves.
+    pub(crate) fn beside(&self, problem: &Problem) -> Vec<Written<'_>> {
+        if self.grad_output.is_some() {
+            let extra = self.of_extra.as_ref().zip(problem.extra.as_ref()).into_array().into_iter();
+            return extra.filter_map(|(buffer, like)| buffer.as_ref().zip(like.clone())).collect();
+        }
+        let running = self.running.iter().zip(&problem.running);
+        running.flat_map(|(buffers, like)| buffers.iter().zip(running_estimates(like))).collect()
     }
 }
+
+/// A buffer that a pass writes, and a tensor that is stored as it is.
+pub(crate) type Written<'a> = (&'a wgpu::Buffer, Data);
 
 const NOTHING: Wanted = Wanted { input: false, weight: false, bias: false, extra: false };
 

@@ -104,6 +104,11 @@ impl Workload {
     }
 }
 
+/// The mean's and the variance's.
+pub(crate) fn running_estimates(running: &RunningStatistics) -> [Data; 2] {
+    [&running.mean, &running.var].map(|values| Data::F32(values.clone()))
+}
+
 /// Numbers without a pattern, of this mean and a deviation near 1.
 fn noise(seed: u64, len: usize, mean: f64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
