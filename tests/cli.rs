@@ -356,10 +356,20 @@ fn a_forced_strategy_is_taken_or_refused_by_name() {
 
 #[test]
 fn errors_are_json_where_json_is_asked_for() {
-    let run = program(&["run", "layer_norm", "nowhere.npy", "--json"]);
-    let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
-    assert!(report["error"].as_str().is_some_and(|e| e.contains("nowhere.npy")), "{report}");
-    assert_eq!(run.status.code(), Some(2));
+    for (arguments, named) in [
+        (&["run", "layer_norm", "nowhere.npy", "--json"][..], "nowhere.npy"),
+        (&["run", "layer_norm", "x.npy", "--json", "--adaptor", "cpu"], "--adaptor"),
+        (&["bench", "--json", "--pass", "sideways"], "sideways"),
+        (&["check", "--json"], "PATH"),
+    ] {
+        let run = program(arguments);
+        let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+        assert!(report["error"].as_str().is_some_and(|e| e.contains(named) && !e.starts_with("error")), "{report}");
+        assert_eq!(run.status.code(), Some(2));
+        assert!(text(&run.stderr).starts_with("error: "), "{}", text(&run.stderr));
+    }
+    let help = program(&["bench", "--help", "--json"]);
+    assert!(help.status.success() && text(&help.stdout).contains("Usage"), "help is text");
 }
 
 /// A report that nobody got is no success.

@@ -77,7 +77,10 @@ impl From<wgpu_norm::Error> for Failure {
 /// Parses the arguments, runs the command and reports: 0 all good, 1 something did not match, 2 the
 /// input could not be used, or the report not be written.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return say_usage(&usage),
+    };
     let (result, json) = match &cli.command {
         Command::Adapters(arguments) => (adapters::adapters(arguments), arguments.json),
         Command::Run(arguments) => (run::run(arguments), arguments.json),
@@ -97,11 +100,26 @@ pub(crate) fn main() -> ExitCode {
             let message = one_line(&message);
             say_error(&format!("error: {message}"));
             if json {
-                print_json(&serde_json::json!({ "error": message }));
+                print_json_error(&message);
             }
             ExitCode::from(2)
         }
     }
+}
+
+/// Says what is wrong with the arguments, or the help that was asked for.
+fn say_usage(usage: &clap::Error) -> ExitCode {
+    let _ = usage.print();
+    if usage.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let rendered = usage.render().to_string();
+        let message = one_line(rendered.split("\n\n").next().unwrap_or(&rendered));
+        print_json_error(message.trim_start_matches("error: "));
+    }
+    u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn print_json_error(message: &str) {
+    print_json(&serde_json::json!({ "error": message }));
 }
 
 /// Why a line could not be printed, the first of them.
