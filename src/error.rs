@@ -73,14 +73,16 @@ pub enum Error {
         /// Why it has no place.
         reason: &'static str,
     },
-    /// A buffer cannot hold the tensor from the given offset on.
-    #[error("{argument}: expected a buffer of at least {expected} bytes ({offset} of offset included), got {got}")]
+    /// A buffer, or the slice of one, cannot hold the tensor from the given offset on.
+    #[error(
+        "{argument}: expected a buffer or slice that ends at byte {expected} or beyond ({offset} of offset included), got one that ends at {got}"
+    )]
     BufferSize {
         /// The argument's name.
         argument: &'static str,
-        /// The buffer's size in bytes.
+        /// Where the slice ends in its buffer, or the buffer, in bytes.
         got: u64,
-        /// The size it needs to have in bytes.
+        /// Where it needs to end at least, in bytes.
         expected: u64,
         /// The offset in bytes.
         offset: u64,
@@ -127,7 +129,7 @@ pub enum Error {
     },
     /// Two arguments that the plan was prepared to have in one place are in two.
     #[error(
-        "{written}: expected the slice that {other} is, since the plan was prepared with {option}, got another one"
+        "{written}: expected the place of {other}, {expected}, since the plan was prepared with {option}, got {got}"
     )]
     NotInPlace {
         /// The argument that is written.
@@ -136,6 +138,10 @@ pub enum Error {
         other: &'static str,
         /// The option that says so.
         option: &'static str,
+        /// Where the argument begins.
+        got: String,
+        /// Where it has to begin.
+        expected: String,
     },
     /// The forced strategy cannot serve the plan.
     #[error("strategy: {strategy} cannot serve this plan, {reason}")]

@@ -92,7 +92,8 @@
 //! - `checkpoint`: the module `checkpoint`, layers' state dicts as `.safetensors` files.
 //! - `cli`: the program `wgpu-norm` and the readers of `.npy` and `.safetensors` that it needs.
 //!
-//! wgpu is re-exported as [`wgpu`]; one major version of it belongs to one minor version of this crate.
+//! wgpu is re-exported as [`wgpu`]; one major version of it belongs to one minor version of this crate. So is `half` as [`half`],
+//! whose types [`Data`] holds.
 
 #![cfg_attr(
     target_family = "wasm",
@@ -115,6 +116,7 @@ mod tensor;
 
 pub use engine::{Choice, Engine, Forward, Gradients, Parameters, Upstream};
 pub use error::{Error, Result};
+pub use half;
 pub use plan::{RunningStatistics, Statistics, Wanted};
 pub use tensor::{Data, Dtype, Layout, Spec, Tensor};
 pub use wgpu;

@@ -133,7 +133,7 @@ fn no_samples_give_no_output_and_leave_the_estimates_alone() {
     let engines = [Choice::Reference, Choice::Cpu].map(|choice| pollster::block_on(Engine::open(&choice)));
     let (first, last) = (Layout::ChannelsFirst, Layout::ChannelsLast);
     type Row = (&'static str, Box<dyn Norm>, &'static [usize], bool);
-    let rows: [Row; 10] = [
+    let rows: [Row; 13] = [
         ("layer", Box::new(LayerNorm::new([4])), &[0, 4], false),
         ("layer, channels", Box::new(LayerNorm::over_axes([1])), &[0, 4, 3], false),
         ("RMS", Box::new(RmsNorm::new([4])), &[0, 4], false),
@@ -144,6 +144,9 @@ fn no_samples_give_no_output_and_leave_the_estimates_alone() {
         ("batch", Box::new(BatchNorm::new().layout(first)), &[0, 4, 3], true),
         ("batch, last", Box::new(BatchNorm::new().layout(last)), &[0, 3, 4], true),
         ("evaluation", Box::new(BatchNorm::new().training(false)), &[0, 4], true),
+        ("batch group", Box::new(BatchGroupNorm::new(2)), &[0, 4, 3], false),
+        ("batch group, no positions", Box::new(BatchGroupNorm::new(2)), &[3, 4, 0], false),
+        ("group, no positions", Box::new(GroupNorm::new(2)), &[3, 4, 0], false),
     ];
     for engine in engines.map(|engine| engine.expect("it needs no device")) {
         for (name, norm, shape, keeps_running) in &rows {

@@ -7,7 +7,7 @@ use direct::family::{self, Batch};
 use direct::{Channel, Ncs, Running, batch_norm, by_running, values};
 use proptest::prelude::*;
 use wgpu_norm::norm::{
-    BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, MomentShortcut, Norm, Operands,
+    BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, Fused, MomentShortcut, Norm, Operands,
     PositionalNorm, SandwichBatchNorm, SwitchableNorm,
 };
 use wgpu_norm::plan::Extra;
@@ -181,6 +181,7 @@ proptest! {
     fn norms_of_classes_are_their_definition(
         ncs in ncs().prop_filter("two values", |ncs| ncs.n * ncs.s > 1),
         (weight, bias, class_weight, training) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        zero_centred in any::<bool>(),
     ) {
         let table = vec![CLASSES, ncs.c];
         let batch = |layout| BatchNorm::new().training(training).eps(EPS).layout(layout);
@@ -204,12 +205,15 @@ proptest! {
         let tables = Extra { class_weight: class_weight.then(|| table.clone()), class_bias: Some(table), ..Extra::default() };
         let call = Call::new(ncs).weight(weight, &[ncs.c]).bias(bias, &[ncs.c]).extra(tables).labels();
         let (call, mut running) = call.running(ncs.c, true);
-        let (got, _) = call.execute(&SandwichBatchNorm::new(batch(call.layout())));
+        let norm = SandwichBatchNorm::new(batch(call.layout()));
+        let (got, _) = call.execute(&Fused::new(norm).zero_centred_weight(zero_centred));
         let normalized = bare(&call, &mut running);
         let Extra { class_weight, class_bias, .. } = &call.values.extra;
         let labels = &call.values.labels;
-        let want =
-            family::sandwich(&normalized, ncs, labels, call.channel(), class_weight.as_deref(), class_bias.as_deref());
+        let centre = if zero_centred { 1.0 } else { 0.0 };
+        let weight: Option<Vec<f64>> = call.values.weight.as_ref().map(|w| w.iter().map(|w| w + centre).collect());
+        let channel = Channel { weight: weight.as_deref(), ..call.channel() };
+        let want = family::sandwich(&normalized, ncs, labels, channel, class_weight.as_deref(), class_bias.as_deref());
         assert_same(&got.output, &want, normalized.len())?;
     }
 

@@ -14,6 +14,9 @@ const CLASS_BIAS = 8u;
 const TAU = 16u;
 const EPS_L = 32u;
 
+// Whether a weight is stored as its distance from 1.
+override ZERO_CENTRED: bool = false;
+
 fn is_present(which: u32) -> bool {
     return (task.present & which) != 0u;
 }
@@ -25,7 +28,8 @@ fn stored(word: ParameterWord, index: u32) -> f32 {
 fn shared_weight(column: u32) -> f32 {
     let index = column + task.weight_shift;
     if is_present(WEIGHT) {
-        return stored(weight[index / PARAMETERS_A_WORD], index);
+        let own = stored(weight[index / PARAMETERS_A_WORD], index);
+        return select(own, own + 1.0, ZERO_CENTRED);
     }
     return 1.0;
 }

@@ -133,18 +133,21 @@ impl Checkpoint {
         self.entry(info).map(Some).map_err(in_file)
     }
 
-    /// A tensor of I64, such as labels, if it is there.
+    /// A row of I64, such as labels, if it is there.
     ///
     /// # Errors
     ///
-    /// When it has another type.
+    /// When it has another type, or more than one axis or none.
     pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
         let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        let refused = |message: String| fault(&self.path, &format!("{name}: {message}"));
         if info.dtype != Stored::I64 {
-            let message = format!("{name}: expected I64, got {:?}", info.dtype);
-            return Err(Error::File { path: self.path.display().to_string(), message });
+            return Err(refused(format!("expected I64, got {:?}", info.dtype)));
         }
-        let bytes = self.bytes_in(info).map_err(|message| fault(&self.path, &format!("{name}: {message}")))?;
+        if info.shape.len() != 1 {
+            return Err(refused(format!("expected one axis, got shape {:?}", info.shape)));
+        }
+        let bytes = self.bytes_in(info).map_err(refused)?;
         Ok(Some(bytemuck::pod_collect_to_vec(bytes)))
     }
 

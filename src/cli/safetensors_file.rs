@@ -90,8 +90,12 @@ impl TensorFile {
     pub(super) fn running(&self, prefix: &str) -> Result<Option<RunningStatistics>, String> {
         let f32s = |name: &str| -> Result<Option<Vec<f32>>, String> {
             let name = format!("{prefix}{name}");
+            let Some(tensor) = self.tensor(&name)? else { return Ok(None) };
+            if tensor.shape().len() != 1 {
+                return Err(format!("{name}: expected one axis, that of channels, got shape {:?}", tensor.shape()));
+            }
             // Estimates kept in a short type widen exactly.
-            self.tensor(&name).map(|tensor| tensor.map(|tensor| tensor.data().to_f32()))
+            Ok(Some(tensor.data().to_f32()))
         };
         let (mean, var) = (f32s("running_mean")?, f32s("running_var")?);
         let num_batches_tracked = self.integer(&format!("{prefix}num_batches_tracked"))?;

@@ -38,7 +38,7 @@ impl<'a> Parameters<'a> {
         } else {
             (widened(weight, map.len, 1.0), widened(bias, map.len, 0.0), None)
         };
-        if plan.epilogue.zero_centred_weight && plan.has_weight() {
+        if plan.adds_one() && plan.has_weight() {
             weight.to_mut().iter_mut().for_each(|w| *w += 1.0);
         }
         Self { weight, bias, tau, map, c: plan.view.c }

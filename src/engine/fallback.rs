@@ -54,11 +54,11 @@ impl Engine {
         self
     }
 
-    /// Takes down a failure after which the CPU is to repeat the pass, or gives it back where it is not.
+    /// Takes down a failure after which the CPU is to step in, or gives it back where it is not.
     pub(super) fn excuse(&self, error: Error) -> Result<()> {
         match &self.fallback {
             Some(fallback) if error.is_of_device() => {
-                log::warn!("{}: {error}; the pass is repeated on the CPU", self.name);
+                log::warn!("{}: {error}; the CPU steps in", self.name);
                 fallback.note(&error);
                 Ok(())
             }
@@ -66,7 +66,7 @@ impl Engine {
         }
     }
 
-    /// The CPU, to repeat a pass that failed like this; or the failure, where it is not to.
+    /// The CPU, to step in for a device that failed like this; or the failure, where it is not to.
     pub(crate) fn instead_after(&self, error: Error) -> Result<Self> {
         self.excuse(error).map(|()| Self { backend: Backend::Cpu, ..self.clone() })
     }

@@ -187,14 +187,15 @@ impl Engine {
         Ok(Self { name: choice.name(), options, backend, fallback: Some(Fallback::default()) })
     }
 
-    /// An engine on an application's own device. While a result is awaited, a thread named "wgpu-norm poll" polls it, which
+    /// An engine on an application's own device; the queue has to be that device's, which wgpu does not let us check. While a result is awaited, a thread named "wgpu-norm poll" polls it, which
     /// may call the application's own callbacks for mapped buffers.
     #[must_use]
     pub fn with_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self::with_gpu(&Gpu::new(device), queue)
     }
 
-    /// An engine that shares an application's own kernels: what either compiles, both have.
+    /// An engine that shares an application's own kernels: what either compiles, both have. The queue is that of
+    /// [`Gpu::device`].
     #[must_use]
     pub fn with_gpu(gpu: &Gpu, queue: &wgpu::Queue) -> Self {
         Self {
@@ -225,7 +226,9 @@ impl Engine {
             (Backend::Reference, _) => "on the f64 reference".into(),
             (Backend::Gpu { .. }, None) => format!("on {}", self.name),
             (Backend::Gpu { .. }, Some(error)) => {
-                format!("on {}, and on the CPU where that failed: {error}", self.name)
+                let error = error.to_string();
+                let reason: Vec<_> = error.split_whitespace().collect();
+                format!("on {}, and on the CPU where that failed: {}", self.name, reason.join(" "))
             }
             (Backend::Cpu, _) if cfg!(target_family = "wasm") => {
                 "on the CPU, one thread of it; a GPU takes a browser with WebGPU and a page from https or localhost"

@@ -260,7 +260,7 @@ impl Planner<'_> {
         }
         let derived = self.plan.derivation.is_some();
         let parameter = Parameter::one_by_one(self.plan.parameter_dtype());
-        let zero_centred = self.plan.epilogue.zero_centred_weight;
+        let zero_centred = self.plan.adds_one();
         let len = self.plan.affine.map.len as u64;
         let Some(step) = self.out.steps.last_mut() else { return };
         step.constants.parameter_step = Some(0);

@@ -125,12 +125,23 @@ impl Prepared {
         }
     }
 
-    /// Checks that no step binds more buffers than the device lets it, or more bytes of one. Tensors are cut until they
-    /// fit; parameters where they are collected, what is looked up and scratch are bound as they are.
-    pub(super) fn check_bindings(&self) -> Result<()> {
+    /// Checks that no step binds more buffers than the device lets it, or more bytes of one, or has more workgroups.
+    /// Tensors are cut until they fit a binding; parameters where they are collected, what is looked up and scratch are
+    /// bound as they are.
+    pub(super) fn check_limits(&self) -> Result<()> {
         let most = u64::from(self.gpu.device.limits().max_storage_buffers_per_shader_stage);
-        let limit = Capabilities::of(&self.gpu.device).max_binding;
+        let Capabilities { max_binding: limit, max_workgroups, .. } = Capabilities::of(&self.gpu.device);
         for step in &self.schedule.steps {
+            if step.workgroups.iter().any(|along| *along > max_workgroups) {
+                let needed = step.workgroups.iter().copied().map(u64::from).product();
+                return Err(Error::TooLarge {
+                    argument: "input",
+                    needed,
+                    unit: "workgroups",
+                    limit: u64::from(max_workgroups).pow(2),
+                    limit_name: "square of max_compute_workgroups_per_dimension of the device",
+                });
+            }
             let needed = step.variant.bindings().filter(|binding| *binding != TASK).count() as u64;
             if needed > most {
                 let (argument, unit, limit_name) =

@@ -218,6 +218,23 @@ impl Argument<'_> {
         Ok(())
     }
 
+    /// Whether this begins where `other` does, whose place it takes.
+    fn check_in_place_of(&self, other: &Self) -> Result<()> {
+        let (own, others) = (self.slice, other.slice);
+        if own.buffer() == others.buffer() && own.offset() == others.offset() {
+            return Ok(());
+        }
+        let at = |offset| format!("byte {offset} of the same buffer");
+        let got = if own.buffer() == others.buffer() { at(own.offset()) } else { "another buffer".into() };
+        Err(Error::NotInPlace {
+            written: self.role.name(),
+            other: other.role.name(),
+            option: if self.role == Role::Sum { "sum_in_place" } else { "in_place" },
+            got,
+            expected: at(others.offset()),
+        })
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         let end = |a: &Self| a.slice.offset() + a.bytes;
         self.slice.offset() < end(other) && other.slice.offset() < end(self)
@@ -228,11 +245,8 @@ impl Argument<'_> {
 pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) -> Result<()> {
     let find = |role| arguments.iter().find(|a| a.role == role);
     for &(written, other) in same {
-        if let (Some(one), Some(two)) = (find(written), find(other))
-            && one.slice != two.slice
-        {
-            let option = if written == Role::Sum { "sum_in_place" } else { "in_place" };
-            return Err(Error::NotInPlace { written: written.name(), other: other.name(), option });
+        if let (Some(one), Some(two)) = (find(written), find(other)) {
+            one.check_in_place_of(two)?;
         }
     }
     for written in arguments.iter().filter(|a| a.written) {
@@ -242,16 +256,28 @@ pub(super) fn check_aliasing(arguments: &[Argument<'_>], same: &[(Role, Role)]) 
             let is_read = !other.written || is_read_again(other.role);
             let collide = written.overlaps(other) || (is_read && share_a_dispatch(written.role, other.role));
             if shares && collide && !meant {
+                let (written, other) = (written.role, other.role);
                 return Err(Error::Aliasing {
-                    written: written.role.name(),
-                    other: other.role.name(),
-                    expected: "different buffers, since wgpu binds no buffer for reading and writing at once, \
-                               or the same slice and a plan prepared to run in place",
+                    written: written.name(),
+                    other: other.name(),
+                    expected: match can_be_one(written, other) {
+                        true => {
+                            "different buffers, since wgpu binds no buffer for reading and writing at once, \
+                             or the same slice and a plan prepared to run in place"
+                        }
+                        false => "different buffers, since wgpu binds no buffer for reading and writing at once",
+                    },
                 });
             }
         }
     }
     Ok(())
+}
+
+/// Whether an option lets one be written over the other.
+fn can_be_one(written: Role, other: Role) -> bool {
+    let pairs = [(Role::Output, Role::Input), (Role::GradInput, Role::GradOutput), (Role::Sum, Role::Residual)];
+    pairs.contains(&(written, other)) || pairs.contains(&(other, written))
 }
 
 /// Whether running estimates that are moved, or gradients of weight and bias, lie in a buffer with what is read, which no

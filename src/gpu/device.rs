@@ -31,7 +31,8 @@ pub const MOST_STORAGE_BUFFERS: u32 = 8;
 
 /// `base`, raised to what the adapter offers where that lets the kernels take larger pieces, and to as many storage
 /// buffers as a kernel binds: wgpu's own defaults stop at bindings of 128 MiB, buffers of 256 MiB and workgroups of 256
-/// invocations, and those for weak adapters at 4 storage buffers and less than 16 KiB a workgroup.
+/// invocations, and those for weak adapters at 4 storage buffers and less than 16 KiB a workgroup. Where `base` leaves no
+/// room for compute at all, as `wgpu::Limits::downlevel_webgl2_defaults` does, there is as much as the adapter has.
 #[must_use]
 pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::Limits {
     let best = adapter.limits();
@@ -50,6 +51,12 @@ pub fn recommended_limits(adapter: &wgpu::Adapter, base: wgpu::Limits) -> wgpu::
             .max_compute_workgroup_size_x
             .min(MOST_INVOCATIONS)
             .max(base.max_compute_workgroup_size_x),
+        max_compute_workgroup_size_y: best.max_compute_workgroup_size_y.min(1).max(base.max_compute_workgroup_size_y),
+        max_compute_workgroup_size_z: best.max_compute_workgroup_size_z.min(1).max(base.max_compute_workgroup_size_z),
+        max_compute_workgroups_per_dimension: match base.max_compute_workgroups_per_dimension {
+            0 => best.max_compute_workgroups_per_dimension,
+            wanted => wanted,
+        },
         max_storage_buffers_per_shader_stage: best
             .max_storage_buffers_per_shader_stage
             .min(MOST_STORAGE_BUFFERS)

@@ -41,13 +41,15 @@ impl Gpu {
     }
 
     /// As [`new`](Self::new), with the application's own pipeline cache, which it may keep on disk: then the next start
-    /// compiles nothing again. It takes an adapter with `wgpu::Features::PIPELINE_CACHE`, which is Vulkan's.
+    /// compiles nothing again. It takes a device that was requested with `wgpu::Features::PIPELINE_CACHE`, which only Vulkan has.
     ///
     /// ```no_run
-    /// # fn start(adapter: wgpu::Adapter, device: wgpu::Device) -> std::io::Result<()> {
+    /// # fn start(device: wgpu::Device) -> std::io::Result<()> {
     /// use wgpu_norm::gpu::Gpu;
     ///
-    /// let file = wgpu::util::pipeline_cache_key(&adapter.get_info()).map(|key| std::env::temp_dir().join(key));
+    /// let key = wgpu::util::pipeline_cache_key(&device.adapter_info());
+    /// let key = key.filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE));
+    /// let file = key.map(|key| std::env::temp_dir().join(key));
     /// let data = file.as_ref().and_then(|file| std::fs::read(file).ok());
     /// // SAFETY: nobody but this program writes the file.
     /// let cache = file.is_some().then(|| unsafe {

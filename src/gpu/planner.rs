@@ -187,7 +187,8 @@ impl<'a> Planner<'a> {
 
     pub(super) fn cut(&self, whole: Box4, granule: [u64; 4], fits: &dyn Fn(&Box4) -> bool) -> Result<Vec<Box4>> {
         let cut = whole.cut(granule, fits);
-        cut.ok_or_else(|| beyond_binding("input", self.plan.tensor_bytes(), self.device.max_binding))
+        let needed = self.plan.tensor_bytes() + slack(self.device);
+        cut.ok_or_else(|| beyond_binding("input", needed, self.device.max_binding))
     }
 
     /// Whether the box's memory fits one binding, whose start has to be aligned.
@@ -308,7 +309,7 @@ impl<'a> Planner<'a> {
             parameter_step: step.filter(|_| variant.parameter.is_some() || prepared),
             activation: epilogue.activation.map(activation_number).filter(|_| has_epilogue),
             rounds_normalized: (has_epilogue && self.plan.rounds_normalized()).then_some(true),
-            zero_centred: (has_weight && epilogue.zero_centred_weight).then_some(true),
+            zero_centred: (has_weight && self.plan.adds_one()).then_some(true),
             thresholded: (prepared && self.plan.extra.tau.is_some()).then_some(true),
             ..Constants::default()
         }
@@ -334,8 +335,12 @@ pub(super) fn parameters_fit(plan: &Plan, device: &Capabilities, parameters: &Ra
 }
 
 fn fits_binding(span: &Range<u64>, dtype: Dtype, device: &Capabilities) -> bool {
-    let slack = u64::from(device.storage_alignment.max(16)) + 16;
-    (span.end - span.start) * dtype.size() as u64 + slack <= device.max_binding
+    (span.end - span.start) * dtype.size() as u64 + slack(device) <= device.max_binding
+}
+
+/// Bytes that a binding has beside what is meant, at most: it begins where it may, and holds whole packs.
+fn slack(device: &Capabilities) -> u64 {
+    u64::from(device.storage_alignment.max(16)) + 16
 }
 
 impl Step {
@@ -435,7 +440,8 @@ fn fold(workgroups: u64, most: u32) -> [u32; 2] {
     if workgroups <= u64::from(most) {
         return [low(workgroups), 1];
     }
-    let x = workgroups.isqrt() + 1;
+    let below = workgroups.isqrt();
+    let x = below + u64::from(below * below < workgroups);
     [low(x), low(workgroups.div_ceil(x))]
 }
 

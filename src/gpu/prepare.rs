@@ -86,8 +86,8 @@ impl Gpu {
     ///   residual, [`moments`](Options::moments) without [`save_statistics`](Options::save_statistics), a [`Part`] of what
     ///   has no halves.
     /// - Parameters have several storage types; the norm is synchronized and one rank alone has too few values.
-    /// - A kernel does not compile, or binds more buffers than the device lets it, or more bytes of what cannot be cut;
-    ///   and the device was lost.
+    /// - A kernel does not compile, or binds more buffers than the device lets it, or more bytes of what cannot be cut, or
+    ///   has more workgroups than a dispatch; and the device was lost.
     pub fn prepare(&self, plan: &Plan, options: &Options) -> Result<Prepared> {
         self.prepare_forward(plan, options, self.binds_enough())
     }
@@ -97,7 +97,7 @@ impl Gpu {
     }
 
     fn prepare_forward(&self, plan: &Plan, options: &Options, beside: bool) -> Result<Prepared> {
-        let capabilities = self.capabilities_under(options);
+        let capabilities = self.capabilities_under(options)?;
         let strategy = match options.strategy {
             Some(forced) => forced.supports(plan, &capabilities).map(|()| forced)?,
             None => choose(plan, &capabilities),
@@ -153,7 +153,7 @@ impl Gpu {
 
     fn prepare_gradients(&self, plan: &Plan, wanted: Wanted, options: &Options, beside: bool) -> Result<Prepared> {
         wanted.check(plan)?;
-        let capabilities = self.capabilities_under(options);
+        let capabilities = self.capabilities_under(options)?;
         // The first half serves the input's gradient, which the second one writes.
         let served = Wanted { input: wanted.input || options.part == Part::Reduce, ..wanted };
         let strategy = match options.strategy {
@@ -173,8 +173,17 @@ impl Gpu {
         self.compiled(plan, Pass::Backward(wanted), options, schedule)
     }
 
-    fn capabilities_under(&self, options: &Options) -> Capabilities {
-        Capabilities { native_f16: self.capabilities.native_f16 && options.native_f16, ..self.capabilities }
+    /// What the kernels have to do with, unless that is nothing.
+    fn capabilities_under(&self, options: &Options) -> Result<Capabilities> {
+        let (argument, needed, limit) = ("a kernel", 1, 0);
+        let none = |unit, limit_name| Error::TooLarge { argument, needed, unit, limit, limit_name };
+        match self.capabilities {
+            Capabilities { max_workgroups: 0, .. } => {
+                Err(none("workgroups", "max_compute_workgroups_per_dimension of the device"))
+            }
+            Capabilities { max_invocations: 0, .. } => Err(none("invocations", "most of a workgroup on the device")),
+            own => Ok(Capabilities { native_f16: own.native_f16 && options.native_f16, ..own }),
+        }
     }
 
     fn compiled(&self, plan: &Plan, pass: Pass, options: &Options, schedule: Schedule) -> Result<Prepared> {
@@ -182,7 +191,7 @@ impl Gpu {
         let keys: Vec<_> = schedule.steps.iter().map(|step| (step.variant, step.constants)).collect();
         let (gpu, plan, options, pipelines) = (self.clone(), plan.clone(), *options, Vec::new());
         let prepared = Prepared { gpu, plan, pass, options, schedule, pipelines };
-        prepared.check_bindings()?;
+        prepared.check_limits()?;
         let Prepared { plan, schedule, .. } = &prepared;
         log::debug!("preparing {:?} as {}, {} dispatches", plan.view, schedule.strategy, schedule.steps.len());
         Ok(Prepared { pipelines: self.pipelines(&keys)?, ..prepared })

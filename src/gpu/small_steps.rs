@@ -59,7 +59,8 @@ impl Planner<'_> {
         let mut variant = Variant::new(Kernel::Prepare);
         variant.parameter = Some(self.words());
         variant.picking = Some(if derivation.tables.is_some() { Picking::Labelled } else { Picking::Own });
-        self.of_items(variant, 1, parameters);
+        let centred = self.plan.is_made_with_one().then_some(true);
+        self.of_items(variant, 1, parameters).constants.zero_centred = centred;
         Ok(())
     }
 

@@ -91,7 +91,9 @@ use state::State;
 /// A norm with its state, on an engine.
 ///
 /// New layers are in training, as in PyTorch. Where the engine is a GPU, parameters and running estimates lie in its
-/// memory, and training moves the estimates there. A clone has a state of its own.
+/// memory, and training moves the estimates there; inputs and outputs are host memory's, so each pass of a GPU's takes them there
+/// and back (tensors that stay on a GPU are what [`gpu`](crate::gpu) is for). A clone has a state of its own: a forward pass takes
+/// the layer mutably, in evaluation too, so threads that serve have a clone each, for the price of a copy of its parameters.
 #[derive(Debug, Clone)]
 pub struct Layer {
     engine: Engine,
@@ -204,7 +206,7 @@ impl Layer {
     /// When there is no memory for it, or the device fails.
     pub fn reset_parameters(&mut self) -> Result<()> {
         self.reset_running_stats()?;
-        self.state.reset(&Name::PARAMETERS)
+        self.state.reset(&Name::PARAMETERS, &self.engine)
     }
 
     /// Sets the running estimates to what they were in the beginning, where there are any.
@@ -213,7 +215,7 @@ impl Layer {
     ///
     /// When there is no memory for it, or the device fails.
     pub fn reset_running_stats(&mut self) -> Result<()> {
-        self.state.reset(&Name::RUNNING)
+        self.state.reset(&Name::RUNNING, &self.engine)
     }
 
     /// The names of what the layer remembers, PyTorch's where it has one, in the order of a state dict.
@@ -221,7 +223,8 @@ impl Layer {
         self.contents().names().map(Name::as_str)
     }
 
-    /// A copy of `weight`, `bias`, `running_mean`, `running_var` or another tensor of the layer's [`names`](Self::names).
+    /// A copy of `weight`, `bias`, `running_mean`, `running_var` or another tensor of the layer's [`names`](Self::names); the
+    /// counter among these, which is none, is [`num_batches_tracked`](Self::num_batches_tracked).
     ///
     /// ```
     /// use wgpu_norm::layer::{Layer, LayerNorm};
@@ -263,7 +266,7 @@ impl Layer {
             let expected = spec.dtype.to_string();
             return Err(Error::Dtype { argument: own.as_str(), got: tensor.dtype(), expected });
         }
-        self.state.set(vec![(own, Entry::Tensor(tensor))])
+        self.state.set(vec![(own, Entry::Tensor(tensor))], &self.engine)
     }
 
     fn tensor_named(&self, name: &str) -> Result<Name> {
@@ -293,8 +296,12 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When the layer has no running estimates, or does not count batches.
+    /// When the layer has no running estimates, or does not count batches; and when the number is beyond an I64.
     pub fn set_num_batches_tracked(&mut self, batches: u64) -> Result<()> {
+        if i64::try_from(batches).is_err() {
+            let expected = format!("at most {}", i64::MAX);
+            return Err(Error::Value { argument: "num_batches_tracked", got: batches.to_string(), expected });
+        }
         let reason = match self.contents().running {
             None => Some("the layer keeps no running estimates"),
             Some(running) if !running.counter => Some("the layer counts no batches"),
@@ -303,6 +310,6 @@ impl Layer {
         if let Some(reason) = reason {
             return Err(Error::Unexpected { argument: "num_batches_tracked", reason });
         }
-        self.state.set(vec![(Name::NumBatchesTracked, Entry::Counter(batches))])
+        self.state.set(vec![(Name::NumBatchesTracked, Entry::Counter(batches))], &self.engine)
     }
 }

@@ -29,6 +29,20 @@ impl Forward {
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
+
+    /// Whether a tensor can be what was normalized: the output has its shape and type.
+    fn check_input(&self, input: &Tensor) -> Result<()> {
+        let (argument, expected) = ("input", "that of the forward pass");
+        let (shape, dtype) = (self.output.shape(), self.output.dtype());
+        if input.shape() != shape {
+            let expected = format!("shape {shape:?}, {expected}");
+            return Err(Error::Shape { argument, got: input.shape().to_vec(), expected });
+        }
+        if input.dtype() != dtype {
+            return Err(Error::Dtype { argument, got: input.dtype(), expected: format!("{dtype}, {expected}") });
+        }
+        Ok(())
+    }
 }
 
 impl Layer {
@@ -132,8 +146,8 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// When a gradient has another shape or type than the input; when a gradient is asked for that the layer does
-    /// not give; when parameters were replaced since the forward pass; and when the device fails.
+    /// When the input has another shape or type than that of the forward pass, or a gradient than the input; when a
+    /// gradient is asked for that the layer does not give; when parameters were replaced since the forward pass; and when the device fails.
     #[cfg(not(target_family = "wasm"))]
     pub fn backward<'a>(
         &self,
@@ -178,6 +192,7 @@ impl Layer {
                 expected: "a forward pass of this layer as it is".into(),
             });
         }
+        forward.check_input(input)?;
         let wanted = self.wanted(wanted)?;
         let norm = self.description.norm(forward.call);
         // A residual's gradient is the sum's: backward needs to know only that there was one, of this shape and type.
@@ -237,7 +252,7 @@ impl Layer {
         match wanted {
             Wanted { weight: true, .. } if self.frozen => Err(Error::Unexpected { argument: "grad_weight", reason }),
             Wanted { bias: true, .. } if self.frozen => Err(Error::Unexpected { argument: "grad_bias", reason }),
-            Wanted { extra: true, .. } if self.frozen => Err(Error::Unexpected { argument: "extra", reason }),
+            Wanted { extra: true, .. } if self.frozen => Err(Error::Unexpected { argument: "grad_extra", reason }),
             _ => Ok(wanted),
         }
     }

@@ -40,10 +40,13 @@ struct Values {
 impl State {
     /// The initial state, where the engine computes.
     pub(super) fn new(contents: &Contents, engine: &Engine) -> Result<Self> {
-        let place = Place::of(Values::default(), engine)?;
+        let place = Place::of(Values::default(), engine).or_else(|error| {
+            engine.instead_after(error)?;
+            Ok(Place::Host(Box::default()))
+        })?;
         let mut state = Self { contents: contents.clone(), place, revision: next_revision() };
         let names: Vec<Name> = contents.names().collect();
-        state.reset(&names)?;
+        state.reset(&names, engine)?;
         Ok(state)
     }
 
@@ -54,10 +57,10 @@ impl State {
     }
 
     /// Sets these to their initial values, as far as they are there.
-    pub(super) fn reset(&mut self, names: &[Name]) -> Result<()> {
+    pub(super) fn reset(&mut self, names: &[Name], engine: &Engine) -> Result<()> {
         let own = self.contents.names().filter(|name| names.contains(name));
         let entries = own.map(|name| Ok((name, self.contents.initial(name)?))).collect::<Result<_>>()?;
-        self.set(entries)
+        self.set(entries, engine)
     }
 
     /// A copy of everything.
@@ -101,25 +104,15 @@ impl State {
         }
     }
 
-    /// Replaces values, all of them or, where the device fails, none; the caller has checked that kinds, shapes and
-    /// types are right.
-    pub(super) fn set(&mut self, entries: Vec<(Name, Entry)>) -> Result<()> {
+    /// Replaces values, all of them or none; the caller has checked that kinds, shapes and types are right. Where a device
+    /// fails and the CPU steps in for it, everything stays in host memory from then on.
+    pub(super) fn set(&mut self, entries: Vec<(Name, Entry)>, engine: &Engine) -> Result<()> {
         let has_parameters = entries.iter().any(|(name, _)| Name::PARAMETERS.contains(name));
         let mut next = self.place.clone();
-        let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
-        let mut running =
-            if estimates { self.place.running().unwrap_or_else(nothing_tracked) } else { nothing_tracked() };
-        for (name, entry) in entries {
-            match (name, entry) {
-                (Name::RunningMean, Entry::Tensor(tensor)) => running.mean = tensor.data().to_f32(),
-                (Name::RunningVar, Entry::Tensor(tensor)) => running.var = tensor.data().to_f32(),
-                (Name::NumBatchesTracked, Entry::Counter(n)) => running.num_batches_tracked = Some(n),
-                (name, Entry::Tensor(tensor)) => next.set_parameter(name, tensor)?,
-                (name, entry @ Entry::Counter(_)) => debug_assert!(false, "{name:?} is no {entry:?}"),
-            }
-        }
-        if estimates {
-            next.set_running(running)?;
+        if let Err(error) = next.set(&entries) {
+            engine.instead_after(error)?;
+            next = Place::Host(Box::new(self.values()?));
+            next.set(&entries)?;
         }
         self.place = next;
         if has_parameters {
@@ -307,11 +300,27 @@ impl Place {
         }
     }
 
-    fn set_parameter(&mut self, name: Name, tensor: Tensor) -> Result<()> {
+    /// Replaces values; where that fails some may have been replaced.
+    fn set(&mut self, entries: &[(Name, Entry)]) -> Result<()> {
+        let mut running = self.running().unwrap_or_else(nothing_tracked);
+        for (name, entry) in entries {
+            match (name, entry) {
+                (Name::RunningMean, Entry::Tensor(tensor)) => running.mean = tensor.data().to_f32(),
+                (Name::RunningVar, Entry::Tensor(tensor)) => running.var = tensor.data().to_f32(),
+                (Name::NumBatchesTracked, Entry::Counter(n)) => running.num_batches_tracked = Some(*n),
+                (name, Entry::Tensor(tensor)) => self.set_parameter(*name, tensor)?,
+                (name, entry @ Entry::Counter(_)) => debug_assert!(false, "{name:?} is no {entry:?}"),
+            }
+        }
+        let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
+        if estimates { self.set_running(running) } else { Ok(()) }
+    }
+
+    fn set_parameter(&mut self, name: Name, tensor: &Tensor) -> Result<()> {
         match self {
             Self::Host(values) => {
                 if let Some(slot) = values.slot(name) {
-                    *slot = Some(tensor);
+                    *slot = Some(tensor.clone());
                 }
                 Ok(())
             }

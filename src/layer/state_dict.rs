@@ -68,7 +68,7 @@ impl Layer {
         load.read(self, source);
         load.check_rest(self, source);
         let (entries, keys) = load.finish(&self.description.class)?;
-        self.state.set(entries)?;
+        self.state.set(entries, &self.engine)?;
         Ok(keys)
     }
 }

@@ -80,9 +80,17 @@ impl BatchGroupNorm {
             };
         }
         let view = View::new(1, n, self.num_groups, run);
+        if s == 0 {
+            return Runs {
+                view,
+                map: ParameterMap { d_divisor: 1, ..ParameterMap::constant(c) },
+                cells: Cells { view: View::new(1, n, c, 0), nesting: Nesting::Neighbours(1) },
+                derivation: None,
+            };
+        }
         // Parameters are those of the longest pieces that both runs and channels are made of.
         let piece = common_divisor(run, s).max(1);
-        let (a_run, a_channel) = (run / piece, (s / piece).max(1));
+        let (a_run, a_channel) = (run / piece, s / piece);
         let pieces = self.num_groups.saturating_mul(a_run);
         let derivation = Derivation { rows: 1, width: pieces, repeat: a_channel, tables: None };
         Runs {

@@ -5,7 +5,8 @@ use crate::setters::setters;
 
 /// A normalization with more work done in the same pass over memory.
 ///
-/// A residual needs no option: give one among the operands, and it is added before.
+/// A residual needs no option: give one among the operands, and it is added before. A fused normalization can be fused
+/// with more; a second activation is refused.
 ///
 /// ```
 /// use wgpu_norm::norm::{Fused, LayerNorm, RmsNorm};
@@ -52,7 +53,7 @@ impl<N> Fused<N> {
 impl<N: Norm> Norm for Fused<N> {
     fn lower(&self, operands: &Operands) -> Result<Plan> {
         let mut plan = self.norm.lower(operands)?;
-        plan.epilogue = self.epilogue;
+        plan.epilogue = plan.epilogue.with(self.epilogue)?;
         Ok(plan)
     }
 
@@ -78,5 +79,25 @@ impl<N: Norm + ?Sized> Norm for Box<N> {
 
     fn sharing(&self) -> Sharing {
         (**self).sharing()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::norm::LayerNorm;
+    use crate::tensor::{Dtype, Spec};
+
+    #[test]
+    fn what_is_fused_can_be_fused_with_more() {
+        let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+        let operands = Operands::new(spec(&[3, 2])).weight(spec(&[2]));
+        let inner = Fused::new(LayerNorm::new([2])).activation(Activation::Relu).rounds_normalized(true);
+        let both = Fused::new(inner.clone()).zero_centred_weight(true).lower(&operands).expect("fits");
+        let activation = Some(Activation::Relu);
+        assert_eq!(both.epilogue, Epilogue { activation, zero_centred_weight: true, rounds_normalized: true });
+        let twice = Fused::new(inner).activation(Activation::Silu).lower(&operands);
+        assert!(matches!(twice, Err(Error::Unexpected { argument: "activation", .. })), "{twice:?}");
     }
 }

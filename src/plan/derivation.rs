@@ -75,9 +75,18 @@ pub(crate) struct DerivedSums {
 /// Shared parameters, and those of each class.
 struct Split<'a> {
     weight: Option<&'a [f64]>,
+    /// What is to be added to it.
+    centre: f64,
     bias: Option<&'a [f64]>,
     class_weight: Option<&'a [f64]>,
     class_bias: Option<&'a [f64]>,
+}
+
+impl Split<'_> {
+    /// The factor that all classes share.
+    fn weight(&self, at: &Origin) -> f64 {
+        self.weight.map_or(1.0, |weight| weight[at.column] + self.centre)
+    }
 }
 
 /// Where a parameter of the affine map comes from.
@@ -93,13 +102,14 @@ impl Own {
         self.weight.is_some() || self.bias.is_some() || self.extra.any()
     }
 
-    fn split(&self, derivation: &Derivation) -> Split<'_> {
+    fn split(&self, plan: &Plan, derivation: &Derivation) -> Split<'_> {
         let (weight, bias) = (self.weight.as_deref(), self.bias.as_deref());
+        let centre = if plan.is_made_with_one() { 1.0 } else { 0.0 };
         if derivation.tables.is_some_and(|tables| tables.are_parameters) {
-            return Split { weight: None, bias: None, class_weight: weight, class_bias: bias };
+            return Split { weight: None, centre, bias: None, class_weight: weight, class_bias: bias };
         }
         let (class_weight, class_bias) = (self.extra.class_weight.as_deref(), self.extra.class_bias.as_deref());
-        Split { weight, bias, class_weight, class_bias }
+        Split { weight, centre, bias, class_weight, class_bias }
     }
 
     fn origin(&self, derivation: &Derivation, parameter: usize) -> Origin {
@@ -113,17 +123,15 @@ impl Own {
         let Some(derivation) = &plan.derivation else {
             return Derived { weight: self.weight.clone(), bias: self.bias.clone(), tau: None };
         };
-        let split = self.split(derivation);
+        let split = self.split(plan, derivation);
         let origins = || (0..plan.affine.map.len).map(|j| self.origin(derivation, j));
-        let weight = |at: &Origin| split.weight.map_or(1.0, |w| w[at.column]);
-        let bias = |at: &Origin| split.bias.map_or(0.0, |b| b[at.column]);
         let class_weight = |at: &Origin| split.class_weight.map_or(1.0, |w| w[at.cell]);
+        // No bias adds nothing, whatever it would meet.
+        let bias = |at: &Origin| split.bias.map_or(0.0, |b| b[at.column] * class_weight(at));
         let class_bias = |at: &Origin| split.class_bias.map_or(0.0, |b| b[at.cell]);
         Derived {
-            weight: plan.has_weight().then(|| origins().map(|at| weight(&at) * class_weight(&at)).collect()),
-            bias: plan
-                .has_bias()
-                .then(|| origins().map(|at| bias(&at) * class_weight(&at) + class_bias(&at)).collect()),
+            weight: plan.has_weight().then(|| origins().map(|at| split.weight(&at) * class_weight(&at)).collect()),
+            bias: plan.has_bias().then(|| origins().map(|at| bias(&at) + class_bias(&at)).collect()),
             tau: self.extra.tau.as_ref().map(|tau| origins().map(|at| tau[at.column]).collect()),
         }
     }
@@ -134,7 +142,7 @@ impl Own {
             let (weight, bias) = (Some(sums.products), Some(sums.gradients));
             return Self { weight, bias, ..Self::default() };
         };
-        let split = self.split(derivation);
+        let split = self.split(plan, derivation);
         let columns = derivation.columns();
         let cells = derivation.tables.map_or(0, |tables| tables.classes * columns);
         let (mut weight, mut bias, mut tau) = (vec![0.0; columns], vec![0.0; columns], vec![0.0; columns]);
@@ -145,8 +153,8 @@ impl Own {
             weight[at.column] += factor * product;
             bias[at.column] += factor * gradient;
             if derivation.tables.is_some() {
-                let shared = split.weight.map_or(1.0, |w| w[at.column]);
-                class_weight[at.cell] += shared * product + split.bias.map_or(0.0, |b| b[at.column]) * gradient;
+                class_weight[at.cell] +=
+                    split.weight(&at) * product + split.bias.map_or(0.0, |b| b[at.column] * gradient);
                 class_bias[at.cell] += gradient;
             }
         }

@@ -1,3 +1,5 @@
+use crate::error::{Error, Result};
+
 /// What happens between the normalized value and the output, beside weight and bias.
 ///
 /// ```text
@@ -15,6 +17,21 @@ pub struct Epilogue {
     /// Whether the normalized value is rounded to the storage type before the weight, as LLaMA's layers do.
     /// Changes nothing where the storage type is f32.
     pub rounds_normalized: bool,
+}
+
+impl Epilogue {
+    /// What both do.
+    pub(crate) fn with(self, more: Self) -> Result<Self> {
+        if self.activation.is_some() && more.activation.is_some() {
+            let reason = "the normalization has one already";
+            return Err(Error::Unexpected { argument: "activation", reason });
+        }
+        Ok(Self {
+            activation: self.activation.or(more.activation),
+            zero_centred_weight: self.zero_centred_weight || more.zero_centred_weight,
+            rounds_normalized: self.rounds_normalized || more.rounds_normalized,
+        })
+    }
 }
 
 /// An elementwise function after the affine map, by PyTorch's names and formulas.

@@ -17,8 +17,15 @@ pub struct Statistics {
     pub sources: Moments,
 }
 
-/// Which gradients are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Which gradients are asked for; none at first.
+///
+/// ```
+/// use wgpu_norm::Wanted;
+///
+/// let of_input = Wanted { input: true, ..Wanted::default() };
+/// assert!(!of_input.parameters());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Wanted {
     /// That of the input; where the plan has a residual it is the residual's as well.
     pub input: bool,
@@ -54,11 +61,11 @@ impl Wanted {
     ///
     /// When the gradient of a parameter is asked for that the plan has not.
     pub fn check(self, plan: &Plan) -> Result<()> {
-        let reason = "the plan was lowered without the parameter";
+        let reason = "the normalization has no such parameter";
         for (argument, wanted, has) in [
             ("grad_weight", self.weight, plan.affine.weight.is_some()),
             ("grad_bias", self.bias, plan.affine.bias.is_some()),
-            ("extra", self.extra, plan.extra.any()),
+            ("grad_extra", self.extra, plan.extra.any()),
         ] {
             if wanted && !has {
                 return Err(Error::Unexpected { argument, reason });

@@ -188,6 +188,18 @@ impl Plan {
         self.affine.weight.is_some() || self.extra.class_weight.is_some()
     }
 
+    /// Whether 1 is still to be added to the factors of the affine map, as they are given or as they are made.
+    pub(crate) fn adds_one(&self) -> bool {
+        self.epilogue.zero_centred_weight && !self.is_made_with_one()
+    }
+
+    /// Whether 1 is added to the caller's weights where factors are made of them: tables may follow these, and themselves
+    /// know no such thing.
+    pub(crate) fn is_made_with_one(&self) -> bool {
+        let keeps_weight = |made: Derivation| made.tables.is_none_or(|tables| !tables.are_parameters);
+        self.epilogue.zero_centred_weight && self.derivation.is_some_and(keeps_weight)
+    }
+
     /// Whether the affine map has a summand.
     #[must_use]
     pub fn has_bias(&self) -> bool {

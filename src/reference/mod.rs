@@ -153,7 +153,7 @@ fn each_element(plan: &Plan, mut f: impl FnMut(usize, usize, usize)) {
 
 /// What the weight multiplies by.
 fn factor(plan: &Plan, weight: Option<&[f64]>, p: usize) -> f64 {
-    let offset = if plan.epilogue.zero_centred_weight { 1.0 } else { 0.0 };
+    let offset = if plan.adds_one() { 1.0 } else { 0.0 };
     weight.map_or(1.0, |w| w[p] + offset)
 }
 

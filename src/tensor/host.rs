@@ -158,10 +158,16 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// When the number of elements overflows.
+    /// When the number of elements overflows, or there is no memory for them.
     pub fn zeros(shape: impl Into<Vec<usize>>, dtype: Dtype) -> Result<Self> {
         let shape = shape.into();
         let len = count("tensor", &shape, dtype)?;
+        // What allocates zeros ends the program where it cannot.
+        Vec::<u8>::new().try_reserve_exact(len * dtype.size()).map_err(|error| Error::Value {
+            argument: "shape",
+            got: format!("{shape:?}"),
+            expected: format!("as many values as memory can hold ({error})"),
+        })?;
         Ok(Self { shape, data: Data::zeros(dtype, len) })
     }
 

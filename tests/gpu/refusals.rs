@@ -3,7 +3,7 @@
 use crate::rig::{Rig, rigs};
 use wgpu::BufferUsages;
 use wgpu_norm::Error;
-use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Part, Strategy, optional_features};
+use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Part, Strategy, optional_features, recommended_limits};
 use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Dtype, Spec, Wanted};
@@ -95,10 +95,18 @@ fn aliasing_that_is_not_exactly_in_place_is_refused() {
         for buffers in apart_in_place {
             let error = refusal(&rig, &plan, &in_place, &buffers);
             assert!(matches!(error, Error::NotInPlace { written: "output", .. }), "{}: {error}", rig.name);
-            assert_says(&rig, &error, &["output", "the slice that input is", "prepared with in_place"]);
+            assert_says(&rig, &error, &["output", "the place of input", "prepared with in_place"]);
         }
-        let good = Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(w.slice(..));
-        assert!(rig.gpu.prepare(&plan, &in_place).expect("prepares").bind(&good).is_ok(), "exactly in place is served");
+        let error = refusal(&rig, &plan, &in_place, &apart_in_place[1]);
+        assert_says(&rig, &error, &["byte 0 of the same buffer", "got byte 256 of the same buffer"]);
+        let beside_a_weight = Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(x.slice(2 * BYTES..));
+        let text = refusal(&rig, &plan, &in_place, &beside_a_weight).to_string();
+        assert!(!text.contains("in place"), "{}: it is prepared so: {text}", rig.name);
+        for end in [BYTES, 2 * BYTES] {
+            let good = Buffers::new(x.slice(..BYTES), x.slice(..end)).weight(w.slice(..));
+            let bound = rig.gpu.prepare(&plan, &in_place).expect("prepares").bind(&good);
+            assert!(bound.is_ok(), "{}: exactly in place is served, whatever follows", rig.name);
+        }
     }
 }
 
@@ -232,6 +240,41 @@ fn what_the_device_cannot_bind_is_said_when_it_is_prepared() {
     }
 }
 
+/// Workgroups lie in two dimensions; where both together are too few, that is said before wgpu finds it in a pass.
+#[test]
+fn a_dispatch_that_the_device_cannot_make_is_refused() {
+    for rig in rigs() {
+        let limited = |limits: wgpu::Limits| {
+            let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+            let (device, _queue) =
+                pollster::block_on(rig.adapter.request_device(&descriptor)).expect("there is a device");
+            Gpu::new(&device)
+        };
+        let few = |max_compute_workgroups_per_dimension| {
+            limited(wgpu::Limits { max_compute_workgroups_per_dimension, ..rig.adapter.limits() })
+        };
+        let plan = |rows| LayerNorm::new([5]).lower(&Operands::new(Spec::new([rows, 5], Dtype::F32))).expect("fits");
+        let workgroups = |plan: &Plan| rig.gpu.prepare(plan, &Options::default()).expect("prepares").workgroups();
+        let alone = workgroups(&plan(20_000))[0];
+        let all = alone[0] * alone[1];
+        let most = all.isqrt();
+        let square = few(most + u32::from(most * most < all)).prepare(&plan(20_000), &Options::default());
+        assert!(square.is_ok(), "{}: {all} workgroups fit: {:?}", rig.name, square.err());
+        let error = few(most - 1).prepare(&plan(20_000), &Options::default()).expect_err("too many");
+        assert_says(
+            &rig,
+            &error,
+            &["input: needs", "workgroups", "max_compute_workgroups_per_dimension of the device"],
+        );
+        assert!(error.is_of_device(), "{}: an engine goes on without", rig.name);
+
+        let base = wgpu::Limits::downlevel_webgl2_defaults();
+        let error = limited(base.clone()).prepare(&plan(2), &Options::default()).expect_err("no compute");
+        assert_says(&rig, &error, &["a kernel: needs 1 workgroups", "max_compute_workgroups_per_dimension", "is 0"]);
+        limited(recommended_limits(&rig.adapter, base)).prepare(&plan(20_000), &Options::default()).expect("computes");
+    }
+}
+
 /// Of the gradients that flow into means and deviations one has to be there, and none into means that nobody takes away.
 #[test]
 fn what_flows_into_moments_is_checked() {
@@ -355,7 +398,7 @@ fn buffers_of_a_backward_pass_that_do_not_fit_are_named() {
         assert!(rig.complaints().is_empty(), "{}: nothing reaches the application's handler", rig.name);
 
         let error = rig.gpu.prepare_backward(&plan, Wanted { bias: true, ..wanted }, &Options::default());
-        assert_says(&rig, &error.expect_err("there is no bias"), &["grad_bias", "without the parameter"]);
+        assert_says(&rig, &error.expect_err("there is no bias"), &["grad_bias", "no such parameter"]);
         let error = rig.gpu.prepare_backward(&plan, wanted, &Options::default().grad_sum(true));
         assert_says(&rig, &error.expect_err("there is no sum"), &["grad_sum", "without a residual"]);
         let error = rig.gpu.prepare_backward(&plan, wanted, &Options::default().strategy(Strategy::Affine));

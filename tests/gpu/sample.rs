@@ -153,7 +153,7 @@ impl Sample {
         }
         let [class, weight, bias] = self.factors();
         let bias = bias * class + largest(&self.extra.class_bias, 0.0) + largest(&self.extra.tau, 0.0);
-        vec![(weight * class + offset, bias); len]
+        vec![((weight + offset) * class, bias); len]
     }
 
     /// Whether some value lies so close to its threshold that f32 may see it on the other side.

@@ -228,6 +228,22 @@ fn shapes_have_to_fit() {
     );
 }
 
+/// A bias that is not there adds nothing to an infinite factor, nor to an infinite gradient.
+#[test]
+fn an_absent_bias_meets_nothing() {
+    let (x, infinite) = (tensor(&[2, 1], &[1.0, 3.0]), tensor(&[2, 1], &[f32::INFINITY, 1.0]));
+    for engine in engines() {
+        let mut norm = Layer::new(&engine, ConditionalBatchNorm::new(1, 2).eps(0.0).bias(false)).expect("made");
+        norm.set("weight", infinite.clone()).expect("fits");
+        let labels = [1, 0];
+        let forward = norm.forward_saving(Input::from(&x).labels(&labels)).expect("two samples");
+        assert_eq!(values(&forward.output), [-1.0, f32::INFINITY], "{}", engine.name());
+        let gradients = norm.backward(&x, &infinite, &forward, None).expect("gradients");
+        let of_weight = values(&gradients.weight.expect("there is one"));
+        assert_eq!(of_weight, [1.0, f32::NEG_INFINITY], "{}", engine.name());
+    }
+}
+
 #[test]
 fn options_that_make_no_sense_are_refused() {
     fn of(description: impl TryInto<Description, Error = Error>) -> wgpu_norm::Result<Layer> {

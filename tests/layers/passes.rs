@@ -240,12 +240,18 @@ fn backward_refuses_parameters_that_are_not_those_of_its_forward_pass() {
 }
 
 #[test]
-fn backward_refuses_an_input_with_other_statistics() {
-    let (x, longer) = (ramp(&[2, 4]), ramp(&[300, 4]));
+fn backward_refuses_an_input_that_is_not_that_of_its_forward_pass() {
+    let (x, longer) = (ramp(&[4, 2]), ramp(&[300, 2]));
+    let half = Tensor::new([4, 2], Data::from_f64(Dtype::F16, &[1.0; 8])).expect("fits");
     for engine in engines() {
-        let mut norm = Layer::new(&engine, LayerNorm::new([4])).expect("made");
-        let forward = norm.forward_saving(&x).expect("two rows");
-        assert_says(norm.backward(&longer, &longer, &forward, None), &["statistics", "300", "2"]);
+        let mut norm = Layer::new(&engine, BatchNorm1d::new(2)).expect("made");
+        let forward = norm.forward_saving(&x).expect("four rows");
+        let says = &["input: expected shape [4, 2], that of the forward pass", "[300, 2]"];
+        assert_says(norm.backward(&longer, &longer, &forward, None), says);
+        let deeper = ramp(&[4, 2, 1]);
+        assert_says(norm.backward(&deeper, &deeper, &forward, None), &["input", "[4, 2]", "[4, 2, 1]"]);
+        let says = &["input: expected f32, that of the forward pass, got f16"];
+        assert_says(norm.backward(&half, &half, &forward, None), says);
     }
 }
 

@@ -17,7 +17,8 @@ fn prepare(j: u32) {
     }
     let weight = shared_weight(column);
     let bias = shared_bias(column);
-    keep(j, weight * factor, bias * factor + summand, factor);
+    // No bias adds nothing, be the factor infinite.
+    keep(j, weight * factor, select(summand, bias * factor + summand, is_present(BIAS)), factor);
     if sample == 0u {
         prepared[3u * task.prepared_len + column] = weight;
         prepared[3u * task.prepared_len + task.prepared_width + column] = bias;

@@ -42,7 +42,7 @@ impl Set {
 
     fn new(device: &wgpu::Device, problem: &Problem, wanted: Option<Wanted>) -> Self {
         let upload = |data: &Data| upload(device, data.bytes());
-        let gradients = Gradients::zeros(&problem.plan, wanted.unwrap_or(NOTHING));
+        let gradients = Gradients::zeros(&problem.plan, wanted.unwrap_or_default());
         Self {
             input: upload(&problem.input),
             grad_output: wanted.map(|_| upload(&problem.grad_output)),
@@ -113,8 +113,6 @@ impl Set {
 
 /// A buffer that a pass writes, and a tensor that is stored as it is.
 pub(crate) type Written<'a> = (&'a wgpu::Buffer, Data);
-
-const NOTHING: Wanted = Wanted { input: false, weight: false, bias: false, extra: false };
 
 /// All of a buffer, if there is one.
 fn whole(buffer: &Option<wgpu::Buffer>) -> Option<wgpu::BufferSlice<'_>> {

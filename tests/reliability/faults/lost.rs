@@ -199,6 +199,40 @@ pub(super) fn under_a_layer(subject: &Subject) -> Outcome {
     "training goes on on the CPU; parameters, running estimates and counter are what they would have been".into()
 }
 
+/// A step of an optimizer after a loss that a backward pass came upon: it leaves the state where it is.
+pub(super) fn before_a_state_is_set(subject: &Subject) -> Outcome {
+    let app = subject.app();
+    let engine = Engine::with_gpu(&app.gpu, &app.queue);
+    let made = |on: &Engine| Layer::new(on, BatchNorm1d::new(super::COLUMNS)).expect("the CPU steps in");
+    let filled = |value| wgpu_norm::Tensor::from_f32([super::COLUMNS], vec![value; super::COLUMNS]).expect("fits");
+    let strict = engine.clone().without_fallback();
+    let [mut layer, mut resumed, mut held, mut counted] = std::array::from_fn(|_| made(&engine));
+    let mut refusing = made(&strict);
+    let forward = layer.forward_saving(&tensor(5)).expect("the device lives");
+    app.device.destroy();
+    layer.backward(&tensor(5), &tensor(5), &forward, None).expect("the CPU steps in");
+    layer.set("weight", filled(0.5)).expect("the CPU steps in");
+    assert_eq!(layer.get("weight"), Ok(filled(0.5)), "it is set");
+    layer.forward(&tensor(5)).expect("training goes on");
+    assert_eq!(layer.num_batches_tracked(), Ok(Some(2)), "the second batch is counted");
+
+    resumed.load_state_dict(&layer.state_dict("").expect("it is kept"), "", true).expect("the CPU steps in");
+    assert_same_state(&[resumed, layer]);
+    held.set("bias", filled(2.0)).expect("the CPU steps in");
+    held.reset_parameters().expect("and stays");
+    counted.set_num_batches_tracked(7).expect("the CPU steps in");
+    assert_same_state(&[held, made(&engine)]);
+    assert_eq!(counted.num_batches_tracked(), Ok(Some(7)), "it is set");
+
+    let error = refusing.set("weight", filled(0.5)).expect_err("nobody steps in");
+    assert!(is_lost(&error), "{error:?}");
+    assert_eq!(refusing.get("weight"), Ok(filled(1.0)), "the state is as it was");
+    let line = engine.description();
+    assert!(line.contains("on the CPU where that failed") && !line.contains('\n'), "one line: {line:?}");
+    assert_own_loss(&app);
+    "values go into host memory, where training goes on; a new layer has its own there".into()
+}
+
 fn relatively_close(got: &wgpu_norm::Tensor, want: &wgpu_norm::Tensor) -> bool {
     let pairs = got.data().to_f64();
     pairs.iter().zip(want.data().to_f64()).all(|(got, want)| (got - want).abs() < 1e-4 * (1.0 + want.abs()))
