@@ -1,6 +1,7 @@
 //! The choice of strategy is a pure function: its boundaries, and what it may depend on. Needs no GPU.
 
-use wgpu_norm::gpu::{Capabilities, Columns, MOST_ITERATIONS, Partials, Strategy, choose, packs, streamed_together};
+use wgpu_norm::gpu::kernels::{Columns, MOST_ITERATIONS, Partials, packs, streamed_together};
+use wgpu_norm::gpu::{Capabilities, Strategy, choose};
 use wgpu_norm::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Dtype, Layout, Spec, Wanted};

@@ -139,6 +139,19 @@ fn a_case_cannot_loosen_the_rules() {
         ("no expectation", file(&layer_norm("1"), &[input]), "expects nothing"),
         ("another shape", file(&layer_norm("1"), &[input, ("expected.output", &[2, 1], &[-1.0, 1.0])]), "shape"),
         (
+            "an estimate with an axis more",
+            file(
+                &batch,
+                &[
+                    ("input", &[2, 2], &[1.0, 2.0, 3.0, 4.0]),
+                    ("running_mean", &[2, 1], &[0.0, 0.0]),
+                    ("running_var", &[2], &[1.0, 1.0]),
+                    ("expected.running_var", &[2], &[1.0, 1.0]),
+                ],
+            ),
+            "running_mean: expected one axis, that of channels, got shape [2, 1]",
+        ),
+        (
             "another shape of an estimate",
             file(
                 &batch,

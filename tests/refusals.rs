@@ -165,6 +165,9 @@ fn host_tensors_hold_what_their_shape_says() {
     assert!(error.contains("[2, 3]") && error.contains('6') && error.contains('5'), "{error}");
     let error = Tensor::zeros([usize::MAX, 3], Dtype::F32).expect_err("overflows").to_string();
     assert!(error.contains("overflows"), "{error}");
+    // More than any machine addresses, and less than what an isize counts.
+    let error = Tensor::zeros([1 << 58], Dtype::F32).expect_err("no memory").to_string();
+    assert!(error.starts_with("shape: expected as many values as memory can hold"), "{error}");
 }
 
 /// A plan may be executed by hand, on other tensors than it was lowered for.

@@ -5,7 +5,8 @@ mod wgsl;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use wgpu_norm::gpu::{MOST_STORAGE_BUFFERS, Target, Task, Variant, link};
+use wgpu_norm::gpu::MOST_STORAGE_BUFFERS;
+use wgpu_norm::gpu::kernels::{Target, Task, Variant, link};
 use wgsl::{CORE, parse, validate};
 
 #[test]

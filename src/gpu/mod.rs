@@ -51,15 +51,22 @@ pub use buffers::Buffers;
 pub use capabilities::Capabilities;
 pub use device::{MOST_STORAGE_BUFFERS, optional_features, recommended_limits, required_features};
 pub(crate) use held::Held;
-pub use link::{Linked, Target, link};
 pub use options::{Options, Part};
-pub use partials::{Columns, Partials};
 pub use pipelines::Gpu;
 pub use prepare::Prepared;
-pub use slots::{
-    AffineSlot, Beside, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot,
-    Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
-};
-pub use strategy::{MOST_ITERATIONS, Strategy, choose, choose_backward, packs, streamed_together};
-pub use uniforms::Task;
-pub use variant::Variant;
+pub use strategy::{Strategy, choose, choose_backward};
+
+/// The kernels themselves, for those who compile or test them elsewhere: every [`Variant`](kernels::Variant) that there is,
+/// [`link`](kernels::link)ed from its files to WGSL, and how a plan is cut for them. An application that normalizes needs none
+/// of it.
+pub mod kernels {
+    pub use super::link::{Linked, Target, link};
+    pub use super::partials::{Columns, Partials};
+    pub use super::slots::{
+        AffineSlot, Beside, Collected, Element, Epsilon, File, Inflow, Kernel, Known, Lanes, Moment, MomentumSlot,
+        Parameter, Picking, Placement, Published, Registers, Residual, Saved, Terms, Tracked,
+    };
+    pub use super::strategy::{MOST_ITERATIONS, packs, streamed_together};
+    pub use super::uniforms::Task;
+    pub use super::variant::Variant;
+}

@@ -64,13 +64,6 @@ impl Norm for GroupNorm {
             });
         }
         let per_group = c / g;
-        if n == 1 && per_group == 1 && s == 1 {
-            return Err(Error::Shape {
-                argument: "input",
-                got: operands.input.shape.clone(),
-                expected: "more than one value in a group of a single sample".into(),
-            });
-        }
         let per_sample = operands.is_per_sample(&[c], n);
         let samples = if per_sample { n } else { 1 };
         let shared = ParameterMap::constant(samples.saturating_mul(c));

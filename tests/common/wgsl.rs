@@ -2,7 +2,7 @@
 
 use naga::Module;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use wgpu_norm::gpu::Linked;
+use wgpu_norm::gpu::kernels::Linked;
 
 /// What every device has: unpack2x16float is core WGSL, and naga lists it because Direct3D 11 lacks it.
 pub(crate) const CORE: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tint::{Job, Tint};
 use tools::{DirectX, Program, check_glsl, check_spirv, found, say};
-use wgpu_norm::gpu::Variant;
+use wgpu_norm::gpu::kernels::Variant;
 
 /// What the check has against each, on all cores.
 fn faults(all: &[Specialisation], check: impl Fn(&Specialisation) -> Result<(), String> + Sync) -> Vec<String> {

@@ -8,7 +8,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo};
 use naga::{AddressSpace, BuiltIn, Module, ResourceBinding, ShaderStage, StorageAccess};
 use std::collections::BTreeSet;
-use wgpu_norm::gpu::{Target, Variant};
+use wgpu_norm::gpu::kernels::{Target, Variant};
 
 /// A module without overrides, ready for a writer.
 pub(crate) struct Ready {

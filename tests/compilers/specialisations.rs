@@ -2,7 +2,7 @@
 
 use crate::draw::{drawn, is_drawn};
 use std::collections::{HashMap, HashSet};
-use wgpu_norm::gpu::{Kernel, Linked, Registers, Target, Tracked, Variant, link};
+use wgpu_norm::gpu::kernels::{Kernel, Linked, Registers, Target, Tracked, Variant, link};
 
 /// Which values the overrides of a shader have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

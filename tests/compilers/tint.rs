@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use wgpu_norm::gpu::Target;
+use wgpu_norm::gpu::kernels::Target;
 
 /// What is compiled: its name, its text and, if its pipeline is made too, the values of its overrides.
 pub(crate) struct Job {

@@ -3,7 +3,8 @@
 use crate::rig::{Rig, rigs};
 use crate::sample::Sample;
 use crate::tally::{Tally, in_turn};
-use wgpu_norm::gpu::{Options, Strategy, packs};
+use wgpu_norm::gpu::kernels::packs;
+use wgpu_norm::gpu::{Options, Strategy};
 use wgpu_norm::norm::{BatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::{Activation, Epilogue, Momentum};
 use wgpu_norm::{Choice, Dtype, Engine, Layout, Spec};

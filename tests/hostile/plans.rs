@@ -240,7 +240,7 @@ fn check_strategies(plan: &Plan, bytes: &mut Bytes<'_>) {
     assert!(strategy.supports(plan, &device).is_ok(), "{} was chosen for {plan:?}", Strategy::name(strategy));
     let wanted = Wanted { input: true, weight: plan.has_weight(), bias: plan.has_bias(), extra: false };
     let _ = gpu::choose_backward(plan, wanted, &device);
-    assert!(gpu::packs(plan.view()) > 0, "{plan:?}");
+    assert!(gpu::kernels::packs(plan.view()) > 0, "{plan:?}");
 }
 
 fn parameters_are_small(call: &Call) -> bool {

@@ -25,6 +25,7 @@ fn state_is_read_and_replaced_by_name() {
 
     let f16 = Tensor::new([2], Data::from_f64(Dtype::F16, &[2.0, 3.0])).expect("two");
     norm.set("weight", f16.clone()).expect("it fits");
+    assert_says(norm.set_num_batches_tracked(u64::MAX), &["num_batches_tracked", "at most", "18446744073709551615"]);
     norm.set_num_batches_tracked(41).expect("it counts");
     let copy = norm.clone();
     norm.forward(&batches()[0]).expect("a batch");
