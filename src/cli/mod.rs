@@ -167,5 +167,5 @@ fn engine_options() -> Result<Options, Failure> {
 }
 
 fn open(choice: &Choice, disabled: &Disabled) -> Result<Engine, Failure> {
-    Ok(pollster::block_on(Engine::open_without(choice, engine_options()?, disabled.features()))?)
+    Ok(pollster::block_on(Engine::open_without(choice, disabled.features()))?.options(engine_options()?))
 }

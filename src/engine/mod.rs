@@ -156,24 +156,15 @@ impl Engine {
     ///
     /// When the adapter gives no device.
     pub async fn open(choice: &Choice) -> Result<Self> {
-        Self::open_with(choice, gpu::Options::default()).await
+        Self::open_without(choice, wgpu::Features::empty()).await
     }
 
-    /// An engine on this choice that prepares every plan with these options.
+    /// As [`open`](Self::open), on a device without these features, though the adapter may have them.
     ///
     /// # Errors
     ///
     /// When the adapter gives no device.
-    pub async fn open_with(choice: &Choice, options: gpu::Options) -> Result<Self> {
-        Self::open_without(choice, options, wgpu::Features::empty()).await
-    }
-
-    /// As [`open_with`](Self::open_with), on a device without these features, though the adapter may have them.
-    ///
-    /// # Errors
-    ///
-    /// When the adapter gives no device.
-    pub async fn open_without(choice: &Choice, options: gpu::Options, features: wgpu::Features) -> Result<Self> {
+    pub async fn open_without(choice: &Choice, features: wgpu::Features) -> Result<Self> {
         let backend = match choice {
             Choice::Reference => Backend::Reference,
             Choice::Cpu => Backend::Cpu,
@@ -182,13 +173,12 @@ impl Engine {
                 Backend::Gpu { gpu: Gpu::new(&device), queue }
             }
         };
-        // An engine makes whole passes, of what a call hands it.
-        let options = options.part(gpu::Part::Whole).moments(false).grad_sum(false).sum_in_place(false);
-        Ok(Self { name: choice.name(), options, backend, fallback: Some(Fallback::default()) })
+        Ok(Self::on(choice.name(), backend))
     }
 
-    /// An engine on an application's own device; the queue has to be that device's, which wgpu does not let us check. While a result is awaited, a thread named "wgpu-norm poll" polls it, which
-    /// may call the application's own callbacks for mapped buffers.
+    /// An engine on an application's own device, and its queue: that it is this device's, wgpu does not let us check. While a
+    /// result is awaited, a thread named "wgpu-norm poll" polls the device, which may call the application's own callbacks for
+    /// mapped buffers.
     #[must_use]
     pub fn with_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self::with_gpu(&Gpu::new(device), queue)
@@ -198,12 +188,28 @@ impl Engine {
     /// [`Gpu::device`].
     #[must_use]
     pub fn with_gpu(gpu: &Gpu, queue: &wgpu::Queue) -> Self {
-        Self {
-            name: choice::full_name(&gpu.device().adapter_info()),
-            options: gpu::Options::default(),
-            backend: Backend::Gpu { gpu: gpu.clone(), queue: queue.clone() },
-            fallback: Some(Fallback::default()),
-        }
+        let name = choice::full_name(&gpu.device().adapter_info());
+        Self::on(name, Backend::Gpu { gpu: gpu.clone(), queue: queue.clone() })
+    }
+
+    fn on(name: String, backend: Backend) -> Self {
+        Self { name, options: gpu::Options::default(), backend, fallback: Some(Fallback::default()) }
+    }
+
+    /// The same engine, which prepares every plan for a GPU with these options. Those of what a call hands it stay its own:
+    /// whole passes, nothing in place.
+    ///
+    /// ```
+    /// use wgpu_norm::gpu::{Options, Strategy};
+    /// use wgpu_norm::Engine;
+    ///
+    /// let split = Engine::new()?.options(Options::default().strategy(Strategy::Split));
+    /// # Ok::<(), wgpu_norm::Error>(())
+    /// ```
+    #[must_use]
+    pub fn options(self, options: gpu::Options) -> Self {
+        let options = options.part(gpu::Part::Whole).moments(false).grad_sum(false).sum_in_place(false);
+        Self { options, ..self }
     }
 
     /// The name: `reference`, `cpu`, or the adapter's with its backend.
