@@ -84,7 +84,7 @@ fn bound(device: &wgpu::Device, queue: &wgpu::Queue, problem: &Problem, backward
 
 fn on_devices(criterion: &mut Criterion) {
     for choice in pollster::block_on(Choice::all()) {
-        let Choice::Adapter(adapter) = &choice else { continue };
+        let Choice::Adapter { adapter, .. } = &choice else { continue };
         for (pass, backward) in [("forward", false), ("backward", true)] {
             let mut group = criterion.benchmark_group(format!("{pass}/{}", choice.name()));
             group.sample_size(10);

@@ -163,7 +163,7 @@ fn the_guide_has_the_message_of_every_mistake() {
     }
     let choices = pollster::block_on(Choice::all());
     let adapters = choices.iter().filter_map(|choice| match choice {
-        Choice::Adapter(adapter) => Some(adapter),
+        Choice::Adapter { adapter, .. } => Some(adapter),
         _ => None,
     });
     let on_adapters: Vec<Vec<Mistake>> = adapters.map(|adapter| Devices::of(adapter).mistakes()).collect();

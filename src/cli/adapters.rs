@@ -27,10 +27,7 @@ pub(super) struct Arguments {
 pub(super) fn adapters(arguments: &Arguments) -> Result<(), Failure> {
     let auto = pollster::block_on(Choice::auto())?.name();
     let choices = pollster::block_on(Choice::all());
-    // Two cards of one make have one name; `auto` takes the first.
-    let taken = choices.iter().position(|choice| choice.name() == auto);
-    let named = choices.iter().zip(Choice::names(&choices)).enumerate();
-    let described: Vec<Value> = named.map(|(i, (choice, name))| describe(choice, &name, Some(i) == taken)).collect();
+    let described: Vec<Value> = choices.iter().map(|choice| describe(choice, &auto)).collect();
     if arguments.json {
         print_json(&json!({ "adapters": described }));
         return Ok(());
@@ -46,7 +43,7 @@ pub(super) fn adapters(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     print("* is what --adapter auto takes");
-    if !choices.iter().any(|choice| matches!(choice, Choice::Adapter(_))) {
+    if !choices.iter().any(|choice| matches!(choice, Choice::Adapter { .. })) {
         print("no GPU adapter: install a Vulkan driver (on Debian mesa-vulkan-drivers or the vendor's)");
     }
     Ok(())
@@ -56,8 +53,10 @@ fn mebibytes(one: &Value) -> u64 {
     one["max_storage_buffer_binding_size"].as_u64().unwrap_or(0) >> 20
 }
 
-fn describe(choice: &Choice, name: &str, is_auto: bool) -> Value {
-    let Choice::Adapter(adapter) = choice else {
+fn describe(choice: &Choice, auto: &str) -> Value {
+    let name = choice.name();
+    let is_auto = name == auto;
+    let Choice::Adapter { adapter, .. } = choice else {
         return json!({ "name": name, "type": "host", "auto": is_auto });
     };
     let (info, limits) = (adapter.get_info(), adapter.limits());

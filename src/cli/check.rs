@@ -51,7 +51,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
     }
     if arguments.json || target.is_some() {
         let lacking = arguments.disabled.features();
-        let adapter = |place: &Place| Adapter::of((&place.choice, lacking), &place.engine, &place.name);
+        let adapter = |place: &Place| Adapter::of((&place.choice, lacking), &place.engine);
         let adapters = places.iter().map(adapter).collect();
         let certificate = Certificate::new(adapters, rows);
         if arguments.json {
@@ -66,20 +66,18 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Where cases run.
 struct Place {
-    name: String,
     choice: Choice,
     engine: Engine,
 }
 
 fn places(adapter: &str, disabled: &Disabled) -> Result<Vec<Place>, Failure> {
     let choices = pollster::block_on(Choice::named(adapter))?;
-    let names = Choice::names(&choices);
-    let place = |(choice, name)| {
+    let place = |choice| {
         // What the CPU did instead would say nothing about the adapter.
         let engine = open(&choice, disabled)?.without_fallback();
-        Ok(Place { name, choice, engine })
+        Ok(Place { choice, engine })
     };
-    choices.into_iter().zip(names).map(place).collect()
+    choices.into_iter().map(place).collect()
 }
 
 /// Runs every case on every place; where nobody wants JSON, says at once what came of it.
@@ -122,7 +120,7 @@ fn row(name: String, case: &Result<Case, String>, place: &Place) -> Row {
     let (worst_ulp, median_ulp) = found.ulps.worst_and_median().unzip();
     Row {
         case: name,
-        adapter: place.name.clone(),
+        adapter: place.engine.name().to_owned(),
         about: case.as_ref().map(about).unwrap_or_default(),
         outcome,
         worst_ulp: worst_ulp.map(Figure::new),

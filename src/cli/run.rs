@@ -161,7 +161,7 @@ fn engine(name: &str, disabled: &Disabled) -> Result<Engine, Failure> {
     match choices.first() {
         Some(best) if name != "all" => open(best, disabled),
         _ => {
-            let names = Choice::names(&choices).join(", ");
+            let names = choices.iter().map(Choice::name).collect::<Vec<_>>().join(", ");
             Err(Failure::Unusable(format!("--adapter {name}: expected one adapter, got {names}")))
         }
     }

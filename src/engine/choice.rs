@@ -11,14 +11,26 @@ pub enum Choice {
     /// The processor.
     Cpu,
     /// A GPU, or what stands in for one.
-    Adapter(wgpu::Adapter),
+    Adapter {
+        /// The adapter.
+        adapter: wgpu::Adapter,
+        /// Which of the adapters of this make it is, from 1 on.
+        number: usize,
+    },
+}
+
+impl From<wgpu::Adapter> for Choice {
+    /// An application's own adapter, as the first of its make.
+    fn from(adapter: wgpu::Adapter) -> Self {
+        Self::Adapter { adapter, number: 1 }
+    }
 }
 
 impl Choice {
     /// Everything on this machine: the reference, the CPU and every adapter that `WGPU_BACKEND` allows.
     pub async fn all() -> Vec<Self> {
         let mut all = vec![Self::Reference, Self::Cpu];
-        all.extend(adapters().await.into_iter().map(Self::Adapter));
+        all.extend(adapters().await);
         all
     }
 
@@ -37,15 +49,15 @@ impl Choice {
             named(adapters, &wanted, "")?
         } else {
             if wgpu::Backends::from_env().is_none() {
-                adapters.retain(|adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu);
+                adapters.retain(|adapter| adapter.rank() > Self::EMULATED);
             }
             best_first(adapters)
         };
-        Ok(best.into_iter().next().map_or(Self::Cpu, Self::Adapter))
+        Ok(best.into_iter().next().unwrap_or(Self::Cpu))
     }
 
     /// What a name stands for: `auto`, `all`, `cpu`, `reference`, or part of an adapter's name. Of several that have it the
-    /// best comes first. Among all adapters, the second of two cards of one make has the name with ` #2` at its end.
+    /// best comes first.
     ///
     /// # Errors
     ///
@@ -56,45 +68,44 @@ impl Choice {
             "all" => Ok(Self::all().await),
             "cpu" => Ok(vec![Self::Cpu]),
             "reference" => Ok(vec![Self::Reference]),
-            part => Ok(named(adapters().await, part, "auto, all, cpu, reference, ")?
-                .into_iter()
-                .map(Self::Adapter)
-                .collect()),
+            part => named(adapters().await, part, "auto, all, cpu, reference, "),
         }
     }
 
-    /// The names of several, no two of them alike: the second of two cards of one make has a ` #2` at its end, which is its
-    /// number among these alone.
-    ///
-    /// ```
-    /// use wgpu_norm::Choice;
-    ///
-    /// assert_eq!(Choice::names(&[Choice::Cpu, Choice::Reference, Choice::Cpu]), ["cpu", "reference", "cpu #2"]);
-    /// ```
-    #[must_use]
-    pub fn names(choices: &[Self]) -> Vec<String> {
-        numbered(choices.iter().map(Self::name))
-    }
-
-    /// The name: `reference`, `cpu`, or the adapter's with its backend.
+    /// The name: `reference`, `cpu`, or the adapter's with its backend. The second of two cards of one make has a ` #2` at its
+    /// end.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
             Self::Reference => "reference".into(),
             Self::Cpu => "cpu".into(),
-            Self::Adapter(adapter) => full_name(&adapter.get_info()),
+            Self::Adapter { adapter, number } => numbered(full_name(&adapter.get_info()), *number),
+        }
+    }
+
+    const EMULATED: u8 = 0;
+
+    fn rank(&self) -> u8 {
+        let Self::Adapter { adapter, .. } = self else { return Self::EMULATED };
+        match adapter.get_info().device_type {
+            wgpu::DeviceType::DiscreteGpu => 4,
+            wgpu::DeviceType::IntegratedGpu => 3,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 1,
+            wgpu::DeviceType::Cpu => Self::EMULATED,
         }
     }
 }
 
 /// The adapters that `WGPU_BACKEND` allows, or all.
-async fn adapters() -> Vec<wgpu::Adapter> {
+async fn adapters() -> Vec<Choice> {
     let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     let backends = descriptor.backends;
     let mut adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
     adapters
         .retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
-    adapters
+    let numbers = numbers(adapters.iter().map(|adapter| full_name(&adapter.get_info())));
+    adapters.into_iter().zip(numbers).map(|(adapter, number)| Choice::Adapter { adapter, number }).collect()
 }
 
 /// An adapter's name with its backend. Browsers may keep the name to themselves.
@@ -103,25 +114,29 @@ pub(super) fn full_name(info: &wgpu::AdapterInfo) -> String {
     format!("{name} [{}]", info.backend)
 }
 
-/// Names, each that was there before with its number.
-fn numbered(names: impl IntoIterator<Item = String>) -> Vec<String> {
+fn numbered(name: String, number: usize) -> String {
+    if number == 1 { name } else { format!("{name} #{number}") }
+}
+
+/// Of each name, how often it has come by then.
+fn numbers(names: impl IntoIterator<Item = String>) -> Vec<usize> {
     let mut seen = HashMap::<String, usize>::new();
-    let number = |name: String| {
-        let times = seen.entry(name.clone()).or_default();
+    let count = |name| {
+        let times = seen.entry(name).or_default();
         *times += 1;
-        if *times == 1 { name } else { format!("{name} #{times}") }
+        *times
     };
-    names.into_iter().map(number).collect()
+    names.into_iter().map(count).collect()
 }
 
 /// Those of whose names `part` is one, the best first; `others` are what else could have been asked for.
-fn named(adapters: Vec<wgpu::Adapter>, part: &str, others: &str) -> Result<Vec<wgpu::Adapter>> {
-    let names = numbered(adapters.iter().map(|adapter| full_name(&adapter.get_info())));
-    if !names.iter().any(|name| is_part(part, name)) {
-        return Err(Error::NoAdapter { wanted: part.to_owned(), available: format!("{others}{}", names.join(", ")) });
+fn named(adapters: Vec<Choice>, part: &str, others: &str) -> Result<Vec<Choice>> {
+    let (found, rest): (Vec<_>, Vec<_>) = adapters.into_iter().partition(|adapter| is_part(part, &adapter.name()));
+    if found.is_empty() {
+        let available = rest.iter().map(Choice::name).collect::<Vec<_>>().join(", ");
+        return Err(Error::NoAdapter { wanted: part.to_owned(), available: format!("{others}{available}") });
     }
-    let found = adapters.into_iter().zip(names).filter(|(_, name)| is_part(part, name));
-    Ok(best_first(found.map(|(adapter, _)| adapter).collect()))
+    Ok(best_first(found))
 }
 
 /// Whether a name contains what was asked for, in whatever case. No name at all is part of none.
@@ -129,19 +144,9 @@ fn is_part(part: &str, name: &str) -> bool {
     !part.trim().is_empty() && name.to_lowercase().contains(&part.to_lowercase())
 }
 
-fn best_first(mut adapters: Vec<wgpu::Adapter>) -> Vec<wgpu::Adapter> {
-    adapters.sort_by_key(|adapter| Reverse(rank(adapter)));
+fn best_first(mut adapters: Vec<Choice>) -> Vec<Choice> {
+    adapters.sort_by_key(|adapter| Reverse(adapter.rank()));
     adapters
-}
-
-fn rank(adapter: &wgpu::Adapter) -> u8 {
-    match adapter.get_info().device_type {
-        wgpu::DeviceType::DiscreteGpu => 4,
-        wgpu::DeviceType::IntegratedGpu => 3,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 1,
-        wgpu::DeviceType::Cpu => 0,
-    }
 }
 
 #[cfg(test)]
@@ -150,7 +155,9 @@ mod tests {
 
     #[test]
     fn either_of_two_cards_of_one_make_can_be_asked_for() {
-        let names = numbered(["Card A [vulkan]", "Card B [vulkan]", "Card A [vulkan]"].map(String::from));
+        let makes = ["Card A [vulkan]", "Card B [vulkan]", "Card A [vulkan]"].map(String::from);
+        let names: Vec<String> =
+            makes.iter().cloned().zip(numbers(makes.clone())).map(|(n, i)| numbered(n, i)).collect();
         assert_eq!(names, ["Card A [vulkan]", "Card B [vulkan]", "Card A [vulkan] #2"]);
         let found = |part| names.iter().map(|name| is_part(part, name)).collect::<Vec<_>>();
         assert_eq!(found("card a"), [true, false, true]);

@@ -168,7 +168,7 @@ impl Engine {
         let backend = match choice {
             Choice::Reference => Backend::Reference,
             Choice::Cpu => Backend::Cpu,
-            Choice::Adapter(adapter) => {
+            Choice::Adapter { adapter, .. } => {
                 let (device, queue) = request(adapter, features).await?;
                 Backend::Gpu { gpu: Gpu::new(&device), queue }
             }

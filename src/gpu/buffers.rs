@@ -224,14 +224,14 @@ impl Argument<'_> {
         if own.buffer() == others.buffer() && own.offset() == others.offset() {
             return Ok(());
         }
-        let at = |offset| format!("byte {offset} of the same buffer");
-        let got = if own.buffer() == others.buffer() { at(own.offset()) } else { "another buffer".into() };
+        let is_same = own.buffer() == others.buffer();
+        let got = if is_same { format!("byte {} of the same", own.offset()) } else { "another buffer".into() };
         Err(Error::NotInPlace {
             written: self.role.name(),
             other: other.role.name(),
             option: if self.role == Role::Sum { "sum_in_place" } else { "in_place" },
             got,
-            expected: at(others.offset()),
+            expected: format!("byte {} of its buffer", others.offset()),
         })
     }
 

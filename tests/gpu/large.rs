@@ -16,7 +16,7 @@ static TURN: Mutex<()> = Mutex::new(());
 fn engines() -> Vec<Engine> {
     let mut choices = pollster::block_on(Choice::all());
     if crate::rig::turned_off() {
-        choices.retain(|c| !matches!(c, Choice::Adapter(_)));
+        choices.retain(|c| !matches!(c, Choice::Adapter { .. }));
     } else {
         assert!(choices.len() > 2, "no adapter: see the README for what to install");
     }

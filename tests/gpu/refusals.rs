@@ -98,7 +98,7 @@ fn aliasing_that_is_not_exactly_in_place_is_refused() {
             assert_says(&rig, &error, &["output", "the place of input", "prepared with in_place"]);
         }
         let error = refusal(&rig, &plan, &in_place, &apart_in_place[1]);
-        assert_says(&rig, &error, &["byte 0 of the same buffer", "got byte 256 of the same buffer"]);
+        assert_says(&rig, &error, &["byte 0 of its buffer", "got byte 256 of the same"]);
         let beside_a_weight = Buffers::new(x.slice(..BYTES), x.slice(..BYTES)).weight(x.slice(2 * BYTES..));
         let text = refusal(&rig, &plan, &in_place, &beside_a_weight).to_string();
         assert!(!text.contains("in place"), "{}: it is prepared so: {text}", rig.name);

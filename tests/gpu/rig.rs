@@ -102,7 +102,7 @@ pub(crate) fn rigs() -> Vec<Rig> {
     let mut rigs: Vec<Rig> = pollster::block_on(Choice::all())
         .into_iter()
         .filter_map(|choice| match &choice {
-            Choice::Adapter(adapter) => Some(Rig::new(choice.name(), adapter)),
+            Choice::Adapter { adapter, .. } => Some(Rig::new(choice.name(), adapter)),
             _ => None,
         })
         .collect();

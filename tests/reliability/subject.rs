@@ -27,7 +27,7 @@ pub(crate) fn subjects() -> Vec<Subject> {
     if turned_off() {
         return Vec::new();
     }
-    let names = pollster::block_on(Choice::all()).into_iter().filter(|choice| matches!(choice, Choice::Adapter(_)));
+    let names = pollster::block_on(Choice::all()).into_iter().filter(|choice| matches!(choice, Choice::Adapter { .. }));
     let subjects: Vec<Subject> = names.map(|choice| Subject::named(choice.name())).collect();
     assert!(!subjects.is_empty(), "no Vulkan or GL adapter; WGPU_NORM_TEST_GPU=off leaves GPU tests out");
     subjects
@@ -39,7 +39,7 @@ impl Subject {
         let backends = descriptor.backends;
         let instance = wgpu::Instance::new(descriptor);
         let adapters = pollster::block_on(instance.enumerate_adapters(backends));
-        let own = |adapter: &wgpu::Adapter| Choice::Adapter(adapter.clone()).name() == name;
+        let own = |adapter: &wgpu::Adapter| Choice::from(adapter.clone()).name() == name;
         let adapter = adapters.into_iter().find(own).expect("the adapter is still there");
         Self { name, instance, adapter }
     }

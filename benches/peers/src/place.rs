@@ -39,7 +39,7 @@ pub(crate) fn open(name: &str, script: Script) -> Result<Vec<Place>, String> {
                 let engine = pollster::block_on(Engine::open(&choice)).map_err(text)?;
                 places.push(Place { name: choice.name(), peers: on_the_cpu(engine, &script) });
             }
-            Choice::Adapter(adapter) => {
+            Choice::Adapter { adapter, .. } => {
                 let device = Device::open(adapter).map_err(text)?;
                 places.push(Place { name: choice.name(), peers: on_adapter(adapter, device, &script) });
             }

@@ -38,7 +38,7 @@ impl Device {
             required_limits: adapter.limits(),
             ..Default::default()
         };
-        let failed = |error| Error::Device(format!("{} gives none: {error}", Choice::Adapter(adapter.clone()).name()));
+        let failed = |error| Error::Device(format!("{} gives none: {error}", Choice::from(adapter.clone()).name()));
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(failed)?;
         let fault = Arc::new(Mutex::new(None));
         let heard = Arc::clone(&fault);

@@ -151,11 +151,11 @@ fn dtype(name: &str) -> Result<Dtype, Failure> {
 fn places(adapter: &str, disabled: &Disabled) -> Result<Vec<Place>, Failure> {
     let mut places = vec![Place::Host(open(&Choice::Cpu, disabled)?)];
     let choices = pollster::block_on(Choice::named(adapter))?;
-    for (choice, name) in choices.iter().zip(Choice::names(&choices)) {
+    for choice in &choices {
         match choice {
-            Choice::Adapter(adapter) => {
+            Choice::Adapter { adapter, .. } => {
                 let device = Box::new(Device::open(adapter, engine_options()?, disabled.features())?);
-                places.push(Place::Device { name, device });
+                places.push(Place::Device { name: choice.name(), device });
             }
             Choice::Reference if adapter == "reference" => {
                 return Err(Failure::Unusable("adapter: the reference says what is right and is not timed".into()));

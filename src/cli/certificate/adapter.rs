@@ -10,12 +10,13 @@ use wgpu_norm::{Choice, Engine};
 
 impl Adapter {
     /// Computes a little on the engine to find out. `disabled` is what the engine was opened without.
-    pub(in crate::cli) fn of((choice, disabled): (&Choice, wgpu::Features), engine: &Engine, name: &str) -> Self {
+    pub(in crate::cli) fn of((choice, disabled): (&Choice, wgpu::Features), engine: &Engine) -> Self {
+        let name = engine.name();
         let (properties, fault) = match properties(engine) {
             Ok(properties) => (properties, None),
             Err(error) => (BTreeMap::new(), Some(one_line(&error.to_string()))),
         };
-        let Choice::Adapter(adapter) = choice else {
+        let Choice::Adapter { adapter, .. } = choice else {
             let described = Described::host(name);
             let (features, lacks, limits) = Default::default();
             return Self { described, features, lacks, limits, properties, fault };

@@ -58,7 +58,7 @@ fn api(backend: wgpu::Backend) -> Result<WgpuBackend, String> {
 fn kind(info: &wgpu::AdapterInfo) -> Result<DeviceKind, String> {
     let all = pollster::block_on(Choice::all());
     let infos = all.iter().filter_map(|choice| match choice {
-        Choice::Adapter(adapter) => Some(adapter.get_info()),
+        Choice::Adapter { adapter, .. } => Some(adapter.get_info()),
         _ => None,
     });
     let alike = infos.filter(|other| other.backend == info.backend && other.device_type == info.device_type);
