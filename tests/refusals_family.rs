@@ -7,8 +7,8 @@ use wgpu_norm::norm::{
     BatchGroupNorm, BatchNorm, ConditionalBatchNorm, FilterResponseNorm, LayerNorm, MomentShortcut, Norm, Operands,
     PositionalNorm, RmsNorm, SandwichBatchNorm, SwitchableNorm,
 };
-use wgpu_norm::plan::Extra;
-use wgpu_norm::reference::{self, Values};
+use wgpu_norm::plan::{Extra, Plan, Statistics};
+use wgpu_norm::reference::{self, GradientValues, Values};
 use wgpu_norm::{Dtype, Layout, Parameters, Spec, Tensor, Upstream};
 
 fn spec(shape: &[usize]) -> Spec {
@@ -184,6 +184,23 @@ fn the_reference_refuses_what_does_not_fit_the_plan() {
         let text = reference::execute(&plan, &mut values).expect_err("it does not fit").to_string();
         assert!(parts.iter().all(|part| text.contains(part)), "{text:?} does not say {parts:?}");
     }
+}
+
+#[test]
+fn the_reference_refuses_gradients_of_moments_that_it_has_not() {
+    let plan_of = |norm: &dyn Norm| norm.lower(&on(&[2, 3])).expect("it fits");
+    let values = |plan: &Plan, grad_mean: Vec<f64>| {
+        let groups = plan.view().statistics();
+        let statistics = Statistics { mean: vec![0.0; groups], rstd: vec![1.0; groups], ..Statistics::default() };
+        let (input, grad_output) = (vec![1.0; 6], vec![1.0; 6]);
+        GradientValues { input, grad_output, statistics, grad_mean: Some(grad_mean), ..GradientValues::default() }
+    };
+    let (rows, nothing) = (plan_of(&LayerNorm::new([3])), plan_of(&RmsNorm::new([3])));
+    for (plan, inflow, part) in [(&rows, vec![1.0], "grad_mean"), (&nothing, vec![1.0; 2], "takes no mean away")] {
+        let text = reference::backward(plan, &values(plan, inflow)).expect_err("it does not fit").to_string();
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+    assert!(reference::backward(&rows, &values(&rows, vec![1.0; 2])).is_ok(), "one for each group");
 }
 
 #[test]

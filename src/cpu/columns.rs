@@ -15,6 +15,7 @@ use std::ops::Range;
 /// Rows that one task sums up; it fixes the order of merging, so it depends on nothing. A tile of as many stays in a
 /// processor's second cache.
 const CHUNK_ROWS: usize = 4 * BLOCK_ROWS;
+const _: () = assert!(crate::plan::BLOCK.is_multiple_of(CHUNK_ROWS), "pieces have whole chunks");
 
 /// Columns of a tile that is to stay in a cache.
 const TILE: usize = 256;
@@ -34,11 +35,6 @@ const LONGEST_SINGLE_RUN: usize = 32;
 /// Whether moments are better taken by columns. It decides the order of sums, so it sees `b` and `d` only.
 pub(super) fn suit(view: View) -> bool {
     view.d <= if view.b == 1 { LONGEST_SINGLE_RUN } else { LONGEST_RUN }
-}
-
-/// Whether given scales are better applied by columns.
-pub(super) fn suit_apply(view: View) -> bool {
-    suit(view) && (view.b == 1 || view.c > 1)
 }
 
 /// The view with slabs of one row laid side by side, which leaves elements and statistics where they are.
@@ -273,23 +269,40 @@ fn moments_of_part<T: Element>(job: &Job<'_, T>, cut: Cut, input: &[T], part: &P
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
     let (view, cut) = (job.view, Cut::new(job.view, WIDE_TILE));
     let elements = (view.elements() / (4 * job.threads)).clamp(TASK, 8 * TASK);
-    let rows = (elements / cut.row).max(1).next_multiple_of(cut.fold);
-    let spans_a_slab = view.b.div_ceil(rows);
-    let spans = output.chunks_mut(view.b * cut.row).flat_map(|slab| slab.chunks_mut(rows * cut.row)).enumerate();
-    let mut spans: Vec<_> = spans.collect();
+    let mut parts =
+        if view.b == 1 { parts_of_row(cut, elements, output) } else { parts_of_slabs(view, cut, elements, output) };
     // What was read last for moments is still in a cache.
-    spans.reverse();
-    parallel::each(job.threads, spans, |(i, data): (usize, &mut [T])| {
-        let (a, first) = (i / spans_a_slab, i % spans_a_slab * rows);
-        let part = Part { a, rows: first..first + data.len() / cut.row, columns: 0..cut.row };
+    parts.reverse();
+    parallel::each(job.threads, parts, |(part, data)| {
         let mut output = Pieces::Adjacent { data, stride: cut.row * cut.fold };
         let mut painter = Painter::new(job, cut);
-        for tile in cut.tiles(cut.row) {
-            let own = a * view.c + tile.start / view.d..a * view.c + tile.end / view.d;
+        for tile in cut.tiles(part.columns.len()) {
+            let first = part.a * view.c + part.columns.start / view.d;
+            let own = first + tile.start / view.d..first + tile.end / view.d;
             painter.set_scales(view, tile.len(), &scales[own]);
             painter.apply(job, cut, &part, &tile, &mut output);
         }
     });
+}
+
+/// A single row in stretches of whole tiles, of about so many elements each.
+fn parts_of_row<T>(cut: Cut, elements: usize, row: &mut [T]) -> Vec<(Part, &mut [T])> {
+    let len = (elements / cut.tile).max(1) * cut.tile;
+    let stretches = row.chunks_mut(len).enumerate();
+    stretches.map(|(i, data)| (Part { a: 0, rows: 0..1, columns: i * len..i * len + data.len() }, data)).collect()
+}
+
+/// Whole rows of slabs, of about so many elements together.
+fn parts_of_slabs<T>(view: View, cut: Cut, elements: usize, output: &mut [T]) -> Vec<(Part, &mut [T])> {
+    let rows = (elements / cut.row).max(1).next_multiple_of(cut.fold);
+    let mut parts = Vec::new();
+    for (a, slab) in output.chunks_mut(view.b * cut.row).enumerate() {
+        for (i, data) in slab.chunks_mut(rows * cut.row).enumerate() {
+            let rows = i * rows..i * rows + data.len() / cut.row;
+            parts.push((Part { a, rows, columns: 0..cut.row }, data));
+        }
+    }
+    parts
 }
 
 /// What applying a tile needs room for.

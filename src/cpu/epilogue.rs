@@ -43,8 +43,10 @@ impl Epilogue {
             Some(Activation::Silu) => each(values, |y| sigmoid(y) * (1.0 + y * sigmoid(-y))),
             Some(Activation::Gelu) => each(values, |y| normal(y) + y * (-0.5 * y * y).exp() * DENSITY),
             Some(Activation::GeluTanh) => each(values, |y| {
-                let s = sigmoid(2.0 * inner(y));
-                s + 2.0 * y * s * (1.0 - s) * ROOT * (1.0 + 3.0 * CUBE * (y * y).min(1e30))
+                let twice = 2.0 * inner(y);
+                // Not one less the sigmoid, which has no digits left where that is close to 1.
+                let (s, rest) = (sigmoid(twice), sigmoid(-twice));
+                s + 2.0 * y * s * rest * ROOT * (1.0 + 3.0 * CUBE * (y * y).min(1e30))
             }),
         }
     }
@@ -96,4 +98,26 @@ fn normal(y: f32) -> f32 {
 #[inline(always)]
 fn inner(y: f32) -> f32 {
     ROOT * y * (1.0 + CUBE * y * y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::activation;
+
+    /// In units of f32's roundoff at 1, or at the slope where that is larger.
+    #[test]
+    fn slopes_keep_their_digits() {
+        for activation in Activation::ALL {
+            let epilogue = Epilogue { activation: Some(activation), rounds: false };
+            let at: Vec<f32> = (-8000..=8000).map(|i| i as f32 / 1000.0).collect();
+            let mut slopes = at.clone();
+            epilogue.slopes(&mut slopes);
+            for (y, slope) in at.into_iter().zip(slopes) {
+                let want = activation::slope(activation, y.into());
+                let units = (f64::from(slope) - want).abs() / (f64::from(f32::EPSILON) / 2.0 * want.abs().max(1.0));
+                assert!(units < 8.0, "{activation:?} at {y}: {slope} instead of {want}, {units} units off");
+            }
+        }
+    }
 }

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Sums are kept in f32 over some elements or rows; then f64 takes over, group by group and parameter by parameter.
-//! What is summed together is cut by `b`, `c` and `d` alone, so neither threads nor the number of groups change a bit of
-//! the input's gradient.
+//! What is summed together is cut by `b`, `c` and `d` alone, so neither threads nor how many steps of `a` there are change a
+//! bit of the input's gradient.
 
 use super::Shared;
 use super::element::Element;
@@ -45,8 +45,9 @@ pub(super) const CACHED: usize = 1 << 18;
 const TASK: usize = 32 * 1024;
 /// Tasks at most where each sums up all parameters.
 const MOST_TASKS: usize = 64;
-/// Rows at least of a task that has sums of its own for every column.
+/// Rows that a task should have, and as many tasks as there are at least, where each has sums of its own for every column.
 const LEAST_ROWS: usize = 8;
+const FEWEST_TASKS: usize = 4;
 
 /// Executes the backward pass of `plan`; fills the gradients that are there.
 ///
@@ -157,12 +158,12 @@ fn run<T: Element>(
     let output = gradients.input.as_mut().and_then(T::slice_mut);
     let mut of_shares = [[0.0; 3]; 2];
     let found = match output {
-        output if is_alone && is_cached => job.by_slabs(output, None),
+        output if is_alone && is_cached => job.by_slabs(output.map_or(Slabs::Sum, Slabs::SumAndWrite)),
         Some(output) if is_alone && job.bands_are_cached() => job.by_bands(output),
         output => {
             let found = match (job.sums_anything(), is_cached) {
                 (false, _) => Vec::new(),
-                (true, true) => job.by_slabs(None, None),
+                (true, true) => job.by_slabs(Slabs::Sum),
                 (true, false) => job.sum_all(),
             };
             let mut groups = merged(found.iter().map(|f| &f.groups), plan.view.statistics(), job.threads);
@@ -174,7 +175,7 @@ fn run<T: Element>(
             let through: Vec<Through> = (0..).zip(&groups).map(|(s, sums)| job.groups.through_of(s, *sums)).collect();
             if let Some(output) = output {
                 if is_cached {
-                    drop(job.by_slabs(Some(output), Some(&through)));
+                    drop(job.by_slabs(Slabs::Write(output, &through)));
                 } else {
                     job.write_all(&through, output);
                 }
@@ -187,6 +188,14 @@ fn run<T: Element>(
         found_parameters(plan, &found, clips, job.threads).store(plan, arguments, of_shares, gradients);
     }
     Ok(())
+}
+
+/// What is done to slabs that a cache holds.
+enum Slabs<'a, T> {
+    Sum,
+    SumAndWrite(&'a mut [T]),
+    /// With what goes through statistics, once sums over all groups are known.
+    Write(&'a mut [T], &'a [Through]),
 }
 
 /// What is found for parameters, all together.
@@ -237,9 +246,13 @@ impl<T: Element> Job<'_, T> {
         Workspace::new(if self.by_runs() { 0 } else { TILE.min(self.row()) }, self.past_caches())
     }
 
-    /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once. Where sums over
-    /// groups are known, and so what goes `through` statistics, gradients alone.
-    fn by_slabs(&self, output: Option<&mut [T]>, known: Option<&[Through]>) -> Vec<Found> {
+    /// Steps of `a` that fit a cache: sums and gradients one after the other, so memory is read once.
+    fn by_slabs(&self, slabs: Slabs<'_, T>) -> Vec<Found> {
+        let (output, known) = match slabs {
+            Slabs::Sum => (None, None),
+            Slabs::SumAndWrite(output) => (Some(output), None),
+            Slabs::Write(output, through) => (Some(output), Some(through)),
+        };
         let (a, slab) = (self.view.a, self.view.b * self.row());
         let tasks = (a * slab).div_ceil(TASK).clamp(1, self.most_tasks());
         let steps = a.div_ceil(tasks);
@@ -296,7 +309,7 @@ impl<T: Element> Job<'_, T> {
     fn most_tasks(&self) -> usize {
         let rows = self.view.a * self.view.b;
         if self.has_one_each() && self.wants_parameters {
-            (rows / LEAST_ROWS).clamp(LEAST_ROWS / 2, MOST_TASKS)
+            (rows / LEAST_ROWS).clamp(FEWEST_TASKS, MOST_TASKS)
         } else {
             MOST_TASKS
         }

@@ -3,7 +3,7 @@
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job};
-use super::gradient_element::{fold, folded, stepwise};
+use super::gradient_element::{fold, of_folded, stepwise};
 use super::gradient_groups::Through;
 use super::gradient_kernels::{Workspace, add_inflow, write_scaled};
 use super::moments::Scale;
@@ -289,6 +289,6 @@ fn write_folded([x, g]: [&[f32]; 2], head: &[f32], tables: &[Vec<f32>; 3], y: &m
     let (of_gradient, of_distance, offset) = (&of_gradient[..len], &of_distance[..len], &offset[..len]);
     let (x, g, head) = (&x[..len], &g[..len], &head[..len]);
     for j in 0..len {
-        y[j] = folded(x[j], g[j], head[j], [of_gradient[j], of_distance[j], offset[j]]);
+        y[j] = of_folded(x[j], g[j], head[j], [of_gradient[j], of_distance[j], offset[j]]);
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn fold(scale: Scale, weight: f32, [mean, variance]: Through) -> (Fol
 }
 
 #[inline(always)]
-pub(super) fn folded(x: f32, g: f32, head: f32, [of_gradient, of_distance, offset]: Folded) -> f32 {
+pub(super) fn of_folded(x: f32, g: f32, head: f32, [of_gradient, of_distance, offset]: Folded) -> f32 {
     g * of_gradient - (x - head) * of_distance + offset
 }
 

@@ -44,7 +44,7 @@ impl<'a> Groups<'a> {
         if !self.are_normalized {
             return Scale::NOTHING;
         }
-        Scale::given(self.statistics.mean[statistic], self.statistics.rstd[statistic])
+        Scale::kept(self.statistics.mean[statistic], self.statistics.rstd[statistic])
     }
 
     /// One over the standard deviation of a group.
@@ -96,7 +96,7 @@ impl<'a> Groups<'a> {
         let (means, rstds) = (&self.statistics.mean[of_batch.clone()], &self.statistics.rstd[of_batch]);
         let mut scales = Scales::UNKNOWN;
         for (k, (mean, rstd)) in means.iter().zip(rstds).enumerate() {
-            scales.set(k, Scale::given(*mean, *rstd));
+            scales.set(k, Scale::kept(*mean, *rstd));
         }
         scales
     }

@@ -77,7 +77,7 @@ pub(super) fn through_mixture(plan: &Plan, arguments: &GradientArguments<'_>, gr
     let shares = super::shares(arguments.extra);
     let mut sums = GroupSums::from_pairs(groups);
     let kept = (&*statistics.mean, &*statistics.rstd);
-    let of_shares = mixing.backward(kept, &statistics.sources, &shares, plan.count(), &mut sums);
+    let of_shares = mixing.backward(kept, &statistics.sources, &shares, plan.count() / plan.divisor(), &mut sums);
     groups.copy_from_slice(&sums.into_pairs());
     of_shares
 }

@@ -4,7 +4,7 @@
 use super::ahead::{Ahead, STEP};
 use super::element::Element;
 use super::gradient::{Found, Job};
-use super::gradient_element::{Folded, fold, folded, stepwise};
+use super::gradient_element::{Folded, fold, of_folded, stepwise};
 use super::gradient_groups::Through;
 use super::gradient_kernels::add_inflow;
 use super::gradient_parameters::Pair;
@@ -245,7 +245,7 @@ fn in_f64(x: &[f32], g: &[f32], scale: Scale) -> Pair {
     pair
 }
 
-/// The same of weighted gradients, where each column has a parameter.
+/// As [`SumShared`], of weighted gradients, where each column has a parameter.
 struct SumOwn<'a, T> {
     row: Row<'a, T>,
     weight: &'a [f32],
@@ -392,7 +392,7 @@ pub(super) fn write_folded([x, g]: [&[f32]; 2], weight: Weight<'_>, head: f32, c
     match weight {
         Weight::Shared(_) => {
             for ((y, x), g) in y.iter_mut().zip(x).zip(g) {
-                *y = folded(*x, *g, head, coefficients);
+                *y = of_folded(*x, *g, head, coefficients);
             }
         }
         Weight::Own(weight) => write_own([x, g, weight], head, coefficients, y),
@@ -416,7 +416,7 @@ pub(super) fn write_own([x, g, weight]: [&[f32]; 3], head: f32, coefficients: Fo
         return;
     }
     for (((y, x), g), weight) in y.iter_mut().zip(x).zip(g).zip(weight) {
-        *y = folded(*x, g * weight, head, coefficients);
+        *y = of_folded(*x, g * weight, head, coefficients);
     }
 }
 
@@ -425,7 +425,7 @@ pub(super) fn write_own([x, g, weight]: [&[f32]; 3], head: f32, coefficients: Fo
 fn of_chunk([x, g, weight]: [&[f32; FEW]; 3], head: f32, coefficients: Folded) -> [f32; FEW] {
     let mut results = [0.0; FEW];
     for (i, result) in results.iter_mut().enumerate() {
-        *result = folded(x[i], g[i] * weight[i], head, coefficients);
+        *result = of_folded(x[i], g[i] * weight[i], head, coefficients);
     }
     results
 }

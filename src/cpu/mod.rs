@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! plan ── rows: runs of d are long ────── moments ┐
-//!      └─ columns: d is short, c*d is not moments ┴─ scale ── apply ── output
+//!      └─ columns: d is short ─────────── moments ┴─ scale ── apply ── output
 //!      └─ short_runs: a group is one run, a block at most ──────────── output
 //! ```
 //!
 //! Moments are taken block by block in f32 about a value near the block's or the group's mean, and merged in
 //! f64 in an order that `b` and `d` alone fix. Threads and passes over memory are chosen freely:
-//! they change no bit.
+//! they change no bit. Distances from the mean, and 1 over the deviation, have to fit f32.
 #![expect(clippy::inline_always, reason = "what runs under `Arch::dispatch` must be inlined there to be vectorized")]
 
 mod ahead;
@@ -135,9 +135,8 @@ fn run<T: Element>(
         return Ok(());
     }
     let by_columns = match plan.source {
-        Source::Running { .. } | Source::Nothing => columns::suit_apply(plan.view),
         Source::Input { .. } if peers.is_none() && short_runs::suit(plan.view) => false,
-        Source::Input { .. } | Source::Mixed(_) => columns::suit(plan.view),
+        _ => columns::suit(plan.view),
     };
     let view = if by_columns { columns::widened(plan.view) } else { plan.view };
     let run = if by_columns { view.c * view.d } else { view.d };

@@ -108,15 +108,16 @@ impl Scale {
     /// From mean and variance in f64.
     #[inline(always)]
     pub(super) fn new(mean: f64, variance: f64, eps: f64) -> Self {
-        let head = narrow(mean);
-        Self { head, tail: narrow(mean - f64::from(head)), rstd: narrow(1.0 / (variance + eps).sqrt()) }
+        Self::kept(mean, 1.0 / (variance + eps).sqrt())
     }
 
     /// From mean and rstd as a forward pass kept them.
     #[inline(always)]
-    pub(super) fn given(mean: f64, rstd: f64) -> Self {
+    pub(super) fn kept(mean: f64, rstd: f64) -> Self {
         let head = narrow(mean);
-        Self { head, tail: narrow(mean - f64::from(head)), rstd: narrow(rstd) }
+        // An infinite mean has nothing left.
+        let tail = if head.is_finite() { narrow(mean - f64::from(head)) } else { 0.0 };
+        Self { head, tail, rstd: narrow(rstd) }
     }
 
     /// Of values that stay as they are.
@@ -132,7 +133,7 @@ impl Scale {
 /// Scale, weight and bias as `(x - head) * slope + offset`, and whether that keeps all digits: not where the slope leaves
 /// the range of f32, though in steps the result may not.
 #[inline(always)]
-pub(super) fn folded((tail, rstd): (f32, f32), weight: f32, bias: f32) -> ([f32; 2], bool) {
+pub(super) fn fold((tail, rstd): (f32, f32), weight: f32, bias: f32) -> ([f32; 2], bool) {
     let slope = rstd * weight;
     let offset = bias - tail * slope;
     ([slope, offset], (in_normal_range(slope) | (weight == 0.0)) & offset.is_finite())

@@ -1,7 +1,7 @@
 use super::ahead::{Ahead, STEP};
 use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
-use super::moments::{Moments, Scale, float, folded, in_range, narrow};
+use super::moments::{Moments, Scale, float, fold, in_range, narrow};
 use super::rows::Buffers;
 use pulp::{Simd, WithSimd};
 use std::hint::black_box;
@@ -336,7 +336,7 @@ fn scale_shared(
         let parameter = (from + done) / divisor;
         let end = (divisor - (from + done) % divisor).min(x.len() - done) + done;
         let (weight, bias) = (weight[parameter], bias[parameter]);
-        let ([slope, offset], keeps_digits) = folded((scale.tail, scale.rstd), weight, bias);
+        let ([slope, offset], keeps_digits) = fold((scale.tail, scale.rstd), weight, bias);
         let run = y[done..end].iter_mut().zip(&x[done..end]);
         if folds && keeps_digits {
             run.for_each(|(y, x)| *y = (x - scale.head) * slope + offset);

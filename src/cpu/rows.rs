@@ -141,7 +141,7 @@ fn normalize_group<T: Element>(
     buffers: &mut Buffers,
 ) -> Moments {
     let view = job.view;
-    let (a, c) = if view.c == 1 { (group, 0) } else { (group / view.c, group % view.c) };
+    let (a, c) = (group / view.c, group % view.c);
     let asks_ahead = ahead::pays::<T>(view, job.threads);
     let moments = group_moments(job, buffers, |b| {
         let output = pieces.get(b, 0..view.d);

@@ -5,7 +5,7 @@ mod past_caches;
 mod vectors;
 
 use super::execute;
-use crate::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, RmsNorm};
+use crate::norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, MomentShortcut, Norm, Operands, RmsNorm};
 use crate::plan::{Arguments, Momentum, Plan, RunningStatistics, Source, Statistic, View};
 use crate::reference::{self, Values};
 use crate::tensor::{Data, Dtype, Layout, Spec};
@@ -256,6 +256,37 @@ fn instance_norm_tracks_and_uses_running_estimates() {
             case.running.as_mut().expect("it is tracked").num_batches_tracked = Some(3);
             case.check();
         }
+    }
+}
+
+/// Short runs side by side, more than a task has.
+#[test]
+fn given_statistics_of_many_short_runs_are_applied_in_stretches() {
+    for shape in [[64, 64, 16], [200, 37, 3], [2, 40_000, 1], [1, 3, 20_000]] {
+        let norm = InstanceNorm::new().use_input_stats(false);
+        Case::tracked(&norm, &shape, Dtype::F32, 2.0, Some(&[shape[1]]), Some(shape[1])).check();
+    }
+    for shape in [[8, 33, 33, 16], [8, 65, 65, 1]] {
+        let moments = [shape[0], shape[1], shape[2], 1];
+        let norm = MomentShortcut::new().layout(Layout::ChannelsLast);
+        Case::new(&norm, &shape, Dtype::F32, 2.0, Some(&moments)).check();
+    }
+    for shape in [[300, 9, 7, 1], [3000, 9, 1, 1]] {
+        let norm = BatchNorm::new().training(false).layout(Layout::ChannelsLast);
+        Case::tracked(&norm, &shape, Dtype::F32, 2.0, Some(&[1]), Some(1)).check();
+    }
+}
+
+/// Whether variances are infinite or no number does not depend on where an infinity lies.
+#[test]
+fn the_variance_of_an_infinite_value_is_no_number() {
+    for (rows, at) in [(5, 4), (129, 0), (129, 128), (257, 256), (1025, 1024)] {
+        let mut case = Case::tracked(&BatchNorm::new(), &[rows, 3], Dtype::F32, 0.0, None, Some(3));
+        let mut values = case.input.to_f64();
+        values[3 * at + 1] = f64::INFINITY;
+        case.input = Data::from_f64(Dtype::F32, &values);
+        let var = case.run().1.expect("they are tracked").var;
+        assert!(var[1].is_nan() && var[0].is_finite(), "row {at} of {rows}: {var:?}");
     }
 }
 

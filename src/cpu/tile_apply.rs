@@ -1,6 +1,6 @@
 use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
-use super::moments::{Scale, folded};
+use super::moments::{Scale, fold};
 use super::past_caches::PastCaches;
 use super::pieces::Pieces;
 use super::tile_kernels::ColumnMoments;
@@ -71,13 +71,13 @@ impl WithSimd for Fold<'_> {
         let (slope, offset) = (&mut slope[..len], &mut offset[..len]);
         let mut all = true;
         for i in 0..len {
-            let (values, keeps_digits) = folded((tail[i], rstd[i]), weight[i], bias[i]);
+            let (values, keeps_digits) = fold((tail[i], rstd[i]), weight[i], bias[i]);
             [slope[i], offset[i]] = values;
             all &= keeps_digits;
         }
         unfolded.clear();
         if !all {
-            unfolded.extend((0..len).filter(|&i| !folded((tail[i], rstd[i]), weight[i], bias[i]).1));
+            unfolded.extend((0..len).filter(|&i| !fold((tail[i], rstd[i]), weight[i], bias[i]).1));
         }
     }
 }

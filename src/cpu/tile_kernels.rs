@@ -281,7 +281,8 @@ fn by_pairs<S: Simd>(simd: S, mut values: [S::f32s; PARTS]) -> S::f32s {
 fn take_row(row: &[f32], means: &mut [f64], totals: &mut [f64], centred: bool) {
     for ((mean, total), x) in means.iter_mut().zip(totals).zip(row) {
         let x = f64::from(*x);
-        (*mean, *total) = if centred { (x, 0.0) } else { (0.0, x * x) };
+        // No square, but for an infinity or NaN, of which there is none.
+        (*mean, *total) = if centred { (x, 0.0 * x.abs()) } else { (0.0, x * x) };
     }
 }
 

@@ -53,17 +53,17 @@ pub(crate) struct GroupSums {
 
 impl GroupSums {
     /// Of each group the products' sum, then the gradients'.
-    pub(crate) fn from_pairs(pairs: &[Pair]) -> Self {
+    pub(crate) fn from_pairs(pairs: &[[f64; 2]]) -> Self {
         let (products, gradients) = pairs.iter().map(|&[product, gradient]| (product, gradient)).unzip();
         Self { products, gradients }
     }
 
-    pub(crate) fn into_pairs(self) -> Vec<Pair> {
+    pub(crate) fn into_pairs(self) -> Vec<[f64; 2]> {
         self.products.into_iter().zip(self.gradients).map(|(product, gradient)| [product, gradient]).collect()
     }
 }
 
-/// Gradients of means and variances.
+/// Of a mean and of a variance: these themselves, or what reaches them.
 type Pair = [f64; 2];
 
 impl Shares {
@@ -127,13 +127,13 @@ impl Mixing {
 
     /// Turns sums over groups, which reach the mixture, into what reaches the instances' own statistics in the same
     /// form: what a pass that knows of no mixture makes the input's gradient of. Gives the gradients of what is
-    /// learned, of means and of variances.
+    /// learned, of means and of variances. `bessel` is the values of an instance over what their squares are divided by.
     pub(crate) fn backward(
         &self,
         (mean, rstd): (&[f64], &[f64]),
         sources: &Moments,
         shares: &Shares,
-        count: f64,
+        bessel: f64,
         sums: &mut GroupSums,
     ) -> [[f64; 3]; 2] {
         let groups = self.samples * self.channels;
@@ -159,7 +159,7 @@ impl Mixing {
                 self.spread(&of_parts, sources, (i, batch), self.samples, &mut own);
             }
             let [of_mean, of_var] = own;
-            let moved = 2.0 * of_var * (mean[i] - sources.mean[i]) * count / (count - 1.0);
+            let moved = 2.0 * of_var * (mean[i] - sources.mean[i]) * bessel;
             sums.gradients[i] = -(of_mean + moved) / rstd[i];
             sums.products[i] = -2.0 * of_var / (rstd[i] * rstd[i]);
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Rows that backends sum up before they merge: pieces of whole ones have the moments that these rows have in the whole
 /// tensor.
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// How a plan is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,9 @@ pub(crate) struct Part {
 
 impl Cut {
     /// How to cut a plan, or `None` where it takes the whole tensor at once: where statistics are mixed of those of all
-    /// samples, where running estimates follow an average over groups of several pieces, and where a residual is added.
+    /// samples, where running estimates follow an average over groups of several pieces, where a residual is added, where
+    /// parameters are made or thresholds learned and all pieces share statistics of the input, and where there is no more than
+    /// one step.
     pub(crate) fn of(plan: &Plan) -> Option<Self> {
         let View { a, b, c, d } = plan.view;
         if plan.view.elements() == 0 || plan.residual || plan.source.mixing().is_some() {

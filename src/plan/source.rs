@@ -60,8 +60,8 @@ impl Source {
 /// How running estimates follow the statistics of the input.
 ///
 /// ```text
-/// running_mean += m * (average of mean          - running_mean)
-/// running_var  += m * (average of variance      - running_var)
+/// running_mean = (1 - m) * running_mean + m * average of mean
+/// running_var  = (1 - m) * running_var  + m * average of variance
 /// ```
 ///
 /// The averages are over the statistics `s` with the same `s % channels`.
@@ -93,16 +93,21 @@ impl RunningUpdate {
         let correction = self.variance.correction(count);
         for (channel, (mean, var)) in running.mean.iter_mut().zip(&mut running.var).enumerate() {
             let average = |of: &[f64]| of.iter().skip(channel).step_by(self.channels).sum::<f64>() / samples;
-            *mean = moved(*mean, average(means), share);
-            *var = moved(*var, average(vars) * correction, share);
+            *mean = stored(moved((*mean).into(), average(means), share));
+            *var = stored(moved((*var).into(), average(vars) * correction, share));
         }
     }
 }
 
+/// A running estimate with so large a share of something new. Not `old + share * (new - old)`, whose rounding leaves something
+/// of a much larger old one where the share is 1.
+pub(crate) fn moved(old: f64, new: f64, share: f64) -> f64 {
+    (1.0 - share) * old + share * new
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
-fn moved(old: f32, new: f64, share: f64) -> f32 {
-    let old = f64::from(old);
-    (old + share * (new - old)) as f32
+fn stored(estimate: f64) -> f32 {
+    estimate as f32
 }
 
 /// Which variance of a batch a running variance follows.

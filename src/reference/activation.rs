@@ -22,7 +22,7 @@ pub(super) fn value(activation: Activation, y: f64) -> f64 {
 }
 
 /// Its derivative there.
-pub(super) fn slope(activation: Activation, y: f64) -> f64 {
+pub(crate) fn slope(activation: Activation, y: f64) -> f64 {
     match activation {
         Activation::Relu => {
             if y <= 0.0 {

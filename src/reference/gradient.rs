@@ -1,8 +1,10 @@
 //! The backward pass, by the formulas of the chain rule.
 
 use super::{activation, each_element, factor, rounded_normalized, shares};
-use crate::error::Result;
-use crate::plan::{Derived, DerivedSums, Extra, GroupSums, Own, Peers, Plan, Source, Statistics, check_len};
+use crate::error::{Error, Result};
+use crate::plan::{
+    Derived, DerivedSums, Extra, GroupSums, Own, Peers, Plan, Source, Statistics, check_len, obstacle_to_inflow,
+};
 
 /// A backward pass's tensors in f64.
 #[derive(Debug, Clone, Default)]
@@ -142,7 +144,8 @@ impl GradientValues {
         let of_eps = sign * of_eps.sum::<f64>();
         let mut of_shares = [[0.0; 3]; 2];
         if let Source::Mixed(mixing) = plan.source {
-            of_shares = mixing.backward((mean, rstd), sources, &shares(&self.extra), plan.count(), sums);
+            of_shares =
+                mixing.backward((mean, rstd), sources, &shares(&self.extra), plan.count() / plan.divisor(), sums);
         }
         [vec![of_eps], of_shares[0].to_vec(), of_shares[1].to_vec()]
     }
@@ -176,6 +179,13 @@ impl GradientValues {
         check_len("input", self.input.len(), elements)?;
         check_len("grad_output", self.grad_output.len(), elements)?;
         check_len("grad_sum", self.grad_sum.as_ref().map_or(elements, Vec::len), elements)?;
+        for (argument, inflow) in [("grad_mean", &self.grad_mean), ("grad_std", &self.grad_std)] {
+            let Some(inflow) = inflow else { continue };
+            if let Some(reason) = obstacle_to_inflow(plan, argument == "grad_mean") {
+                return Err(Error::Unexpected { argument, reason });
+            }
+            check_len(argument, inflow.len(), plan.view.statistics())?;
+        }
         self.own().check(plan)?;
         self.statistics.check(plan)
     }

@@ -1,6 +1,6 @@
 //! Executes a plan in f64 with plain loops. It says what is right, and is never optimized.
 
-mod activation;
+pub(crate) mod activation;
 mod gradient;
 
 pub(crate) use gradient::backward_among;
@@ -9,6 +9,7 @@ pub use gradient::{GradientValues, Gradients, backward};
 use crate::error::{Error, Result};
 use crate::plan::{
     Batch, Derived, Extra, Mixing, Moments, Own, Peers, Plan, RunningUpdate, Shares, Source, Statistics, check_len,
+    moved,
 };
 use crate::tensor::{Data, Dtype};
 
@@ -248,7 +249,7 @@ fn update_running(count: f64, update: RunningUpdate, values: &mut Values, moment
     for channel in 0..update.channels {
         let average = |of: &[f64]| of.iter().skip(channel).step_by(update.channels).sum::<f64>() / samples;
         let (mean, var) = (average(&moments.mean), average(&moments.var) * update.variance.correction(count));
-        values.running_mean[channel] += share * (mean - values.running_mean[channel]);
-        values.running_var[channel] += share * (var - values.running_var[channel]);
+        values.running_mean[channel] = moved(values.running_mean[channel], mean, share);
+        values.running_var[channel] = moved(values.running_var[channel], var, share);
     }
 }

@@ -87,6 +87,30 @@ fn a_pass_that_is_dropped_did_not_happen() {
     }
 }
 
+/// A momentum of 1 leaves nothing of the estimates before, however much larger they were, and a share of what is infinite is.
+#[test]
+fn estimates_keep_the_digits_of_a_batch() {
+    for engine in engines() {
+        let mut norm = Layer::new(&engine, BatchNorm1d::new(1).momentum(Some(1.0))).expect("made");
+        norm.set("running_mean", tensor(&[1], &[1e8])).expect("it fits");
+        norm.forward(&tensor(&[2, 1], &[1e-9, 3e-9])).expect("a batch");
+        for (name, want) in [("running_mean", 2e-9), ("running_var", 2e-18)] {
+            let got = values(&norm.get(name).expect("there"))[0];
+            assert!((got / want - 1.0).abs() < 1e-6, "{name}: {got}, not {want}, on {}", engine.name());
+        }
+        norm = Layer::new(&engine, BatchNorm1d::new(1)).expect("made");
+        norm.set("running_mean", tensor(&[1], &[f32::INFINITY])).expect("it fits");
+        norm.forward(&batch()).expect("a batch");
+        assert_eq!(values(&norm.get("running_mean").expect("there")), [f32::INFINITY], "{}", engine.name());
+        let evaluated = norm.eval().forward(&batch()).expect("evaluation");
+        assert_eq!(values(&evaluated), [f32::NEG_INFINITY; 2], "{}", engine.name());
+    }
+}
+
+fn batch() -> Tensor {
+    tensor(&[2, 1], &[1.0, 3.0])
+}
+
 #[test]
 fn estimates_that_never_saw_a_batch_are_0_and_1() {
     for engine in engines() {
