@@ -55,26 +55,29 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
 
 /// How rows are cut.
 #[derive(Debug, Clone, Copy)]
-struct Cut {
+struct Tiling {
     /// Elements of a row.
     row: usize,
     /// Columns of a tile: whole runs.
     tile: usize,
-    /// Rows that are one piece, a power of two that divides a block: several where they are narrow.
-    fold: usize,
+    /// Rows that are one piece, a power of two that divides a block: several where they are narrow, and then tiles are whole
+    /// rows.
+    rows_a_piece: usize,
 }
 
-impl Cut {
+impl Tiling {
     /// Into tiles of at most so many columns.
     fn new(view: View, most: usize) -> Self {
         let row = view.c * view.d;
         let tile = (most / view.d * view.d).min(row);
-        Self { row, tile, fold: (1 << (most / tile).ilog2()).min(BLOCK_ROWS) }
+        let rows_a_piece = (1 << (most / tile).ilog2()).min(BLOCK_ROWS);
+        debug_assert!(rows_a_piece == 1 || tile == row, "a tile that is less than a row is more than half of the most");
+        Self { row, tile, rows_a_piece }
     }
 
     /// Pieces of `rows` rows.
     fn pieces(self, rows: usize) -> usize {
-        rows.div_ceil(self.fold)
+        rows.div_ceil(self.rows_a_piece)
     }
 
     /// The tiles in columns up to `width`.
@@ -87,104 +90,108 @@ impl Cut {
         self.tile == self.row
     }
 
-    /// Columns `tile` of so many rows from row `i` on, which are whole where they are several.
+    /// Columns `tile` of so many rows from row `i` on, which are whole where they are several. They may go on beyond a piece
+    /// into the next: pieces of several rows follow each other.
     fn rows_of<'p, T>(self, pieces: &'p Pieces<'_, T>, i: usize, rows: usize, tile: &Range<usize>) -> &'p [T] {
-        let start = i % self.fold * self.row;
-        pieces.get(i / self.fold, start + tile.start..start + (rows - 1) * self.row + tile.end)
+        let start = i % self.rows_a_piece * self.row;
+        pieces.get(i / self.rows_a_piece, start + tile.start..start + (rows - 1) * self.row + tile.end)
     }
 
     /// Where the columns `tile` of piece `i` lie in it, of a stretch of `rows` rows.
     fn range(self, i: usize, rows: usize, tile: &Range<usize>) -> Range<usize> {
-        if self.fold == 1 { tile.clone() } else { 0..self.row * self.fold.min(rows - i * self.fold) }
+        if self.rows_a_piece == 1 {
+            tile.clone()
+        } else {
+            0..self.row * self.rows_a_piece.min(rows - i * self.rows_a_piece)
+        }
     }
 }
 
 /// Some rows of one slab, and some columns of them.
 #[derive(Debug, Clone)]
-struct Part {
+struct Stretch {
     a: usize,
     rows: Range<usize>,
     columns: Range<usize>,
 }
 
-impl Part {
+impl Stretch {
     /// Columns `tile` of so many rows from row `i` on, in the whole tensor.
     fn some<'x, T>(
         &self,
         view: View,
-        cut: Cut,
+        tiling: Tiling,
         data: &'x [T],
         (i, rows): (usize, usize),
         tile: &Range<usize>,
     ) -> &'x [T] {
-        let start = (self.a * view.b + self.rows.start + i) * cut.row + self.columns.start;
-        &data[start + tile.start..start + (rows - 1) * cut.row + tile.end]
+        let start = (self.a * view.b + self.rows.start + i) * tiling.row + self.columns.start;
+        &data[start + tile.start..start + (rows - 1) * tiling.row + tile.end]
     }
 
     /// Columns `tile` of piece `i`, in the whole tensor.
-    fn piece<'x, T>(&self, view: View, cut: Cut, data: &'x [T], i: usize, tile: &Range<usize>) -> &'x [T] {
-        let start = (self.a * view.b + self.rows.start + i * cut.fold) * cut.row + self.columns.start;
-        let range = cut.range(i, self.rows.len(), tile);
+    fn piece<'x, T>(&self, view: View, tiling: Tiling, data: &'x [T], i: usize, tile: &Range<usize>) -> &'x [T] {
+        let start = (self.a * view.b + self.rows.start + i * tiling.rows_a_piece) * tiling.row + self.columns.start;
+        let range = tiling.range(i, self.rows.len(), tile);
         &data[start + range.start..start + range.end]
     }
 }
 
 fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: bool) -> Vec<Moments> {
-    let (view, cut) = (job.view, Cut::new(job.view, TILE));
-    let band = band_width(job, cut);
-    let bands_a_slab = cut.row.div_ceil(band);
+    let (view, tiling) = (job.view, Tiling::new(job.view, TILE));
+    let band = band_width(job, tiling);
+    let bands_a_slab = tiling.row.div_ceil(band);
     let mut moments = vec![Moments::NONE; if wanted { view.statistics() } else { 0 }];
     let mut wanted_moments = moments.chunks_mut(view.c).flat_map(|slab| slab.chunks_mut(band / view.d));
-    let tasks = band_pieces(output, view, cut, band).into_iter().enumerate().map(|(i, pieces)| {
+    let tasks = band_pieces(output, view, tiling, band).into_iter().enumerate().map(|(i, pieces)| {
         let start = i % bands_a_slab * band;
-        let columns = start..(start + band).min(cut.row);
-        (Part { a: i / bands_a_slab, rows: 0..view.b, columns }, pieces, wanted_moments.next())
+        let columns = start..(start + band).min(tiling.row);
+        (Stretch { a: i / bands_a_slab, rows: 0..view.b, columns }, pieces, wanted_moments.next())
     });
-    parallel::each(job.threads, tasks, |(part, mut pieces, moments)| {
-        normalize_band(job, cut, &part, &mut pieces, moments);
+    parallel::each(job.threads, tasks, |(stretch, mut pieces, moments)| {
+        normalize_band(job, tiling, &stretch, &mut pieces, moments);
     });
     drop(wanted_moments);
     moments
 }
 
 /// Whole tiles, as wide as leaves every thread some bands.
-fn band_width<T>(job: &Job<'_, T>, cut: Cut) -> usize {
-    let tiles = cut.row.div_ceil(cut.tile);
+fn band_width<T>(job: &Job<'_, T>, tiling: Tiling) -> usize {
+    let tiles = tiling.row.div_ceil(tiling.tile);
     let bands = if job.threads == 1 { 1 } else { (4 * job.threads).div_ceil(job.view.a).min(tiles) };
-    (tiles.div_ceil(bands) * cut.tile).min(cut.row)
+    (tiles.div_ceil(bands) * tiling.tile).min(tiling.row)
 }
 
-fn band_pieces<T>(output: &mut [T], view: View, cut: Cut, band: usize) -> Vec<Pieces<'_, T>> {
-    if band < cut.row {
-        return pieces::bands(output, view.b, cut.row, band);
+fn band_pieces<T>(output: &mut [T], view: View, tiling: Tiling, band: usize) -> Vec<Pieces<'_, T>> {
+    if band < tiling.row {
+        return pieces::bands(output, view.b, tiling.row, band);
     }
-    let stride = cut.row * cut.fold;
-    output.chunks_mut(view.b * cut.row).map(|data| Pieces::Adjacent { data, stride }).collect()
+    let stride = tiling.row * tiling.rows_a_piece;
+    output.chunks_mut(view.b * tiling.row).map(|data| Pieces::Adjacent { data, stride }).collect()
 }
 
 fn normalize_band<T: Element>(
     job: &Job<'_, T>,
-    cut: Cut,
-    part: &Part,
+    tiling: Tiling,
+    stretch: &Stretch,
     output: &mut Pieces<'_, T>,
     mut wanted: Option<&mut [Moments]>,
 ) {
     let d = job.view.d;
-    let mut workspace = Workspace::new(cut.tile);
-    let mut lanes = ColumnMoments::new(cut.tile);
-    let mut painter = Painter::new(job, cut);
-    for tile in cut.tiles(part.columns.len()) {
+    let mut workspace = Workspace::new(tiling.tile);
+    let mut lanes = ColumnMoments::new(tiling.tile);
+    let mut painter = Painter::new(job, tiling);
+    for tile in tiling.tiles(stretch.columns.len()) {
         lanes.clear(tile.len());
-        for rows in cut_up(0..part.rows.len(), BLOCK_ROWS) {
-            add_rows(job, cut, rows, &mut workspace, &mut lanes, |i, rows| match job.input {
-                Some(input) => part.some(job.view, cut, input, (i, rows), &tile),
-                None => cut.rows_of(output, i, rows, &tile),
+        for rows in cut_up(0..stretch.rows.len(), BLOCK_ROWS) {
+            add_rows(job, tiling, rows, &mut workspace, &mut lanes, |i, rows| match job.input {
+                Some(input) => stretch.some(job.view, tiling, input, (i, rows), &tile),
+                None => tiling.rows_of(output, i, rows, &tile),
             });
         }
         job.simd.dispatch(MergeRuns { moments: &mut lanes, d });
         if let Some(wanted) = &mut wanted {
-            let own = &mut wanted[tile.start / d..tile.end / d];
-            own.iter_mut().enumerate().for_each(|(i, moments)| *moments = lanes.get(i * d));
+            lanes.hand_out(d, &mut wanted[tile.start / d..tile.end / d]);
         }
         job.simd.dispatch(SetScales {
             moments: &lanes,
@@ -192,7 +199,7 @@ fn normalize_band<T: Element>(
             eps: job.eps,
             coefficients: &mut painter.coefficients,
         });
-        painter.apply(job, cut, part, &tile, output);
+        painter.apply(job, tiling, stretch, &tile, output);
     }
 }
 
@@ -204,24 +211,24 @@ fn cut_up(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>>
 /// Adds a block of rows to the moments of a tile's columns.
 fn add_rows<'r, T: Element>(
     job: &Job<'_, T>,
-    cut: Cut,
+    tiling: Tiling,
     rows: Range<usize>,
     workspace: &mut Workspace,
     moments: &mut ColumnMoments,
     some: impl Fn(usize, usize) -> &'r [T],
 ) {
-    let (follow_each_other, centred) = (cut.has_whole_rows(), job.statistic.is_centred());
+    let (follow_each_other, centred) = (tiling.has_whole_rows(), job.statistic.is_centred());
     job.simd.dispatch(AddRows { some, follow_each_other, rows, workspace, centred, moments });
 }
 
 /// The moments of every statistic, with its rows on as many threads as there are.
 pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Moments> {
-    let (view, cut) = (job.view, Cut::new(job.view, WIDE_TILE));
+    let (view, tiling) = (job.view, Tiling::new(job.view, WIDE_TILE));
     let chunks = view.b.div_ceil(CHUNK_ROWS);
     let mut parts = vec![Moments::NONE; view.a * chunks * view.c];
-    let span = SPAN / cut.tile * cut.tile;
+    let span = SPAN / tiling.tile * tiling.tile;
     // Narrow rows are taken some chunks at a time, wide ones a span at a time.
-    let together = (TASK / (CHUNK_ROWS * cut.row)).max(1);
+    let together = (TASK / (CHUNK_ROWS * tiling.row)).max(1);
     let len = if together > 1 { together * view.c } else { span / view.d };
     let mut tasks = Vec::new();
     for (a, slab) in parts.chunks_mut(chunks * view.c).enumerate() {
@@ -229,12 +236,12 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
             let first = i * together * CHUNK_ROWS;
             let rows = first..(first + together * CHUNK_ROWS).min(view.b);
             for (j, moments) in group.chunks_mut(len).enumerate() {
-                let columns = j * span..((j + 1) * span).min(cut.row);
-                tasks.push((Part { a, rows: rows.clone(), columns }, moments));
+                let columns = j * span..((j + 1) * span).min(tiling.row);
+                tasks.push((Stretch { a, rows: rows.clone(), columns }, moments));
             }
         }
     }
-    parallel::each(job.threads, tasks, |(part, moments)| moments_of_part(job, cut, input, &part, moments));
+    parallel::each(job.threads, tasks, |(stretch, moments)| moments_of_stretch(job, tiling, input, &stretch, moments));
     let of_statistic = |s: usize| {
         let own = parts[s / view.c * chunks * view.c + s % view.c..].iter().step_by(view.c).take(chunks);
         Moments::merge(own.copied())
@@ -242,24 +249,29 @@ pub(super) fn all_moments<T: Element>(job: &Job<'_, T>, input: &[T]) -> Vec<Mome
     (0..view.statistics()).map(of_statistic).collect()
 }
 
-/// The moments of a part's statistics, chunk by chunk, row after row as memory has them.
-fn moments_of_part<T: Element>(job: &Job<'_, T>, cut: Cut, input: &[T], part: &Part, moments: &mut [Moments]) {
+/// The moments of a stretch's statistics, chunk by chunk, row after row as memory has them.
+fn moments_of_stretch<T: Element>(
+    job: &Job<'_, T>,
+    tiling: Tiling,
+    input: &[T],
+    stretch: &Stretch,
+    moments: &mut [Moments],
+) {
     let d = job.view.d;
-    let mut workspace = Workspace::new(cut.tile);
+    let mut workspace = Workspace::new(tiling.tile);
     let mut tiles: Vec<(Range<usize>, ColumnMoments)> =
-        cut.tiles(part.columns.len()).map(|tile| (tile.clone(), ColumnMoments::new(tile.len()))).collect();
-    let chunks = cut_up(0..part.rows.len(), CHUNK_ROWS).zip(moments.chunks_mut(part.columns.len() / d));
+        tiling.tiles(stretch.columns.len()).map(|tile| (tile.clone(), ColumnMoments::new(tile.len()))).collect();
+    let chunks = cut_up(0..stretch.rows.len(), CHUNK_ROWS).zip(moments.chunks_mut(stretch.columns.len() / d));
     for (chunk, moments) in chunks {
         for rows in cut_up(chunk, BLOCK_ROWS) {
             for (tile, lanes) in &mut tiles {
-                let some = |i, rows| part.some(job.view, cut, input, (i, rows), tile);
-                add_rows(job, cut, rows.clone(), &mut workspace, lanes, some);
+                let some = |i, rows| stretch.some(job.view, tiling, input, (i, rows), tile);
+                add_rows(job, tiling, rows.clone(), &mut workspace, lanes, some);
             }
         }
         for (tile, lanes) in &mut tiles {
             job.simd.dispatch(MergeRuns { moments: lanes, d });
-            let own = &mut moments[tile.start / d..tile.end / d];
-            own.iter_mut().enumerate().for_each(|(i, moments)| *moments = lanes.get(i * d));
+            lanes.hand_out(d, &mut moments[tile.start / d..tile.end / d]);
             lanes.clear(tile.len());
         }
     }
@@ -267,42 +279,45 @@ fn moments_of_part<T: Element>(job: &Job<'_, T>, cut: Cut, input: &[T], part: &P
 
 /// Normalizes with given scales.
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
-    let (view, cut) = (job.view, Cut::new(job.view, WIDE_TILE));
+    let (view, tiling) = (job.view, Tiling::new(job.view, WIDE_TILE));
     let elements = (view.elements() / (4 * job.threads)).clamp(TASK, 8 * TASK);
-    let mut parts =
-        if view.b == 1 { parts_of_row(cut, elements, output) } else { parts_of_slabs(view, cut, elements, output) };
+    let mut stretches = if view.b == 1 {
+        stretches_of_row(tiling, elements, output)
+    } else {
+        stretches_of_slabs(view, tiling, elements, output)
+    };
     // What was read last for moments is still in a cache.
-    parts.reverse();
-    parallel::each(job.threads, parts, |(part, data)| {
-        let mut output = Pieces::Adjacent { data, stride: cut.row * cut.fold };
-        let mut painter = Painter::new(job, cut);
-        for tile in cut.tiles(part.columns.len()) {
-            let first = part.a * view.c + part.columns.start / view.d;
+    stretches.reverse();
+    parallel::each(job.threads, stretches, |(stretch, data)| {
+        let mut output = Pieces::Adjacent { data, stride: tiling.row * tiling.rows_a_piece };
+        let mut painter = Painter::new(job, tiling);
+        for tile in tiling.tiles(stretch.columns.len()) {
+            let first = stretch.a * view.c + stretch.columns.start / view.d;
             let own = first + tile.start / view.d..first + tile.end / view.d;
             painter.set_scales(view, tile.len(), &scales[own]);
-            painter.apply(job, cut, &part, &tile, &mut output);
+            painter.apply(job, tiling, &stretch, &tile, &mut output);
         }
     });
 }
 
 /// A single row in stretches of whole tiles, of about so many elements each.
-fn parts_of_row<T>(cut: Cut, elements: usize, row: &mut [T]) -> Vec<(Part, &mut [T])> {
-    let len = (elements / cut.tile).max(1) * cut.tile;
+fn stretches_of_row<T>(tiling: Tiling, elements: usize, row: &mut [T]) -> Vec<(Stretch, &mut [T])> {
+    let len = (elements / tiling.tile).max(1) * tiling.tile;
     let stretches = row.chunks_mut(len).enumerate();
-    stretches.map(|(i, data)| (Part { a: 0, rows: 0..1, columns: i * len..i * len + data.len() }, data)).collect()
+    stretches.map(|(i, data)| (Stretch { a: 0, rows: 0..1, columns: i * len..i * len + data.len() }, data)).collect()
 }
 
 /// Whole rows of slabs, of about so many elements together.
-fn parts_of_slabs<T>(view: View, cut: Cut, elements: usize, output: &mut [T]) -> Vec<(Part, &mut [T])> {
-    let rows = (elements / cut.row).max(1).next_multiple_of(cut.fold);
-    let mut parts = Vec::new();
-    for (a, slab) in output.chunks_mut(view.b * cut.row).enumerate() {
-        for (i, data) in slab.chunks_mut(rows * cut.row).enumerate() {
-            let rows = i * rows..i * rows + data.len() / cut.row;
-            parts.push((Part { a, rows, columns: 0..cut.row }, data));
+fn stretches_of_slabs<T>(view: View, tiling: Tiling, elements: usize, output: &mut [T]) -> Vec<(Stretch, &mut [T])> {
+    let rows = (elements / tiling.row).max(1).next_multiple_of(tiling.rows_a_piece);
+    let mut stretches = Vec::new();
+    for (a, slab) in output.chunks_mut(view.b * tiling.row).enumerate() {
+        for (i, data) in slab.chunks_mut(rows * tiling.row).enumerate() {
+            let rows = i * rows..i * rows + data.len() / tiling.row;
+            stretches.push((Stretch { a, rows, columns: 0..tiling.row }, data));
         }
     }
-    parts
+    stretches
 }
 
 /// What applying a tile needs room for.
@@ -321,11 +336,11 @@ struct Painter {
 }
 
 impl Painter {
-    fn new<T: Element>(job: &Job<'_, T>, cut: Cut) -> Self {
-        let len = cut.tile * cut.fold;
+    fn new<T: Element>(job: &Job<'_, T>, tiling: Tiling) -> Self {
+        let len = tiling.tile * tiling.rows_a_piece;
         Self {
             coefficients: Coefficients::new(len),
-            columns: vec![0; cut.tile],
+            columns: vec![0; tiling.tile],
             found: 0,
             uniform: true,
             wide: vec![0.0; len],
@@ -334,28 +349,28 @@ impl Painter {
         }
     }
 
-    /// Scales the part's columns `tile` by the scales that were set.
+    /// Scales the stretch's columns `tile` by the scales that were set.
     fn apply<T: Element>(
         &mut self,
         job: &Job<'_, T>,
-        cut: Cut,
-        part: &Part,
+        tiling: Tiling,
+        stretch: &Stretch,
         tile: &Range<usize>,
         output: &mut Pieces<'_, T>,
     ) {
-        self.find_columns(job, part, tile);
-        let pieces = cut.pieces(part.rows.len());
-        let whole = part.rows.len() / cut.fold;
+        self.find_columns(job, stretch, tile);
+        let pieces = tiling.pieces(stretch.rows.len());
+        let whole = stretch.rows.len() / tiling.rows_a_piece;
         let each_row = !job.parameters.are_those_of_many_rows();
         let mut start = 0;
         while start < pieces {
             // Pieces of different length or parameters are calls of their own.
             let end = if each_row || start == whole { start + 1 } else { whole };
-            let range = cut.range(start, part.rows.len(), tile);
-            let first_row = part.rows.start + start * cut.fold;
-            let affine = self.set_parameters(job, part.a, first_row, range.len(), tile.len());
+            let range = tiling.range(start, stretch.rows.len(), tile);
+            let first_row = stretch.rows.start + start * tiling.rows_a_piece;
+            let affine = self.set_parameters(job, stretch.a, first_row, range.len(), tile.len());
             job.simd.dispatch(ApplyTile {
-                input: job.input.map(|input| move |i| part.piece(job.view, cut, input, i, tile)),
+                input: job.input.map(|input| move |i| stretch.piece(job.view, tiling, input, i, tile)),
                 output,
                 pieces: start..end,
                 range,
@@ -382,12 +397,12 @@ impl Painter {
         self.coefficients.repeat(width);
     }
 
-    fn find_columns<T>(&mut self, job: &Job<'_, T>, part: &Part, tile: &Range<usize>) {
+    fn find_columns<T>(&mut self, job: &Job<'_, T>, stretch: &Stretch, tile: &Range<usize>) {
         let (d, width) = (job.view.d, tile.len());
         if job.parameters.same_for_every_run() && self.found >= width {
             return;
         }
-        let first = (part.columns.start + tile.start) / d;
+        let first = (stretch.columns.start + tile.start) / d;
         for (run, columns) in (first..).zip(self.columns[..width].chunks_mut(d)) {
             let parameter = job.parameters.index(0, 0, run);
             for (i, column) in columns.iter_mut().enumerate() {

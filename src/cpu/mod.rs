@@ -175,9 +175,11 @@ fn run<T: Element>(
         }
     };
     if let (Some(update), Some(running)) = (plan.running_update(), arguments.running.as_deref_mut()) {
-        let own = if sources.mean.is_empty() { &moments } else { &sources };
-        let first = own.mean.len() - if plan.source.mixing().is_some() { update.channels } else { own.mean.len() };
-        update.apply(running, count, (&own.mean[first..], &own.var[first..]));
+        let followed = match plan.source {
+            Source::Mixed(mixing) => mixing.of_batch(&sources),
+            _ => [&moments.mean[..], &moments.var],
+        };
+        update.apply(running, count, followed);
     }
     if let Some(statistics) = &mut arguments.statistics {
         let rstd = moments.var.iter().map(|var| 1.0 / (var + job.eps).sqrt()).collect();

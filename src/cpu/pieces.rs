@@ -10,7 +10,7 @@ pub(super) enum Pieces<'a, T> {
 }
 
 impl<T> Pieces<'_, T> {
-    /// Elements `range` of piece `i`.
+    /// Elements `range` of piece `i`; of adjacent ones it may end in a later one.
     #[inline(always)]
     pub(super) fn get(&self, i: usize, range: Range<usize>) -> &[T] {
         match self {

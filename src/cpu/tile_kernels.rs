@@ -38,10 +38,12 @@ impl ColumnMoments {
         }
     }
 
-    /// The moments of column `i`.
-    #[inline(always)]
-    pub(super) fn get(&self, i: usize) -> Moments {
-        Moments { count: self.count, mean: self.means[i], squares: self.squares[i] }
+    /// The moments of every `d` neighbouring columns that have been [merged](MergeRuns).
+    pub(super) fn hand_out(&self, d: usize, moments: &mut [Moments]) {
+        let merged = self.means.iter().zip(&self.squares).step_by(d);
+        for (moments, (&mean, &squares)) in moments.iter_mut().zip(merged) {
+            *moments = Moments { count: self.count, mean, squares };
+        }
     }
 
     /// Adds a block of `rows` rows (Chan et al.).

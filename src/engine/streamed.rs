@@ -191,7 +191,7 @@ impl Streamed<'_> {
         let merging = std::mem::replace(&mut self.merging, Merging::new(0));
         let all = merging.finish(self.plan.statistic.divisor(self.plan.count()));
         if let (Some(update), Some(running)) = (self.plan.running_update(), &mut self.parameters.running) {
-            update.apply(running, all.count, (&all.moments.mean, &all.moments.var));
+            update.apply(running, all.count, [&all.moments.mean, &all.moments.var]);
         }
         self.measured = Some(all);
     }

@@ -143,7 +143,7 @@ impl Held {
         let update = plan.running_update().filter(|update| update.counter);
         let (Some(update), Some(running)) = (update, self.running()) else { return Ok(()) };
         let mut running = running.clone();
-        update.apply(&mut running, 0.0, (&[], &[]));
+        update.count(&mut running);
         self.set_running(&running)
     }
 

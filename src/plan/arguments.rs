@@ -72,7 +72,7 @@ impl Arguments<'_> {
     /// Takes down that there was a batch, though it was empty.
     pub(crate) fn count_empty_batch(&mut self, plan: &Plan) {
         if let (Some(update), Some(running)) = (plan.running_update(), &mut self.running) {
-            update.apply(running, 0.0, (&[], &[]));
+            update.count(running);
         }
     }
 }

@@ -107,6 +107,12 @@ impl Mixing {
         all
     }
 
+    /// Means and variances of the batch's own channels among all kinds, which running estimates follow.
+    pub(crate) fn of_batch<'a>(&self, sources: &'a Moments) -> [&'a [f64]; 2] {
+        let first = self.sources() - self.channels;
+        [&sources.mean[first..], &sources.var[first..]]
+    }
+
     /// Which instance, layer and batch statistic are mixed for a group.
     fn parts(&self, group: usize) -> [usize; 3] {
         let instances = self.samples * self.channels;

@@ -33,7 +33,6 @@ pub(crate) use peers::{Merging, Peers, Shard, moved_mean};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use pieces::{BLOCK, Cut, Part};
 pub use sharing::Sharing;
-pub(crate) use source::moved;
 pub use source::{Momentum, RunningUpdate, RunningVariance, Source};
 pub use statistic::Statistic;
 pub use view::View;

@@ -78,20 +78,43 @@ pub struct RunningUpdate {
 }
 
 impl RunningUpdate {
-    /// Moves the running estimates towards the average over the samples of moments of `count` values each. No
-    /// value moves them nowhere, but counts as a batch.
-    pub(crate) fn apply(self, running: &mut RunningStatistics, count: f64, (means, vars): (&[f64], &[f64])) {
-        if self.counter {
-            running.num_batches_tracked = running.num_batches_tracked.map(|n| n.saturating_add(1));
-        }
+    /// Moves the running estimates towards the average over the samples of moments of `count` values each, means and
+    /// variances. No value moves them nowhere, but counts as a batch.
+    pub(crate) fn apply(self, running: &mut RunningStatistics, count: f64, moments: [&[f64]; 2]) {
+        self.count(running);
+        let RunningStatistics { mean, var, num_batches_tracked } = running;
+        let batches = num_batches_tracked.unwrap_or(0);
+        #[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
+        self.move_estimates([mean, var], batches, count, moments, |estimate| estimate as f32);
+    }
+
+    /// Takes down that there was a batch, be it empty.
+    pub(crate) fn count(self, running: &mut RunningStatistics) {
+        running.num_batches_tracked = running.num_batches_tracked.map(|batches| self.counted(batches));
+    }
+
+    /// The batches with one more.
+    pub(crate) fn counted(self, batches: u64) -> u64 {
+        if self.counter { batches.saturating_add(1) } else { batches }
+    }
+
+    /// As [`apply`](Self::apply), of estimates as they are `stored`, once the batch is counted.
+    pub(crate) fn move_estimates<E: Copy + Into<f64>>(
+        self,
+        [running_mean, running_var]: [&mut [E]; 2],
+        batches: u64,
+        count: f64,
+        [means, vars]: [&[f64]; 2],
+        stored: impl Fn(f64) -> E,
+    ) {
         if count == 0.0 {
             return;
         }
-        let share = self.momentum.share(running.num_batches_tracked.unwrap_or(0));
+        let share = self.momentum.share(batches);
         #[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
         let samples = (means.len() / self.channels.max(1)) as f64;
         let correction = self.variance.correction(count);
-        for (channel, (mean, var)) in running.mean.iter_mut().zip(&mut running.var).enumerate() {
+        for (channel, (mean, var)) in running_mean.iter_mut().zip(running_var).enumerate() {
             let average = |of: &[f64]| of.iter().skip(channel).step_by(self.channels).sum::<f64>() / samples;
             *mean = stored(moved((*mean).into(), average(means), share));
             *var = stored(moved((*var).into(), average(vars) * correction, share));
@@ -101,13 +124,8 @@ impl RunningUpdate {
 
 /// A running estimate with so large a share of something new. Not `old + share * (new - old)`, whose rounding leaves something
 /// of a much larger old one where the share is 1.
-pub(crate) fn moved(old: f64, new: f64, share: f64) -> f64 {
+fn moved(old: f64, new: f64, share: f64) -> f64 {
     (1.0 - share) * old + share * new
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "running estimates are stored as f32")]
-fn stored(estimate: f64) -> f32 {
-    estimate as f32
 }
 
 /// Which variance of a batch a running variance follows.

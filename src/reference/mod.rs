@@ -7,10 +7,7 @@ pub(crate) use gradient::backward_among;
 pub use gradient::{GradientValues, Gradients, backward};
 
 use crate::error::{Error, Result};
-use crate::plan::{
-    Batch, Derived, Extra, Mixing, Moments, Own, Peers, Plan, RunningUpdate, Shares, Source, Statistics, check_len,
-    moved,
-};
+use crate::plan::{Batch, Derived, Extra, Moments, Own, Peers, Plan, Shares, Source, Statistics, check_len};
 use crate::tensor::{Data, Dtype};
 
 /// A plan's tensors in f64, by their PyTorch names.
@@ -79,7 +76,7 @@ pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut
     let mut output = vec![0.0; view.elements()];
     if output.is_empty() && peers.is_none() {
         if let Some(update) = plan.running_update() {
-            update_running(0.0, update, values, &Moments::default());
+            values.num_batches_tracked = update.counted(values.num_batches_tracked);
         }
         return Ok(Forward { output, sum, statistics: Statistics::default() });
     }
@@ -108,10 +105,13 @@ pub(crate) fn forward_among(plan: &Plan, peers: Option<&dyn Peers>, values: &mut
         output[i] = plan.epilogue.activation.map_or(y, |activation| activation::value(activation, y));
     });
     if let Some(update) = plan.running_update() {
-        match plan.source {
-            Source::Mixed(mixing) => update_running(count, update, values, &batch_of(mixing, &sources)),
-            _ => update_running(count, update, values, &moments),
-        }
+        let followed = match plan.source {
+            Source::Mixed(mixing) => mixing.of_batch(&sources),
+            _ => [&moments.mean[..], &moments.var],
+        };
+        let Values { running_mean, running_var, num_batches_tracked, .. } = values;
+        *num_batches_tracked = update.counted(*num_batches_tracked);
+        update.move_estimates([running_mean, running_var], *num_batches_tracked, count, followed, |estimate| estimate);
     }
     Ok(Forward { output, sum, statistics: Statistics { mean: moments.mean, rstd, sources } })
 }
@@ -129,12 +129,6 @@ fn learned_eps(extra: &Extra<Option<Vec<f64>>>) -> f64 {
 /// How statistics are mixed.
 fn shares(extra: &Extra<Option<Vec<f64>>>) -> Shares {
     Shares::new(extra.mean_weight.as_deref().unwrap_or_default(), extra.var_weight.as_deref().unwrap_or_default())
-}
-
-/// The batch's own moments among those that are mixed.
-fn batch_of(mixing: Mixing, sources: &Moments) -> Moments {
-    let first = mixing.sources() - mixing.channels;
-    Moments { mean: sources.mean[first..].to_vec(), var: sources.var[first..].to_vec() }
 }
 
 /// Calls `f` with each element's index, statistic and parameter.
@@ -234,22 +228,4 @@ fn measured(plan: &Plan, input: &[f64]) -> Moments {
         moments.var.push(elements().map(|x| (x - mean) * (x - mean)).sum::<f64>() / plan.divisor());
     }
     moments
-}
-
-#[expect(clippy::cast_precision_loss, reason = "no tensor has 2^53 elements")]
-fn update_running(count: f64, update: RunningUpdate, values: &mut Values, moments: &Moments) {
-    if update.counter {
-        values.num_batches_tracked = values.num_batches_tracked.saturating_add(1);
-    }
-    if count == 0.0 {
-        return;
-    }
-    let share = update.momentum.share(values.num_batches_tracked);
-    let samples = (moments.mean.len() / update.channels) as f64;
-    for channel in 0..update.channels {
-        let average = |of: &[f64]| of.iter().skip(channel).step_by(update.channels).sum::<f64>() / samples;
-        let (mean, var) = (average(&moments.mean), average(&moments.var) * update.variance.correction(count));
-        values.running_mean[channel] = moved(values.running_mean[channel], mean, share);
-        values.running_var[channel] = moved(values.running_var[channel], var, share);
-    }
 }
