@@ -59,6 +59,12 @@ fn labels_and_tables_have_to_fit_each_other() {
             on(&[4, 3, 5]).weight(spec(&[7, 3])).bias(spec(&[6, 3])).labels(4),
             &["bias", "[7, 3]", "[6, 3]"],
         ),
+        (
+            "a table without a row",
+            conditional(),
+            on(&[4, 3, 5]).weight(spec(&[0, 3])).labels(4),
+            &["num_classes", "one class at least", "got 0"],
+        ),
         ("no table of classes", sandwich(), on(&[4, 3, 5]).weight(spec(&[3])).labels(4), &["class_weight: missing"]),
         (
             "a table of another width",

@@ -1,4 +1,4 @@
-// given: running estimates take the place of statistics of the input, where somebody keeps those.
+// given: running estimates take the place of statistics of the input, where somebody keeps those or mixes them.
 //
 // grid     one lane a statistic
 // bytes    reads 8 bytes, writes 16 bytes a statistic

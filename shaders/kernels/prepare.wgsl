@@ -21,14 +21,10 @@ fn is_present(which: u32) -> bool {
     return (task.present & which) != 0u;
 }
 
-fn stored(word: ParameterWord, index: u32) -> f32 {
-    return parameter_value(word, index);
-}
-
 fn shared_weight(column: u32) -> f32 {
     let index = column + task.weight_shift;
     if is_present(WEIGHT) {
-        let own = stored(weight[index / PARAMETERS_A_WORD], index);
+        let own = parameter_value(weight[index / PARAMETERS_A_WORD], index);
         return select(own, own + 1.0, ZERO_CENTRED);
     }
     return 1.0;
@@ -37,7 +33,7 @@ fn shared_weight(column: u32) -> f32 {
 fn shared_bias(column: u32) -> f32 {
     let index = column + task.bias_shift;
     if is_present(BIAS) {
-        return stored(bias[index / PARAMETERS_A_WORD], index);
+        return parameter_value(bias[index / PARAMETERS_A_WORD], index);
     }
     return 0.0;
 }

@@ -197,7 +197,9 @@ impl Engine {
     }
 
     /// The same engine, which prepares every plan for a GPU with these options. Those of what a call hands it stay its own:
-    /// whole passes, nothing in place.
+    /// whole passes, nothing in place. A forced strategy holds for every pass, backward too, and one that cannot serve it is
+    /// [`Error::Strategy`], for which no CPU steps in; [`Split`](gpu::Strategy::Split) serves all that have statistics of the
+    /// input.
     ///
     /// ```
     /// use wgpu_norm::gpu::{Options, Strategy};

@@ -21,7 +21,7 @@ use super::capabilities::Capabilities;
 use super::options::Part;
 use super::parameters::SumsOfCells;
 use super::planner::{
-    Chunk, ENTRY, Ground, Planner, Pool, SCRATCH, Schedule, Step, Wishes, check_levels, low, too_large,
+    Chunk, ENTRY, Planner, Pool, SCRATCH, SLACK, Schedule, Step, Wishes, check_levels, low, too_large,
 };
 use super::role::Role;
 use super::slots::{AffineSlot, Collected, Kernel, Parameter, Terms};
@@ -35,8 +35,6 @@ use std::ops::Range;
 
 /// Bytes of one pair of sums.
 pub(super) const PAIR: u64 = 8;
-/// Bytes that a binding of statistics may begin before the first one meant.
-const SLACK: u64 = 512;
 
 /// Sums of terms that come in runs a stride apart: result `j` begins at `j / inner * outer + j % inner`.
 #[derive(Debug, Clone, Copy)]
@@ -273,22 +271,19 @@ impl Planner<'_> {
     }
 
     pub(super) fn collect(&mut self, collected: Collected, strided: Strided) -> &mut Step {
-        let point = Box4 { from: [0; 4], to: [1; 4] };
-        let ground = Ground { view: View::new(1, 1, 1, 1), map: ParameterMap::constant(1) };
-        let mut task = self.task(ground, &point, &point);
-        task.items = low(strided.items);
-        task.sums_inner = low(strided.inner.max(1));
-        task.sums_outer = low(strided.outer);
-        task.sums_stride = low(strided.stride);
-        task.partials = low(strided.run);
-        task.sums_count = low(strided.count);
         let mut variant = Variant::new(Kernel::Collect);
         variant.collected = Some(collected);
         variant.terms = Some(Terms::All);
         variant.affine = Some(AffineSlot::None);
         let are_neighbours = strided.stride == 1 || strided.run > 1;
         let team = self.device.team_to_collect(strided.count, are_neighbours);
-        self.push(ground, variant, team, task, &point, &point, None)
+        let step = self.of_items(variant, team, strided.items);
+        step.task.sums_inner = low(strided.inner.max(1));
+        step.task.sums_outer = low(strided.outer);
+        step.task.sums_stride = low(strided.stride);
+        step.task.partials = low(strided.run);
+        step.task.sums_count = low(strided.count);
+        step
     }
 
     // What the steps have in common.

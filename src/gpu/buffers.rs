@@ -311,6 +311,9 @@ fn share_a_dispatch(written: Role, read: Role) -> bool {
         // have dispatches of their own where these share their buffer.
         GradWeight | GradBias | GradClassWeight | GradClassBias | GradTau | GradEpsL | GradMeanWeight
         | GradVarWeight => read == Labels,
+        // Mean and deviation are made of statistics when these are there, the flag where parameters are picked by labels.
+        Role::Mean | Role::Std => read == Role::Statistics,
+        Role::ErrorFlag => matches!(read, Labels | Role::Weight | Role::Bias | Role::ClassWeight | Role::ClassBias),
         // In evaluation the apply step reads running estimates itself.
         Role::Output => read != NumBatchesTracked,
         _ => !read.is_state(),

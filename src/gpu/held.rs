@@ -3,12 +3,11 @@
 
 use super::pipelines::Gpu;
 use super::readback::{Reads, copy_running};
-use super::uploads::upload;
+use super::uploads::{COPIED, upload};
 use crate::error::Result;
 use crate::plan::{Extra, Plan, RunningStatistics};
 use crate::tensor::Data;
 use std::sync::Arc;
-use wgpu::BufferUsages;
 
 /// What a norm remembers, on a device. Clones share it until one of them is about to change it.
 #[derive(Debug, Clone)]
@@ -34,9 +33,6 @@ pub(super) struct HeldRunning {
     pub(super) counter: wgpu::Buffer,
     values: RunningStatistics,
 }
-
-/// Kernels read it, copies leave from it and arrive in it.
-const USAGE: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST);
 
 impl Held {
     /// Nothing yet.
@@ -88,9 +84,9 @@ impl Held {
     pub(crate) fn set_running(&mut self, running: &RunningStatistics) -> Result<()> {
         let counter = running.num_batches_tracked.unwrap_or(0);
         self.running = Some(Arc::new(HeldRunning {
-            mean: upload(&self.gpu, "running_mean", bytemuck::cast_slice(&running.mean), USAGE)?,
-            var: upload(&self.gpu, "running_var", bytemuck::cast_slice(&running.var), USAGE)?,
-            counter: upload(&self.gpu, "num_batches_tracked", bytemuck::bytes_of(&counter), USAGE)?,
+            mean: upload(&self.gpu, "running_mean", bytemuck::cast_slice(&running.mean), COPIED)?,
+            var: upload(&self.gpu, "running_var", bytemuck::cast_slice(&running.var), COPIED)?,
+            counter: upload(&self.gpu, "num_batches_tracked", bytemuck::bytes_of(&counter), COPIED)?,
             values: running.clone(),
         }));
         Ok(())
@@ -171,7 +167,7 @@ impl Held {
     }
 
     fn data(&self, name: &'static str, data: &Data) -> Result<Arc<HeldData>> {
-        let buffer = upload(&self.gpu, name, data.bytes(), USAGE)?;
+        let buffer = upload(&self.gpu, name, data.bytes(), COPIED)?;
         Ok(Arc::new(HeldData { buffer, data: data.clone() }))
     }
 }

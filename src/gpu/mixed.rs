@@ -101,20 +101,40 @@ pub(crate) async fn backward(
     };
     let plan = plan.with_wide_parameters();
     let zeros = |data: &Option<Data>| data.as_ref().map(|data| Data::zeros(Dtype::F32, data.len()));
-    let mut found = Gradients {
-        input: gradients.input.take(),
+    let found = Gradients {
         weight: zeros(&gradients.weight),
         bias: zeros(&gradients.bias),
         extra: gradients.extra.as_ref().map(zeros),
+        input: gradients.input.take(),
     };
-    let result = host_tensors::backward(on, (&plan, (wanted, options)), &arguments, held, &mut found).await;
-    gradients.input = found.input;
-    result?;
-    let own = [(&mut gradients.weight, found.weight), (&mut gradients.bias, found.bias)];
-    for (own, found) in own.into_iter().chain(gradients.extra.as_mut().zip(found.extra).into_array()) {
-        if let (Some(own), Some(found)) = (own, found) {
-            *own = Data::from_f64(own.dtype(), &found.to_f64());
+    let mut lent = Lent { gradients, found };
+    host_tensors::backward(on, (&plan, (wanted, options)), &arguments, held, &mut lent.found).await?;
+    lent.round();
+    Ok(())
+}
+
+/// Gradients of parameters in f32 beside the caller's own, whose input's they have until they are dropped, however that
+/// comes: a pass may be given up at any time.
+struct Lent<'a> {
+    gradients: &'a mut Gradients,
+    found: Gradients,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.gradients.input = self.found.input.take();
+    }
+}
+
+impl Lent<'_> {
+    /// Rounds those of parameters to the caller's types.
+    fn round(&mut self) {
+        let Self { gradients, found } = self;
+        let pairs = [(&mut gradients.weight, &found.weight), (&mut gradients.bias, &found.bias)];
+        for (own, found) in pairs.into_iter().chain(gradients.extra.as_mut().zip(found.extra.as_ref()).into_array()) {
+            if let (Some(own), Some(found)) = (own, found) {
+                *own = Data::from_f64(own.dtype(), &found.to_f64());
+            }
         }
     }
-    Ok(())
 }

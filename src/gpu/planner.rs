@@ -146,6 +146,8 @@ pub(crate) struct Wishes {
 
 /// Bytes of one statistic or one partial moment.
 pub(super) const ENTRY: u64 = 16;
+/// Bytes that a binding of statistics may begin before the first one meant.
+pub(super) const SLACK: u64 = 512;
 /// Bytes of scratch that a chunk of statistics may take: enough to keep a device busy.
 pub(super) const SCRATCH: u64 = 64 << 20;
 
@@ -186,9 +188,12 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn cut(&self, whole: Box4, granule: [u64; 4], fits: &dyn Fn(&Box4) -> bool) -> Result<Vec<Box4>> {
-        let cut = whole.cut(granule, fits);
-        let needed = self.plan.tensor_bytes() + slack(self.device);
-        cut.ok_or_else(|| beyond_binding("input", needed, self.device.max_binding))
+        whole.cut(granule, fits).ok_or_else(|| self.beyond_binding())
+    }
+
+    /// The error of a tensor that cannot be cut until it fits.
+    pub(super) fn beyond_binding(&self) -> Error {
+        beyond_binding("input", self.plan.tensor_bytes() + slack(self.device), self.device.max_binding)
     }
 
     /// Whether the box's memory fits one binding, whose start has to be aligned.

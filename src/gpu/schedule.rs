@@ -9,7 +9,7 @@ use super::planner::{
 };
 use super::role::Role;
 use super::slots::{Kernel, Known, MomentumSlot, Placement, Registers, Residual, Saved};
-use super::strategy::Strategy;
+use super::strategy::{Strategy, rows_share_words};
 use super::variant::Variant;
 use super::writing::Writers;
 use crate::error::Result;
@@ -111,7 +111,10 @@ impl Planner<'_> {
         let entries = partials.unwrap_or(1);
         let scratch = SCRATCH.min(self.device.max_binding);
         let whole = Box4::whole(self.plan.view);
-        let fits = |piece: &Box4| piece.groups() * entries * ENTRY <= scratch;
+        let within = |piece: &Box4, scratch: u64| {
+            let binds_callers = self.wishes.saves || self.wishes.part != Part::Whole;
+            piece.groups() * entries * ENTRY <= scratch && (!binds_callers || self.statistics_fit(piece))
+        };
         let mut granule = [1, b, 4.min(c), d];
         if let Some(update) = self.plan.running_update() {
             // A dispatch of the running kernel takes whole samples, or, where there is one, some channels.
@@ -121,7 +124,13 @@ impl Planner<'_> {
             }
         }
         let needed = granule[0] * granule[2] * entries * ENTRY;
-        let chunks = whole.cut(granule, &fits);
+        // What is written word by word takes whole rows of memory: of some channels each row would be a dispatch.
+        let row = if self.applies_by_columns() { c * d } else { d };
+        let of_rows = rows_share_words(self.plan, row, self.device).then(|| {
+            let granule = [granule[0], b, c, d];
+            whole.cut(granule, &|piece| within(piece, self.device.max_binding))
+        });
+        let chunks = of_rows.flatten().or_else(|| whole.cut(granule, &|piece| within(piece, scratch)));
         let chunks = chunks.ok_or_else(|| too_large("statistics of one sample", needed, scratch))?;
         let most = chunks.iter().map(|c| c.groups()).max().unwrap_or(0);
         let are_scratch = !self.wishes.saves && !self.merges_to_apply();

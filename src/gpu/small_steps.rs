@@ -4,7 +4,7 @@
 use super::backward::{PAIR, Strided};
 use super::boxes::Box4;
 use super::partials::Partials;
-use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, Step, beyond_binding, low};
+use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, SLACK, Step, beyond_binding, low};
 use super::role::Role;
 use super::slots::{Collected, Kernel, Known, Parameter, Picking, Published, Terms};
 use super::strategy::Strategy;
@@ -150,7 +150,7 @@ impl Planner<'_> {
     pub(super) fn mixed(&mut self, mixing: Mixing) -> Result<()> {
         let whole = Box4::whole(self.plan.view);
         let places = Places::of(mixing);
-        self.check_scratch("statistics", places.end * ENTRY)?;
+        self.check_scratch("statistics", places.end * ENTRY + SLACK)?;
         self.check_scratch("partial moments", places.groups * self.partials_a_group() * ENTRY)?;
         self.out.statistics_bytes = if self.wishes.saves { 0 } else { places.end * ENTRY };
         self.out.reserve(Pool::Partials, places.groups * self.partials_a_group() * ENTRY);
@@ -249,7 +249,7 @@ impl Planner<'_> {
     fn unmix(&mut self, mixing: Mixing, wanted: Wanted) -> Result<()> {
         let places = Places::of(mixing);
         let (samples, channels) = (mixing.samples as u64, mixing.channels as u64);
-        self.check_scratch("statistics", places.end * ENTRY)?;
+        self.check_scratch("statistics", places.end * ENTRY + SLACK)?;
         self.check_scratch("gradients of how statistics are mixed", 3 * places.groups * PAIR)?;
         self.out.reserve(Pool::Layers, (samples + channels) * PAIR);
         self.out.reserve(Pool::Shares, 3 * places.groups * PAIR);

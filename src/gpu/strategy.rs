@@ -1,7 +1,9 @@
 //! Which kernels serve a plan: pure functions of the plan and of what a device can do.
 
+use super::boxes::{Box4, levels};
 use super::capabilities::Capabilities;
 use super::partials::{Columns, Partials};
+use super::planner::{Ground, parameters_fit, window_fits};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Source, View, Wanted};
 use crate::tensor::Dtype;
@@ -229,11 +231,17 @@ fn group_beyond(most: u64, plan: &Plan) -> Option<String> {
     (packs > most).then(|| format!("a group is {packs} packs of four elements, {most} are held"))
 }
 
+/// Whether a group is not seen by one binding, or so few side by side that each few were a dispatch.
 fn group_beyond_binding(plan: &Plan, device: &Capabilities) -> Option<String> {
-    let view = plan.view;
-    let span = ((view.b as u64 - 1) * view.c as u64 + 1) * view.d as u64 * plan.dtype.size() as u64;
-    let room = device.max_binding.saturating_sub(u64::from(device.storage_alignment));
-    (span > room).then(|| format!("a group spans {span} bytes, a binding {}", device.max_binding))
+    let (view, size) = (plan.view, plan.dtype.size() as u64);
+    let [_, b, c, d] = levels(view);
+    let of_groups = |c| Box4 { from: [0; 4], to: [1, b, c, d] };
+    let bytes = |groups: &Box4| groups.span(view).end * size;
+    let (group, all) = (of_groups(1), of_groups(c));
+    let is_seen = window_fits(plan, device, view, &group)
+        && parameters_fit(plan, device, &Ground::of(plan).parameters(&group))
+        && (bytes(&group) <= device.max_binding / 2 || c == 1 || window_fits(plan, device, view, &all));
+    (!is_seen).then(|| format!("a group spans {} bytes, a binding {}", bytes(&group), device.max_binding))
 }
 
 /// Groups that a team streams together: as many as wanted, if a lane's iterations allow, or one.

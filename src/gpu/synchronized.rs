@@ -6,7 +6,7 @@ use super::options::{Options, Part};
 use super::pipelines::Gpu;
 use super::readback::{Pending, Reads, copy};
 use super::scope::scoped;
-use super::uploads::{Learned, allocate, entries_of, place, statistics_from, upload, upload_some, whole};
+use super::uploads::{COPIED, Learned, allocate, entries_of, place, statistics_from, upload, upload_some, whole};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arguments, GradientArguments, Gradients, GroupSums, Moments, Peers, Plan, RunningStatistics, Shard, Statistics,
@@ -24,9 +24,6 @@ pub(crate) struct Rank<'a> {
     pub(crate) peers: &'a dyn Peers,
     pub(crate) options: Options,
 }
-
-/// Written by a kernel, read back, replaced, read by a kernel.
-const EXCHANGED: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST);
 
 impl Rank<'_> {
     /// As [`execute`](super::mixed::execute).
@@ -49,7 +46,7 @@ impl Rank<'_> {
         let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), BufferUsages::empty())?;
         let residual = upload_some(gpu, "residual", arguments.residual)?;
         let sum = place(gpu, "sum", arguments.residual)?;
-        let statistics = allocate(gpu, "statistics", 16 * plan.kept_statistics() as u64, EXCHANGED)?;
+        let statistics = allocate(gpu, "statistics", 16 * plan.kept_statistics() as u64, COPIED)?;
         let pending = if self.peers.known().is_some() && residual.is_none() {
             None
         } else {
@@ -147,7 +144,7 @@ impl Rank<'_> {
         let statistics = upload(gpu, "statistics", bytemuck::cast_slice(&entries_of(arguments.statistics)), none)?;
         let learned = Learned::of(gpu, [arguments.weight, arguments.bias], arguments.extra, held)?;
         let bytes = 8 * plan.view().statistics();
-        let sums = allocate(gpu, "sums", bytes as u64, EXCHANGED)?;
+        let sums = allocate(gpu, "sums", bytes as u64, COPIED)?;
         let buffers = Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..));
         let common = learned.beside(buffers).sums(sums.slice(..));
         let of_weight = place(gpu, "grad_weight", gradients.weight.as_ref())?;

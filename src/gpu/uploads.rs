@@ -10,6 +10,9 @@ use crate::plan::{Extra, Moments, Statistics};
 use crate::tensor::Data;
 use wgpu::{BufferSlice, BufferUsages};
 
+/// Of what kernels bind, and copies leave from and arrive in.
+pub(super) const COPIED: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST);
+
 /// What a norm learns: held on the device, or uploaded.
 pub(super) struct Learned {
     weight: Option<wgpu::Buffer>,

@@ -117,6 +117,10 @@ impl BatchNorm {
             }
             None => return Err(Error::Missing { argument: "labels", reason: "they pick the class of each sample" }),
         }
+        if tables.classes == 0 && samples > 0 {
+            let expected = "a row for each class, and one class at least where there are samples".into();
+            return Err(Error::Value { argument: "num_classes", got: "0".into(), expected });
+        }
         let source = self.source(operands, channels, samples.saturating_mul(positions))?;
         let view = self.view(axes);
         let (map, cells) = self.parameters(axes, view, true);

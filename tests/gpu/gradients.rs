@@ -191,6 +191,9 @@ fn long_rows_and_many_parameters_are_no_obstacle() {
     // A parameter for each sample and position.
     let each = Spec::new([3, 1, 9000], Dtype::Bf16);
     let each = Operands::new(Spec::new([3, 4, 9000], Dtype::Bf16)).weight(each.clone()).bias(each);
+    // A sample is more than a binding, each of its groups is not.
+    let images = Operands::new(spec(&[2, 64, 16, 20])).weight(spec(&[64])).bias(spec(&[64]));
+    let images = Sample::new(&InstanceNorm::new(), &images, 0.0);
     let of_input = Wanted { input: true, weight: false, bias: false, extra: false };
     let of_all = |sample: &Sample| Wanted::all(&sample.plan);
     let shortcut = Sample::new(&MomentShortcut::new(), &each, 0.0);
@@ -199,6 +202,7 @@ fn long_rows_and_many_parameters_are_no_obstacle() {
         (Sample::new(&RmsNorm::new([9000]), &row(9000).weight(spec(&[9000])), 0.0), of_input),
         (Sample::new(&LayerNorm::new([9000]), &wide, 0.0), of_input),
         (shortcut.clone(), of_all(&shortcut)),
+        (images.clone(), of_all(&images)),
     ];
     for rig in rigs().iter().map(|rig| rig.with_bindings_of(64 << 10)) {
         for (sample, wanted) in &cases {

@@ -169,6 +169,21 @@ fn what_shares_a_buffer_without_colliding_is_served() {
             after[variances..variances + 4 * channels].copy_from_slice(bytemuck::cast_slice(&vec![0.9f32; channels]));
             assert!(rig.read(&arena)[..8192] == after, "{} {channels}: other estimates", rig.name);
         }
+        // Means and deviations, which are made of the statistics once these are there, beside the input.
+        let plan = LayerNorm::new([64]).lower(&Operands::new(Spec::new([8, 64], Dtype::F32))).expect("fits");
+        let arena = rig.guarded(0, bytemuck::cast_slice(&[3f32; 1024]));
+        let [output, kept] = std::array::from_fn(|_| buffer(&rig, BYTES, BufferUsages::STORAGE));
+        let moments = (arena.slice(BYTES..BYTES + 32), arena.slice(BYTES + 256..BYTES + 288));
+        let buffers = Buffers::new(arena.slice(..BYTES), output.slice(..)).statistics(kept.slice(..));
+        let prepared =
+            rig.gpu.prepare(&plan, &Options::default().save_statistics(true).moments(true)).expect("prepares");
+        rig.submit(&prepared.bind(&buffers.moments(moments.0, moments.1)).expect("binds"));
+        assert_eq!(rig.complaints(), Vec::<String>::new(), "{}", rig.name);
+        let (after, begin) = (rig.read(&arena), usize::try_from(BYTES).expect("small"));
+        assert!(after[begin..begin + 32] == *bytemuck::cast_slice::<f32, u8>(&[3.0; 8]), "{}: the means", rig.name);
+        let deviation = bytemuck::pod_read_unaligned::<f32>(&after[begin + 256..begin + 260]);
+        assert!((deviation - 1e-5f32.sqrt()).abs() < 1e-6, "{}: {deviation}", rig.name);
+
         let operands = Operands::new(Spec::new([8, 64], Dtype::F32)).running(64, false);
         let plan = BatchNorm::new().lower(&operands).expect("fits");
         let arena = rig.guarded(0, &vec![0; 8192]);

@@ -189,3 +189,32 @@ fn a_tensor_in_many_pieces_comes_out_the_same() {
     let fused: Vec<Sample> = fused_samples(Epilogue::default(), &Dtype::ALL).into_iter().filter(small).collect();
     assert_all_ways(&fused, rigs());
 }
+
+/// A binding begins where it may and holds whole packs, so a group that is as long as the largest is not seen as a whole.
+#[test]
+fn a_group_that_just_misses_a_binding_is_summed_in_parts() {
+    const BINDING: u64 = 64 << 10;
+    for rig in rigs() {
+        let alignment = u64::from(rig.gpu.capabilities().storage_alignment);
+        let rig = rig.with_bindings_of(BINDING);
+        // Of two samples: the first's channels and one more of the second's are what a group spans.
+        let channels = usize::try_from((BINDING - alignment) / 16 - 1).expect("small");
+        let operands = Operands::new(Spec::new([2, channels, 4], Dtype::F32));
+        let sample = Sample::new(&BatchNorm::new(), &operands, 0.0);
+        let prepared = rig.gpu.prepare(&sample.plan, &Options::default()).expect("some strategy serves it");
+        assert_ne!(prepared.strategy(), Strategy::Resident, "{}", rig.name);
+        assert!(prepared.workgroups().len() < 50, "{}: {} dispatches", rig.name, prepared.workgroups().len());
+        let refused = rig.gpu.prepare(&sample.plan, &Options::default().strategy(Strategy::Resident));
+        assert!(refused.is_err_and(|error| error.to_string().contains("a group spans")), "{}", rig.name);
+    }
+}
+
+/// Rows of an odd number of 16-bit elements are written as runs of memory: were channels cut, each row would be a dispatch.
+#[test]
+fn odd_rows_of_halves_are_written_in_few_dispatches() {
+    for rig in rigs().iter().map(Rig::as_discrete) {
+        let plan = BatchNorm::new().lower(&Operands::new(Spec::new([4_194_304, 129], Dtype::Bf16))).expect("fits");
+        let prepared = rig.gpu.prepare(&plan, &Options::default()).expect("prepares");
+        assert!(prepared.workgroups().len() < 100, "{}: {} dispatches", rig.name, prepared.workgroups().len());
+    }
+}

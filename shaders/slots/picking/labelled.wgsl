@@ -9,11 +9,11 @@ fn prepare(j: u32) {
     let cell = class_of(sample) * task.prepared_width + column;
     var factor = 1.0;
     if is_present(CLASS_WEIGHT) {
-        factor = stored(class_weight[(cell + task.extra_shift.x) / PARAMETERS_A_WORD], cell + task.extra_shift.x);
+        factor = parameter_value(class_weight[(cell + task.extra_shift.x) / PARAMETERS_A_WORD], cell + task.extra_shift.x);
     }
     var summand = 0.0;
     if is_present(CLASS_BIAS) {
-        summand = stored(class_bias[(cell + task.extra_shift.y) / PARAMETERS_A_WORD], cell + task.extra_shift.y);
+        summand = parameter_value(class_bias[(cell + task.extra_shift.y) / PARAMETERS_A_WORD], cell + task.extra_shift.y);
     }
     let weight = shared_weight(column);
     let bias = shared_bias(column);
