@@ -15,7 +15,8 @@ use std::ops::Range;
 /// Rows that one task sums up; it fixes the order of merging, so it depends on nothing. A tile of as many stays in a
 /// processor's second cache.
 const CHUNK_ROWS: usize = 4 * BLOCK_ROWS;
-const _: () = assert!(crate::plan::BLOCK.is_multiple_of(CHUNK_ROWS), "pieces have whole chunks");
+#[cfg(not(target_family = "wasm"))]
+const _: () = assert!(crate::plan::PIECE_BLOCK.is_multiple_of(CHUNK_ROWS), "pieces have whole chunks");
 
 /// Columns of a tile that is to stay in a cache.
 const TILE: usize = 256;

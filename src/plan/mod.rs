@@ -31,7 +31,7 @@ pub use mixing::{Batch, Mixing, Moments};
 pub(crate) use mixing::{GroupSums, Shares};
 pub(crate) use peers::{Merging, Peers, Shard, moved_mean};
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use pieces::{BLOCK, Cut, Part};
+pub(crate) use pieces::{Cut, PIECE_BLOCK, Part};
 pub use sharing::Sharing;
 pub use source::{Momentum, RunningUpdate, RunningVariance, Source};
 pub use statistic::Statistic;

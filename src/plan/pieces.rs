@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Rows that backends sum up before they merge: pieces of whole ones have the moments that these rows have in the whole
 /// tensor.
-pub(crate) const BLOCK: usize = 512;
+pub(crate) const PIECE_BLOCK: usize = 512;
 
 /// How a plan is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,8 @@ impl Cut {
     /// within one.
     pub(crate) fn pieces(self, elements: usize) -> impl Iterator<Item = Range<usize>> {
         let most = (elements / self.step).max(1);
-        let block = if self.along == Level::B && self.period == 1 && most >= BLOCK { BLOCK } else { self.period };
+        let block =
+            if self.along == Level::B && self.period == 1 && most >= PIECE_BLOCK { PIECE_BLOCK } else { self.period };
         let whole = most / block * block;
         let mut first = 0;
         std::iter::from_fn(move || {
