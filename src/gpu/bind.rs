@@ -43,7 +43,7 @@ impl Prepared {
     /// When a buffer is missing or not expected, too small, without `STORAGE` among its usages, at an
     /// offset that is no multiple of what it has to be (of a tensor, what the plan was prepared with), of another device,
     /// or shares memory with a buffer that is written; when the device has no memory for the scratch; where kernels are compiled
-    /// here, as [`prepare`](Gpu::prepare); and when the device was lost.
+    /// here, as [`Gpu::prepare`](super::Gpu::prepare); and when the device was lost.
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<Bound> {
         let arguments = self.arguments(buffers)?;
         check_aliasing(&arguments, &self.same())?;
