@@ -147,7 +147,8 @@ impl Layer {
     /// # Errors
     ///
     /// When the input has another shape or type than that of the forward pass, or a gradient than the input; when a
-    /// gradient is asked for that the layer does not give; when parameters were replaced since the forward pass; and when the device fails.
+    /// gradient is asked for that the layer does not give; when parameters were replaced since the forward pass; and when the
+    /// device fails.
     #[cfg(not(target_family = "wasm"))]
     pub fn backward<'a>(
         &self,
