@@ -233,7 +233,8 @@ fn lanes_that_hold_columns_hold_all_rows() {
 #[test]
 fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
     for device in [EMULATED, WIDE, DISCRETE, LEAST] {
-        for d in (0..34).map(|power| 1usize << power) {
+        // Whole packs, and last ones of one, two and three elements.
+        for d in (0..34).flat_map(|power| [0, 1, 2, 3].map(|more| (1usize << power) + more)) {
             let plan = rows(1, d);
             let partials = Partials::of_groups(&plan, &device);
             let of_one_partial = partials.rows * partials.segment.div_ceil(4).div_ceil(u64::from(partials.team));

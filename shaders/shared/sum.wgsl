@@ -3,13 +3,15 @@
 
 fn take(index: u32, valid: u32) -> vec4<f32> {
     let value = rounded(load(index + task.input_shift) + load_added(index + task.added_shift));
-    for (var i = 0u; i < valid; i += ELEMENTS_A_WORD) {
-        let word = (index + task.sum_shift + i) / ELEMENTS_A_WORD;
-        var ours = word_of(value, i);
-        if ELEMENTS_A_WORD == 2u && valid - i < 2u {
-            ours = first_of(ours, sum[word]);
+    for (var i = 0u; i < 4u; i += ELEMENTS_A_WORD) {
+        if i < valid {
+            let word = (index + task.sum_shift + i) / ELEMENTS_A_WORD;
+            var ours = word_of(value, i);
+            if ELEMENTS_A_WORD == 2u && valid - i < 2u {
+                ours = first_of(ours, sum[word]);
+            }
+            sum[word] = ours;
         }
-        sum[word] = ours;
     }
     return value;
 }

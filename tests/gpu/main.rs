@@ -14,6 +14,7 @@ mod held;
 mod invariance;
 mod joined;
 mod large;
+mod long_rows;
 mod mixed_types;
 mod numerics;
 mod pipeline_cache;

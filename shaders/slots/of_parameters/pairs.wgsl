@@ -7,7 +7,9 @@ fn keep_pair(index: u32, sums: vec2<f32>) {
 
 // Those of the places of a pack, of which so many are there.
 fn keep_pack(index: u32, of_weight: vec4<f32>, of_bias: vec4<f32>, valid: u32) {
-    for (var i = 0u; i < valid; i++) {
-        partials[index + i] = vec2<f32>(of_weight[i], of_bias[i]);
+    for (var i = 0u; i < 4u; i++) {
+        if i < valid {
+            partials[index + i] = vec2<f32>(of_weight[i], of_bias[i]);
+        }
     }
 }
