@@ -90,10 +90,13 @@ fn run(here: Place) {
     // What the rounding of the head left: small, so the correction of the squares cancels nothing.
     let left = gather_sums(vec2<f32>(sums(sum), sums(squares)));
     var tail = 0.0;
+    var about_mean = left.y;
     if CENTRED {
         tail = left.x / task.count;
+        // Squares beyond f32 stay there: the correction may be as far.
+        about_mean = select(about_mean - tail * left.x, about_mean, about_mean > 3.4028234e38);
     }
-    let variance = (left.y - tail * left.x) / task.divisor;
+    let variance = about_mean / task.divisor;
     let statistic = vec4<f32>(head, tail, rstd_of(variance), variance);
 
     let group_base = group_parameter(group.i_a, group.i_c);

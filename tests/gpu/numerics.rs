@@ -82,6 +82,23 @@ fn constant_rows_give_exactly_the_bias() {
     }
 }
 
+/// Their variance is infinite, so nothing but the bias is left; what a last pack has not is no NaN among them.
+#[test]
+fn squares_beyond_f32_give_exactly_the_bias() {
+    let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
+    for rig in rigs() {
+        for d in [33, 66, 1027, 20_001] {
+            let operands = Operands::new(spec(&[3, d])).weight(spec(&[d])).bias(spec(&[d]));
+            let sample = Sample::with_deviation(&LayerNorm::new([d]), &operands, 0.0, 1e25);
+            let bias = sample.bias.as_ref().expect("it has one").to_f64().repeat(3);
+            for (name, output) in outputs(&rig, &sample) {
+                let wrong = output.to_f64().into_iter().zip(&bias).enumerate().find(|(_, (got, want))| got != *want);
+                assert_eq!(wrong, None, "{name}");
+            }
+        }
+    }
+}
+
 /// The shape of weight and bias: the one that `lower` takes.
 fn norm_parameters(norm: &dyn Norm, shape: &[usize]) -> Vec<usize> {
     shape
