@@ -2,7 +2,7 @@
 //! norm remembers outlives the device.
 
 use super::pipelines::Gpu;
-use super::readback::{Reads, copy_running};
+use super::readback::Reads;
 use super::uploads::{COPIED, upload};
 use crate::error::Result;
 use crate::plan::{Extra, Plan, RunningStatistics};
@@ -144,9 +144,9 @@ impl Held {
     }
 
     /// Takes down what a kernel has made of the running estimates.
-    pub(super) fn moved(&mut self, copies: &[Vec<u8>; 3]) {
+    pub(super) fn moved(&mut self, values: RunningStatistics) {
         if let Some(running) = self.running.as_mut().and_then(Arc::get_mut) {
-            copy_running(copies, &mut running.values);
+            running.values = values;
         }
     }
 
@@ -199,11 +199,16 @@ impl Drop for Moving<'_> {
 }
 
 impl HeldRunning {
-    /// Adds copies of mean, variance and counter.
-    pub(super) fn read(&self, reads: &mut Reads<'_>) -> Result<()> {
-        let bytes = 4 * self.values.mean.len();
-        reads.add(&self.mean, bytes)?;
-        reads.add(&self.var, bytes)?;
-        reads.add(&self.counter, 8)
+    /// What the host believes them to be.
+    pub(super) fn values(&self) -> &RunningStatistics {
+        &self.values
+    }
+
+    /// Has mean, variance and a counter that is kept read into what has their lengths.
+    pub(super) fn read<'a>(&self, reads: &mut Reads<'a>, into: &'a mut RunningStatistics) -> Result<()> {
+        reads.add(&self.mean, bytemuck::cast_slice_mut(&mut into.mean))?;
+        reads.add(&self.var, bytemuck::cast_slice_mut(&mut into.var))?;
+        let mut counter = into.num_batches_tracked.iter_mut();
+        counter.try_for_each(|batches| reads.add(&self.counter, bytemuck::bytes_of_mut(batches)))
     }
 }

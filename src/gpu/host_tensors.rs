@@ -4,7 +4,7 @@ use super::buffers::Buffers;
 use super::held::Held;
 use super::options::Options;
 use super::pipelines::Gpu;
-use super::readback::{Reads, copy, copy_running};
+use super::readback::Reads;
 use super::uploads::{Learned, allocate, entries_of, place, statistics_from, upload, upload_some, whole};
 use crate::error::Result;
 use crate::plan::{Arguments, Extra, GradientArguments, Gradients, Plan, Wanted};
@@ -33,9 +33,9 @@ pub(super) async fn execute(
     let learned = Learned::of(gpu, [arguments.weight, arguments.bias], arguments.extra, held.as_deref())?;
     let residual = upload_some(gpu, "residual", arguments.residual)?;
     let sum = place(gpu, "sum", arguments.residual)?;
-    let saved = 16 * plan.kept_statistics();
-    let statistics =
-        arguments.statistics.as_ref().map(|_| allocate(gpu, "statistics", saved as u64, kept)).transpose()?;
+    let mut entries = vec![[0.0; 4]; if arguments.statistics.is_some() { plan.kept_statistics() } else { 0 }];
+    let saved = size_of_val(&entries[..]) as u64;
+    let statistics = arguments.statistics.as_ref().map(|_| allocate(gpu, "statistics", saved, kept)).transpose()?;
     let labels = upload_labels(gpu, arguments.labels)?;
     let mut own = None;
     if let (Some(running), Some(_)) = (&arguments.running, plan.running_len()) {
@@ -62,33 +62,24 @@ pub(super) async fn execute(
     let bound = prepared.bind(&buffers)?;
 
     let mut reads = Reads::new(gpu);
-    reads.add(result, output.bytes().len())?;
-    if let Some(sum) = &sum {
-        reads.add(sum, output.bytes().len())?;
-    }
+    reads.add(result, output.bytes_mut())?;
+    reads.add_some(&sum, arguments.sum.as_deref_mut())?;
     if let Some(statistics) = &statistics {
-        reads.add(statistics, saved)?;
+        reads.add(statistics, bytemuck::cast_slice_mut(&mut entries))?;
     }
-    let update = plan.running_update();
-    if let (Some(running), Some(_)) = (estimates, update) {
-        running.read(&mut reads)?;
+    let moving = estimates.filter(|_| plan.running_update().is_some());
+    let mut moved = moving.map(|running| running.values().clone());
+    if let (Some(running), Some(moved)) = (moving, &mut moved) {
+        running.read(&mut reads, moved)?;
     }
-    let mut mapped = reads.submit(queue, Some(&bound))?.copies().await?.into_iter();
-    let mut next = || mapped.next().unwrap_or_default();
-    copy(&next(), output.bytes_mut());
-    if let (Some(_), Some(sum)) = (&sum, &mut arguments.sum) {
-        copy(&next(), sum.bytes_mut());
-    }
+    reads.submit(queue, Some(&bound))?.arrive().await?;
     if let Some(statistics) = &mut arguments.statistics {
-        **statistics = statistics_from(&next(), plan.view().statistics());
+        **statistics = statistics_from(&entries, plan.view().statistics());
     }
-    if update.is_some() {
-        let moved = [next(), next(), next()];
-        match (&mut arguments.running, held) {
-            (Some(running), _) => copy_running(&moved, running),
-            (None, Some(held)) => held.moved(&moved),
-            (None, None) => {}
-        }
+    match (moved, &mut arguments.running, held) {
+        (Some(moved), Some(running), _) => **running = moved,
+        (Some(moved), None, Some(held)) => held.moved(moved),
+        _ => {}
     }
     Ok(())
 }
@@ -121,13 +112,6 @@ pub(super) async fn backward(
     for (name, (buffer, data)) in of_extra.as_mut().zip(gradients.extra.as_ref()).named() {
         *buffer = place(gpu, name, data.as_ref())?;
     }
-    let mut reads = Reads::new(gpu);
-    let all = [(&of_input, &gradients.input), (&of_weight, &gradients.weight), (&of_bias, &gradients.bias)];
-    for (buffer, data) in all.into_iter().chain(of_extra.as_ref().zip(gradients.extra.as_ref()).into_array()) {
-        if let (Some(buffer), Some(data)) = (buffer, data) {
-            reads.add(buffer, data.bytes().len())?;
-        }
-    }
     let buffers = learned
         .beside(Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..)))
         .grad_sum(whole(&grad_sum))
@@ -138,12 +122,13 @@ pub(super) async fn backward(
         .grad_bias(whole(&of_bias))
         .grad_extra(of_extra.as_ref().map(whole));
     let bound = prepared.bind(&buffers)?;
-    let mut mapped = reads.submit(queue, Some(&bound))?.copies().await?.into_iter();
+    let mut reads = Reads::new(gpu);
     let Gradients { input, weight, bias, extra } = gradients;
-    for gradient in [input, weight, bias].into_iter().chain(extra.as_mut().into_array()).flatten() {
-        copy(&mapped.next().unwrap_or_default(), gradient.bytes_mut());
+    let all = [(&of_input, input), (&of_weight, weight), (&of_bias, bias)];
+    for (buffer, data) in all.into_iter().chain(of_extra.as_ref().zip(extra.as_mut()).into_array()) {
+        reads.add_some(buffer, data.as_mut())?;
     }
-    Ok(())
+    reads.submit(queue, Some(&bound))?.arrive().await
 }
 
 fn upload_labels(gpu: &Gpu, labels: Option<&[i64]>) -> Result<Option<wgpu::Buffer>> {

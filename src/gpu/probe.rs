@@ -11,13 +11,13 @@ use wgpu::BufferUsages;
 pub(crate) async fn probe(gpu: &Gpu, queue: &wgpu::Queue, operands: &[f32], results: usize) -> Result<Vec<f32>> {
     let pipeline = compile(gpu)?;
     let operands = upload(gpu, "operands", bytemuck::cast_slice(operands), BufferUsages::empty())?;
-    let bytes = results * size_of::<f32>();
-    let place = allocate(gpu, "results", bytes as u64, BufferUsages::COPY_SRC)?;
+    let mut results = vec![0.0; results];
+    let place = allocate(gpu, "results", size_of_val(&results[..]) as u64, BufferUsages::COPY_SRC)?;
     scoped(gpu, || dispatch(gpu.device(), queue, &pipeline, &[&operands, &place]), Error::Device)?;
     let mut reads = Reads::new(gpu);
-    reads.add(&place, bytes)?;
-    let read = reads.now(queue).await?;
-    Ok(read.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect())
+    reads.add(&place, bytemuck::cast_slice_mut(&mut results))?;
+    reads.now(queue).await?;
+    Ok(results)
 }
 
 fn compile(gpu: &Gpu) -> Result<wgpu::ComputePipeline> {

@@ -1,49 +1,50 @@
-//! Submits, waits, and reads back.
+//! Submits, waits, and reads back: from the buffer that the host can map straight to where the values belong.
 
 use super::bind::Bound;
 use super::pipelines::Gpu;
 use super::scope::{check_alive, scoped};
 use super::uploads::create;
 use crate::error::{Error, Result};
-use crate::plan::RunningStatistics;
+use crate::tensor::Data;
 use futures_intrusive::channel::shared::{OneshotReceiver as Receiver, OneshotSender as Sender};
 use std::sync::Arc;
 use std::time::Duration;
 use wgpu::BufferUsages;
 
-/// Running estimates from copies of their buffers; a counter that nobody keeps stays away.
-pub(super) fn copy_running([mean, var, counter]: &[Vec<u8>; 3], into: &mut RunningStatistics) {
-    copy(mean, bytemuck::cast_slice_mut(&mut into.mean));
-    copy(var, bytemuck::cast_slice_mut(&mut into.var));
-    into.num_batches_tracked.iter_mut().for_each(|batches| copy(counter, bytemuck::bytes_of_mut(batches)));
-}
-
-pub(super) fn copy(from: &[u8], into: &mut [u8]) {
-    into.copy_from_slice(&from[..into.len()]);
-}
-
-/// Copies that the host can read.
+/// What is read, and where it goes.
 pub(super) struct Reads<'a> {
     gpu: &'a Gpu,
-    /// Of each what it is a copy of, and where that goes.
-    copies: Vec<(wgpu::Buffer, wgpu::Buffer)>,
+    reads: Vec<Read<'a>>,
+}
+
+struct Read<'a> {
+    source: wgpu::Buffer,
+    /// A copy of it that the host can map.
+    staging: wgpu::Buffer,
+    into: &'a mut [u8],
 }
 
 impl<'a> Reads<'a> {
     pub(super) fn new(gpu: &'a Gpu) -> Self {
-        Self { gpu, copies: Vec::new() }
+        Self { gpu, reads: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, source: &wgpu::Buffer, bytes: usize) -> Result<()> {
-        let size = (bytes as u64).next_multiple_of(4);
+    /// The beginning of a buffer, as much as there is a place for.
+    pub(super) fn add(&mut self, source: &wgpu::Buffer, into: &'a mut [u8]) -> Result<()> {
+        let size = (into.len() as u64).next_multiple_of(4);
         let staging = create(self.gpu, "readback", size, BufferUsages::MAP_READ | BufferUsages::COPY_DST, false)?;
-        self.copies.push((source.clone(), staging));
+        self.reads.push(Read { source: source.clone(), staging, into });
         Ok(())
     }
 
-    /// The bytes of each buffer as they are.
-    pub(super) async fn now(self, queue: &wgpu::Queue) -> Result<Vec<Vec<u8>>> {
-        self.submit(queue, None)?.copies().await
+    /// The values of a tensor, if there is one.
+    pub(super) fn add_some(&mut self, source: &Option<wgpu::Buffer>, into: Option<&'a mut Data>) -> Result<()> {
+        source.iter().zip(into).try_for_each(|(source, data)| self.add(source, data.bytes_mut()))
+    }
+
+    /// The buffers as they are.
+    pub(super) async fn now(self, queue: &wgpu::Queue) -> Result<()> {
+        self.submit(queue, None)?.arrive().await
     }
 
     /// Submits what was bound, if something was, and copies of the buffers as they are afterwards.
@@ -54,11 +55,11 @@ impl<'a> Reads<'a> {
             if let Some(bound) = bound {
                 bound.record_pass(&mut encoder);
             }
-            for (source, staging) in &self.copies {
+            for Read { source, staging, .. } in &self.reads {
                 encoder.copy_buffer_to_buffer(source, 0, staging, 0, staging.size());
             }
             let submission = queue.submit([encoder.finish()]);
-            (submission, self.copies.into_iter().map(|(_, staging)| Copied::requested(staging)).collect())
+            (submission, self.reads.into_iter().map(Copied::requested).collect())
         };
         let (submission, copies) = scoped(self.gpu, submit, Error::Device)?;
         Ok(Pending { gpu: self.gpu, submission, copies })
@@ -69,17 +70,18 @@ impl<'a> Reads<'a> {
 pub(super) struct Pending<'a> {
     gpu: &'a Gpu,
     submission: wgpu::SubmissionIndex,
-    copies: Vec<Copied>,
+    copies: Vec<Copied<'a>>,
 }
 
-struct Copied {
+struct Copied<'a> {
     staging: wgpu::Buffer,
+    into: &'a mut [u8],
     news: Told,
     arrival: Receiver<Result<()>>,
 }
 
-impl Copied {
-    fn requested(staging: wgpu::Buffer) -> Self {
+impl<'a> Copied<'a> {
+    fn requested(Read { staging, into, .. }: Read<'a>) -> Self {
         let (sender, arrival) = futures_intrusive::channel::shared::oneshot_channel();
         let news = Arc::new(sender);
         let sender = Arc::clone(&news);
@@ -87,25 +89,26 @@ impl Copied {
             // Whoever waited may have gone; then nobody wants the answer.
             let _ = sender.send(result.map_err(|error| Error::Device(error.to_string())));
         });
-        Self { staging, news, arrival }
+        Self { staging, into, news, arrival }
     }
 }
 
 impl Pending<'_> {
-    /// The bytes of each buffer, when they are there.
-    pub(super) async fn copies(self) -> Result<Vec<Vec<u8>>> {
+    /// Waits, and has all buffers where they go, or on failure none.
+    pub(super) async fn arrive(self) -> Result<()> {
         let Self { gpu, submission, copies } = self;
         let waiting = copies.iter().map(|copied| Arc::clone(&copied.news)).collect();
         poll(gpu.device(), submission, gpu.time_limit, waiting);
         gpu.settled().await?;
-        let mut read = Vec::with_capacity(copies.len());
-        for Copied { staging, arrival, .. } in copies {
+        let mut mapped = Vec::with_capacity(copies.len());
+        for Copied { staging, into, arrival, .. } in copies {
             let news = arrival.receive().await.unwrap_or_else(|| Err(Error::Device("the result never came".into())));
             let view = news
                 .and_then(|()| staging.slice(..).get_mapped_range().map_err(|error| Error::Device(error.to_string())));
-            read.push(view.map_err(|error| blamed(gpu.device(), error))?.to_vec());
+            mapped.push((view.map_err(|error| blamed(gpu.device(), error))?, into));
         }
-        Ok(read)
+        mapped.into_iter().for_each(|(view, into)| into.copy_from_slice(&view[..into.len()]));
+        Ok(())
     }
 }
 

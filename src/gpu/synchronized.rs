@@ -4,7 +4,7 @@ use super::buffers::Buffers;
 use super::held::Held;
 use super::options::{Options, Part};
 use super::pipelines::Gpu;
-use super::readback::{Pending, Reads, copy};
+use super::readback::{Pending, Reads};
 use super::scope::scoped;
 use super::uploads::{COPIED, Learned, allocate, entries_of, place, statistics_from, upload, upload_some, whole};
 use crate::error::{Error, Result};
@@ -46,12 +46,14 @@ impl Rank<'_> {
         let tensor = upload(gpu, "input", input.unwrap_or(output).bytes(), BufferUsages::empty())?;
         let residual = upload_some(gpu, "residual", arguments.residual)?;
         let sum = place(gpu, "sum", arguments.residual)?;
-        let statistics = allocate(gpu, "statistics", 16 * plan.kept_statistics() as u64, COPIED)?;
+        let mut entries = vec![[0.0; 4]; plan.kept_statistics()];
+        let statistics = allocate(gpu, "statistics", size_of_val(&entries[..]) as u64, COPIED)?;
         let pending = if self.peers.known().is_some() && residual.is_none() {
             None
         } else {
             let buffers = Buffers::reduce(tensor.slice(..), statistics.slice(..));
-            Some(self.measure(&buffers.residual(whole(&residual), whole(&sum)), &statistics)?)
+            let buffers = buffers.residual(whole(&residual), whole(&sum));
+            Some(self.measure(&buffers, &statistics, &mut entries)?)
         };
 
         // While the device works: everything that the second half needs.
@@ -64,7 +66,8 @@ impl Rank<'_> {
 
         let all = match pending {
             Some(pending) => {
-                let own = moments_from(&pending.copies().await?[0]);
+                pending.arrive().await?;
+                let own = moments_from(&entries);
                 self.peers.merged(plan, Shard { count: plan.count(), moments: own })?
             }
             None => self.peers.known().cloned(),
@@ -74,23 +77,21 @@ impl Rank<'_> {
         self.write(&statistics, bytemuck::cast_slice(&entries_of(&of_all)))?;
 
         let mut reads = Reads::new(gpu);
-        reads.add(&result, output.bytes().len())?;
-        if let Some(sum) = &sum {
-            reads.add(sum, output.bytes().len())?;
-        }
-        let copies = reads.submit(self.queue, Some(&apply))?.copies().await?;
-        copy(&copies[0], output.bytes_mut());
-        if let (Some(copied), Some(sum)) = (copies.get(1), &mut arguments.sum) {
-            copy(copied, sum.bytes_mut());
-        }
-        Ok(())
+        reads.add(&result, output.bytes_mut())?;
+        reads.add_some(&sum, arguments.sum.as_deref_mut())?;
+        reads.submit(self.queue, Some(&apply))?.arrive().await
     }
 
     /// Has the moments of one's own values found, and reads them back.
-    fn measure(&self, buffers: &Buffers<'_>, statistics: &wgpu::Buffer) -> Result<Pending<'_>> {
+    fn measure<'a>(
+        &'a self,
+        buffers: &Buffers<'_>,
+        statistics: &wgpu::Buffer,
+        into: &'a mut [[f32; 4]],
+    ) -> Result<Pending<'a>> {
         let reduce = self.gpu.prepare(self.plan, &self.options.in_place(false).part(Part::Reduce))?.bind(buffers)?;
         let mut reads = Reads::new(self.gpu);
-        reads.add(statistics, 16 * self.plan.kept_statistics())?;
+        reads.add(statistics, bytemuck::cast_slice_mut(into))?;
         reads.submit(self.queue, Some(&reduce))
     }
 
@@ -143,19 +144,16 @@ impl Rank<'_> {
         let grad_output = upload(gpu, "grad_output", arguments.grad_output.bytes(), none)?;
         let statistics = upload(gpu, "statistics", bytemuck::cast_slice(&entries_of(arguments.statistics)), none)?;
         let learned = Learned::of(gpu, [arguments.weight, arguments.bias], arguments.extra, held)?;
-        let bytes = 8 * plan.view().statistics();
-        let sums = allocate(gpu, "sums", bytes as u64, COPIED)?;
+        let mut pairs = vec![[0.0_f32; 2]; plan.view().statistics()];
+        let sums = allocate(gpu, "sums", size_of_val(&pairs[..]) as u64, COPIED)?;
         let buffers = Buffers::backward(input.slice(..), grad_output.slice(..), statistics.slice(..));
         let common = learned.beside(buffers).sums(sums.slice(..));
         let of_weight = place(gpu, "grad_weight", gradients.weight.as_ref())?;
         let of_bias = place(gpu, "grad_bias", gradients.bias.as_ref())?;
         let mut reads = Reads::new(gpu);
-        reads.add(&sums, bytes)?;
-        for (buffer, data) in [(&of_weight, &gradients.weight), (&of_bias, &gradients.bias)] {
-            if let (Some(buffer), Some(data)) = (buffer, data) {
-                reads.add(buffer, data.bytes().len())?;
-            }
-        }
+        reads.add(&sums, bytemuck::cast_slice_mut(&mut pairs))?;
+        reads.add_some(&of_weight, gradients.weight.as_mut())?;
+        reads.add_some(&of_bias, gradients.bias.as_mut())?;
         let buffers = common.grad_weight(whole(&of_weight)).grad_bias(whole(&of_bias));
         let pending = reads.submit(self.queue, Some(&reduce.bind(&buffers)?))?;
 
@@ -168,22 +166,14 @@ impl Rank<'_> {
             apply = Some(gpu.prepare_backward(plan, wanted, &options.part(Part::Apply))?.bind(&buffers)?);
         }
 
-        let copies = pending.copies().await?;
-        let Gradients { input: into_input, weight: into_weight, bias: into_bias, .. } = gradients;
-        for (copied, into) in copies[1..].iter().zip([into_weight, into_bias].into_iter().flatten()) {
-            copy(copied, into.bytes_mut());
-        }
-        let pairs: Vec<[f32; 2]> = bytemuck::pod_collect_to_vec(&copies[0][..bytes]);
+        pending.arrive().await?;
         let own = GroupSums::from_pairs(&pairs.iter().map(|pair| pair.map(f64::from)).collect::<Vec<_>>());
         let all = self.peers.summed(plan, own)?;
-        if let (Some(apply), Some(buffer), Some(into)) = (apply, &of_input, into_input) {
-            self.write(&sums, bytemuck::cast_slice(&narrowed(all)))?;
-            let mut reads = Reads::new(gpu);
-            reads.add(buffer, into.bytes().len())?;
-            let copies = reads.submit(self.queue, Some(&apply))?.copies().await?;
-            copy(&copies[0], into.bytes_mut());
-        }
-        Ok(())
+        let Some(apply) = apply else { return Ok(()) };
+        self.write(&sums, bytemuck::cast_slice(&narrowed(all)))?;
+        let mut reads = Reads::new(gpu);
+        reads.add_some(&of_input, gradients.input.as_mut())?;
+        reads.submit(self.queue, Some(&apply))?.arrive().await
     }
 }
 
@@ -194,7 +184,7 @@ fn no_moments(plan: &Plan) -> Moments {
 }
 
 /// Means and biased variances, as kernels leave them.
-fn moments_from(entries: &[u8]) -> Moments {
+fn moments_from(entries: &[[f32; 4]]) -> Moments {
     // As if all of them were sources: those have variances.
     statistics_from(entries, 0).sources
 }

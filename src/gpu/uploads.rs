@@ -51,8 +51,7 @@ pub(super) fn whole(buffer: &Option<wgpu::Buffer>) -> Option<BufferSlice<'_>> {
 }
 
 /// The statistics that kernels keep: of each the mean, what f32 left of it, rstd, and the variance.
-pub(super) fn statistics_from(bytes: &[u8], groups: usize) -> Statistics {
-    let entries: Vec<[f32; 4]> = bytemuck::pod_collect_to_vec(bytes);
+pub(super) fn statistics_from(entries: &[[f32; 4]], groups: usize) -> Statistics {
     let (own, sources) = entries.split_at(groups.min(entries.len()));
     let means = |entries: &[[f32; 4]]| entries.iter().map(|e| f64::from(e[0]) + f64::from(e[1])).collect();
     Statistics {
