@@ -302,18 +302,18 @@ impl Place {
 
     /// Replaces values; where that fails some may have been replaced.
     fn set(&mut self, entries: &[(Name, Entry)]) -> Result<()> {
-        let mut running = self.running().unwrap_or_else(nothing_tracked);
+        let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
+        let mut running = estimates.then(|| self.running().unwrap_or_else(nothing_tracked));
         for (name, entry) in entries {
-            match (name, entry) {
-                (Name::RunningMean, Entry::Tensor(tensor)) => running.mean = tensor.data().to_f32(),
-                (Name::RunningVar, Entry::Tensor(tensor)) => running.var = tensor.data().to_f32(),
-                (Name::NumBatchesTracked, Entry::Counter(n)) => running.num_batches_tracked = Some(*n),
-                (name, Entry::Tensor(tensor)) => self.set_parameter(*name, tensor)?,
-                (name, entry @ Entry::Counter(_)) => debug_assert!(false, "{name:?} is no {entry:?}"),
+            match (name, entry, &mut running) {
+                (Name::RunningMean, Entry::Tensor(tensor), Some(running)) => running.mean = tensor.data().to_f32(),
+                (Name::RunningVar, Entry::Tensor(tensor), Some(running)) => running.var = tensor.data().to_f32(),
+                (Name::NumBatchesTracked, Entry::Counter(n), Some(running)) => running.num_batches_tracked = Some(*n),
+                (name, Entry::Tensor(tensor), _) => self.set_parameter(*name, tensor)?,
+                (name, entry @ Entry::Counter(_), _) => debug_assert!(false, "{name:?} is no {entry:?}"),
             }
         }
-        let estimates = entries.iter().any(|(name, _)| Name::RUNNING.contains(name));
-        if estimates { self.set_running(running) } else { Ok(()) }
+        running.map_or(Ok(()), |running| self.set_running(running))
     }
 
     fn set_parameter(&mut self, name: Name, tensor: &Tensor) -> Result<()> {

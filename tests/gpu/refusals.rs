@@ -3,7 +3,7 @@
 use crate::rig::{Rig, rigs};
 use wgpu::BufferUsages;
 use wgpu_norm::Error;
-use wgpu_norm::gpu::{Buffers, Capabilities, Gpu, Options, Part, Strategy, optional_features, recommended_limits};
+use wgpu_norm::gpu::{Buffers, Capabilities, Options, Part, Strategy, optional_features, recommended_limits};
 use wgpu_norm::norm::{BatchNorm, LayerNorm, Norm, Operands, RmsNorm};
 use wgpu_norm::plan::Plan;
 use wgpu_norm::{Dtype, Spec, Wanted};
@@ -202,10 +202,7 @@ fn what_shares_a_buffer_without_colliding_is_served() {
 fn five_storage_buffers_are_enough() {
     for rig in rigs() {
         let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 5, ..rig.adapter.limits() };
-        let required_features = optional_features(&rig.adapter);
-        let descriptor = wgpu::DeviceDescriptor { required_features, required_limits: limits, ..Default::default() };
-        let (device, _queue) = pollster::block_on(rig.adapter.request_device(&descriptor)).expect("there is a device");
-        let gpu = Gpu::new(&device);
+        let gpu = rig.limited(optional_features(&rig.adapter), limits);
         let spec = || Spec::new([16], Dtype::F32);
         let operands =
             Operands::new(Spec::new([2, 16, 4, 4], Dtype::F32)).weight(spec()).bias(spec()).running(16, true);
@@ -233,19 +230,19 @@ fn five_storage_buffers_are_enough() {
 #[test]
 fn what_the_device_cannot_bind_is_said_when_it_is_prepared() {
     for rig in rigs() {
-        let limited = |limits: wgpu::Limits| {
-            let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
-            let (device, _queue) =
-                pollster::block_on(rig.adapter.request_device(&descriptor)).expect("there is a device");
-            Gpu::new(&device)
-        };
-        let four = limited(wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..rig.adapter.limits() });
+        let four = rig.limited(
+            wgpu::Features::empty(),
+            wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..rig.adapter.limits() },
+        );
         let backward = four.prepare_backward(&plan(), Wanted::all(&plan()), &Options::default());
         let error = backward.expect_err("it takes more");
         assert_says(&rig, &error, &["a kernel: needs", "storage buffers", "of the device is 4"]);
         assert!(error.is_of_device(), "{}: an engine goes on without", rig.name);
 
-        let short = limited(wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..rig.adapter.limits() });
+        let short = rig.limited(
+            wgpu::Features::empty(),
+            wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..rig.adapter.limits() },
+        );
         let spec = |shape: &[usize]| Spec::new(shape, Dtype::F32);
         let operands = Operands::new(spec(&[2, 300_000])).weight(spec(&[300_000]));
         let plan = LayerNorm::new([300_000]).lower(&operands).expect("fits");
@@ -259,14 +256,11 @@ fn what_the_device_cannot_bind_is_said_when_it_is_prepared() {
 #[test]
 fn a_dispatch_that_the_device_cannot_make_is_refused() {
     for rig in rigs() {
-        let limited = |limits: wgpu::Limits| {
-            let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
-            let (device, _queue) =
-                pollster::block_on(rig.adapter.request_device(&descriptor)).expect("there is a device");
-            Gpu::new(&device)
-        };
         let few = |max_compute_workgroups_per_dimension| {
-            limited(wgpu::Limits { max_compute_workgroups_per_dimension, ..rig.adapter.limits() })
+            rig.limited(
+                wgpu::Features::empty(),
+                wgpu::Limits { max_compute_workgroups_per_dimension, ..rig.adapter.limits() },
+            )
         };
         let plan = |rows| LayerNorm::new([5]).lower(&Operands::new(Spec::new([rows, 5], Dtype::F32))).expect("fits");
         let workgroups = |plan: &Plan| rig.gpu.prepare(plan, &Options::default()).expect("prepares").workgroups();
@@ -284,9 +278,14 @@ fn a_dispatch_that_the_device_cannot_make_is_refused() {
         assert!(error.is_of_device(), "{}: an engine goes on without", rig.name);
 
         let base = wgpu::Limits::downlevel_webgl2_defaults();
-        let error = limited(base.clone()).prepare(&plan(2), &Options::default()).expect_err("no compute");
+        let error = rig
+            .limited(wgpu::Features::empty(), base.clone())
+            .prepare(&plan(2), &Options::default())
+            .expect_err("no compute");
         assert_says(&rig, &error, &["a kernel: needs 1 workgroups", "max_compute_workgroups_per_dimension", "is 0"]);
-        limited(recommended_limits(&rig.adapter, base)).prepare(&plan(20_000), &Options::default()).expect("computes");
+        rig.limited(wgpu::Features::empty(), recommended_limits(&rig.adapter, base))
+            .prepare(&plan(20_000), &Options::default())
+            .expect("computes");
     }
 }
 

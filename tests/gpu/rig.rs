@@ -164,6 +164,13 @@ impl Rig {
         Self { turn: self.turn, ..Self::new(self.name.clone(), &self.adapter) }
     }
 
+    /// The engine on another device of the same adapter, which has these features and limits and no others.
+    pub(crate) fn limited(&self, required_features: wgpu::Features, required_limits: wgpu::Limits) -> Gpu {
+        let descriptor = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
+        let (device, _) = pollster::block_on(self.adapter.request_device(&descriptor)).expect("there is a device");
+        Gpu::new(&device)
+    }
+
     /// Whether a way is this adapter's turn.
     pub(crate) fn takes(&self, way: usize) -> bool {
         let (own, all) = self.turn;
