@@ -5,8 +5,11 @@
 #[path = "common/program.rs"]
 mod program;
 
+use half::bf16;
 use program::{case, folder, path, program, text, write};
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
+use std::collections::HashMap;
 
 #[test]
 fn check_counts_and_exits_as_it_says() {
@@ -63,4 +66,45 @@ fn a_folder_is_searched_in_order() {
     let mut sorted = cases.clone();
     sorted.sort_unstable();
     assert!(cases.len() > 10 && cases == sorted, "{cases:?}");
+}
+
+/// `check` on the CPU of one synchronized case, with a bias of bf16, of ranks with so many samples each.
+fn check_shares(grad_output: &[f32], splits: &[i64]) -> (Option<i32>, String) {
+    let folder = folder();
+    let bytes = |values: &[f32]| values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect::<Vec<u8>>();
+    let samples = grad_output.len();
+    let input: Vec<f32> = (0..samples).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    let sum = grad_output.iter().sum();
+    let tensors = [
+        ("input", vec![samples, 1], bytes(&input)),
+        ("bias", vec![1], bytes(&[0.0])),
+        ("grad_output", vec![samples, 1], bytes(grad_output)),
+        ("expected.grad_bias", vec![1], bytes(&[sum])),
+    ];
+    let splits_stored: Vec<u8> = splits.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let mut views = vec![("splits", TensorView::new(Dtype::I64, vec![splits.len()], &splits_stored).expect("fits"))];
+    for (name, shape, bytes) in &tensors {
+        views.push((*name, TensorView::new(Dtype::BF16, shape.clone(), bytes).expect("fits")));
+    }
+    let attributes = format!(r#"{{"training": true, "track_running_stats": false, "world_size": {}}}"#, splits.len());
+    let metadata =
+        [("op", "sync_batch_norm"), ("attrs", &attributes), ("rtol", "0"), ("atol", "0"), ("source", "by hand")];
+    let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.into(), value.into())).into();
+    let file = write(&folder, "shares.safetensors", safetensors::serialize(views, Some(metadata)).expect("fits"));
+    let check = program(&["check", &file, "--adapter", "cpu"]);
+    (check.status.code(), text(&check.stdout))
+}
+
+/// The first rank's share of the bias' gradient is 1 + 2^-8, of which bf16 would leave 1, and the second's -1.
+#[test]
+fn shares_of_gradients_are_added_up_before_they_are_rounded() {
+    let (status, report) = check_shares(&[1.0, 0.003_906_25, -1.0, 0.0], &[2, 2]);
+    assert_eq!(status, Some(0), "{report}");
+}
+
+#[test]
+fn ranks_beyond_what_one_process_has_threads_for_are_refused() {
+    let (status, report) = check_shares(&vec![0.0; 1025], &[1; 1025]);
+    assert_eq!(status, Some(1), "{report}");
+    assert!(report.contains("world_size: expected 1 to 1024, got 1025"), "{report}");
 }

@@ -1,5 +1,5 @@
 use crate::error::{Error, Result};
-use crate::layer::{Entry, IncompatibleKeys, Layer, OrFault, Source, under};
+use crate::layer::{Entry, IncompatibleKeys, Layer, OrFault, Source, under, whole};
 use crate::tensor::{Data, Dtype, Tensor};
 #[cfg(not(target_family = "wasm"))]
 use memmap2::Mmap;
@@ -119,7 +119,8 @@ impl Checkpoint {
         self.tensors.get(name).map(|info| (self.start + info.data_offsets.0) as u64)
     }
 
-    /// A tensor of f32, f16 or bf16, or a single I64, if it is there.
+    /// A tensor of f32, f16 or bf16, or a single I64, if it is there: as it is stored, where [`load`](Self::load) converts
+    /// what has another type.
     ///
     /// # Errors
     ///
@@ -183,25 +184,42 @@ impl Checkpoint {
     }
 
     fn entry(&self, info: &TensorInfo) -> OrFault<Entry> {
+        match info.dtype {
+            Stored::I64 => counter::<8>(self.bytes_in(info)?, info).map(Entry::Counter),
+            _ => shaped(info, self.values(info)?).map(Entry::Tensor),
+        }
+    }
+
+    /// Values of a type that tensors have.
+    fn values(&self, info: &TensorInfo) -> OrFault<Data> {
         let bytes = self.bytes_in(info)?;
-        let data = match info.dtype {
-            Stored::F32 => Data::F32(bytemuck::pod_collect_to_vec(bytes)),
-            Stored::F16 => Data::F16(bytemuck::pod_collect_to_vec(bytes)),
-            Stored::BF16 => Data::Bf16(bytemuck::pod_collect_to_vec(bytes)),
-            Stored::I64 => return counter::<8>(bytes, info).map(Entry::Counter),
-            other => return Err(format!("expected F32, F16 or BF16, got {other:?}")),
-        };
-        Tensor::new(info.shape.clone(), data).map(Entry::Tensor).map_err(|error| error.to_string())
+        match info.dtype {
+            Stored::F32 => Ok(Data::F32(bytemuck::pod_collect_to_vec(bytes))),
+            Stored::F16 => Ok(Data::F16(bytemuck::pod_collect_to_vec(bytes))),
+            Stored::BF16 => Ok(Data::Bf16(bytemuck::pod_collect_to_vec(bytes))),
+            other => Err(format!("expected F32, F16 or BF16, got {other:?}")),
+        }
+    }
+
+    /// The same of a type that no layer holds as it is: what `double`, `int` or `long` makes of a model.
+    fn narrowed(&self, info: &TensorInfo) -> OrFault<Data> {
+        #[expect(clippy::cast_precision_loss, reason = "as PyTorch copies integers into floating point values")]
+        let of_integers = |values: Vec<i64>| Data::F32(values.into_iter().map(|n| n as f32).collect());
+        let bytes = self.bytes_in(info)?;
+        match info.dtype {
+            Stored::F64 => Ok(Data::from_f64(Dtype::F32, &bytemuck::pod_collect_to_vec::<u8, f64>(bytes))),
+            Stored::I64 => Ok(of_integers(bytemuck::pod_collect_to_vec(bytes))),
+            Stored::I32 => {
+                let values: Vec<i32> = bytemuck::pod_collect_to_vec(bytes);
+                Ok(of_integers(values.into_iter().map(i64::from).collect()))
+            }
+            _ => self.values(info),
+        }
     }
 }
 
-impl Checkpoint {
-    /// Values that no layer holds as they are, which is what `double` makes of a model.
-    fn narrowed(&self, info: &TensorInfo) -> OrFault<Entry> {
-        let wide: Vec<f64> = bytemuck::pod_collect_to_vec(self.bytes_in(info)?);
-        let narrow = Data::from_f64(Dtype::F32, &wide);
-        Tensor::new(info.shape.clone(), narrow).map(Entry::Tensor).map_err(|error| error.to_string())
-    }
+fn shaped(info: &TensorInfo, data: Data) -> OrFault<Tensor> {
+    Tensor::new(info.shape.clone(), data).map_err(|error| error.to_string())
 }
 
 impl Source for Checkpoint {
@@ -213,12 +231,19 @@ impl Source for Checkpoint {
         Self::shape(self, key).map(<[usize]>::to_vec)
     }
 
-    fn read(&self, key: &str) -> OrFault<Entry> {
+    fn tensor(&self, key: &str) -> OrFault<Tensor> {
         let info = self.tensors.get(key).ok_or("missing")?;
+        shaped(info, self.narrowed(info)?)
+    }
+
+    fn counter(&self, key: &str) -> OrFault<u64> {
+        let info = self.tensors.get(key).ok_or("missing")?;
+        let bytes = self.bytes_in(info)?;
         match info.dtype {
-            Stored::F64 => self.narrowed(info),
-            Stored::I32 => counter::<4>(self.bytes_in(info)?, info).map(Entry::Counter),
-            _ => self.entry(info),
+            Stored::I64 => counter::<8>(bytes, info),
+            Stored::I32 => counter::<4>(bytes, info),
+            Stored::F64 => whole(bytemuck::pod_collect_to_vec(bytes).first().copied()),
+            _ => whole(self.values(info)?.to_f64().first().copied()),
         }
     }
 }

@@ -164,10 +164,14 @@ impl Case {
             return Err(format!("grad_output: expected shape {:?}, got {:?}", input.shape(), other.shape()));
         }
         let text = |error: wgpu_norm::Error| error.to_string();
+        // Gradients have their parameter's type, and are rounded to it once they are added up.
+        let [weight, bias] = [ranks::widened(learned.weight.as_ref())?, ranks::widened(learned.bias.as_ref())?];
         let rank = async |group: &Group, own: Range<usize>| {
             let mut running = learned.running.clone();
             let shard = ranks::samples(input, own.clone())?;
-            let mut parameters = Parameters { group: Some(group), ..learned.with(running.as_mut()) };
+            let learned = learned.with(running.as_mut());
+            let (weight, bias) = (weight.as_ref(), bias.as_ref());
+            let mut parameters = Parameters { group: Some(group), weight, bias, ..learned };
             let forward = engine.forward_saving_async(norm, &shard, &mut parameters).await.map_err(text)?;
             let mut gradients = None;
             if let Some(grad_output) = &grad_output {
@@ -187,8 +191,8 @@ impl Case {
             let of_input = of(|gradients| gradients.input.as_ref());
             let together = Gradients {
                 input: if of_input.is_empty() { None } else { Some(ranks::joined(input, &of_input)?) },
-                weight: ranks::summed(&of(|gradients| gradients.weight.as_ref()))?,
-                bias: ranks::summed(&of(|gradients| gradients.bias.as_ref()))?,
+                weight: ranks::summed(&of(|gradients| gradients.weight.as_ref()), learned.weight.as_ref())?,
+                bias: ranks::summed(&of(|gradients| gradients.bias.as_ref()), learned.bias.as_ref())?,
                 extra: Extra::default(),
             };
             return self.compare_gradients(&together, found);

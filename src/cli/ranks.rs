@@ -9,6 +9,9 @@ use wgpu_norm::collective::Group;
 use wgpu_norm::collective::local;
 use wgpu_norm::{Data, Tensor};
 
+/// Each rank is a thread, and hears what all others have to say.
+const MOST_RANKS: usize = 1024;
+
 /// The samples of each rank.
 pub(super) struct Ranks {
     samples: Vec<Range<usize>>,
@@ -19,8 +22,8 @@ impl Ranks {
     pub(super) fn read(file: &TensorFile, attributes: &Attributes, input: &Tensor) -> Result<Option<Self>, String> {
         let Some(world_size) = attributes.world_size()? else { return Ok(None) };
         let splits = file.integers("splits")?.ok_or("tensor splits: missing, it says which samples each rank has")?;
-        if world_size == 0 {
-            return Err("attribute world_size: expected 1 or more, got 0".into());
+        if !(1..=MOST_RANKS).contains(&world_size) {
+            return Err(format!("attribute world_size: expected 1 to {MOST_RANKS}, got {world_size}"));
         }
         if splits.len() != world_size {
             return Err(format!(
@@ -56,19 +59,17 @@ impl Ranks {
             let rank = &rank;
             let spawn = |(group, samples): (Group, &Range<usize>)| {
                 let samples = samples.clone();
-                scope.spawn(move || pollster::block_on(rank(&group, samples)))
+                let run = move || pollster::block_on(rank(&group, samples));
+                // Where there is no thread to be had, the others hear that its rank is gone.
+                std::thread::Builder::new()
+                    .spawn_scoped(scope, run)
+                    .map_err(|error| format!("a rank's thread: {error}"))
             };
             let threads: Vec<_> = groups.into_iter().zip(&self.samples).map(spawn).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|_| Err("a rank panicked".into()))
+            let join = |thread: Result<std::thread::ScopedJoinHandle<'_, _>, String>| {
+                thread?.join().unwrap_or_else(|_| Err("a rank panicked".into()))
             };
-            let results: Vec<Result<T, String>> = threads.into_iter().map(join).collect();
-            // What the others say of a rank that failed is less than what it says itself.
-            let own = |error: &String| !error.contains("gave up") && !error.contains("left the group");
-            if let Some(cause) = results.iter().find_map(|result| result.as_ref().err().filter(|error| own(error))) {
-                return Err(cause.clone());
-            }
-            results.into_iter().collect()
+            all_or_cause(threads.into_iter().map(join).collect())
         })
     }
 
@@ -88,10 +89,25 @@ impl Ranks {
                 results.push(rank(&group, samples.clone()).await);
             }
             if minutes.len() == spoken {
-                return results.into_iter().collect();
+                return all_or_cause(results);
             }
         }
     }
+}
+
+/// What the ranks gave, or why one of them failed: what the others say of it is less than what it says itself.
+fn all_or_cause<T>(results: Vec<Result<T, String>>) -> Result<Vec<T>, String> {
+    let is_own = |error: &String| !error.contains("gave up") && !error.contains("left the group");
+    match results.iter().find_map(|result| result.as_ref().err().filter(|error| is_own(error))) {
+        Some(cause) => Err(cause.clone()),
+        None => results.into_iter().collect(),
+    }
+}
+
+/// The same values as f32, which holds all of them.
+pub(super) fn widened(tensor: Option<&Tensor>) -> Result<Option<Tensor>, String> {
+    let wide = |tensor: &Tensor| Tensor::from_f32(tensor.shape(), tensor.data().to_f32());
+    tensor.map(wide).transpose().map_err(|error| error.to_string())
 }
 
 /// Ranks without threads.
@@ -175,13 +191,13 @@ pub(super) fn joined(like: &Tensor, parts: &[&Tensor]) -> Result<Tensor, String>
     Tensor::new(like.shape(), Data::from_f64(like.dtype(), &values)).map_err(|error| error.to_string())
 }
 
-/// The sum of the ranks' shares of a gradient.
-pub(super) fn summed(parts: &[&Tensor]) -> Result<Option<Tensor>, String> {
-    let Some(first) = parts.first() else { return Ok(None) };
+/// The sum of the ranks' shares of a gradient, in the parameter's type.
+pub(super) fn summed(parts: &[&Tensor], parameter: Option<&Tensor>) -> Result<Option<Tensor>, String> {
+    let (Some(first), Some(parameter)) = (parts.first(), parameter) else { return Ok(None) };
     let mut sum = vec![0.0; first.data().len()];
     for part in parts {
         sum.iter_mut().zip(part.data().to_f64()).for_each(|(sum, share)| *sum += share);
     }
-    let data = Data::from_f64(first.dtype(), &sum);
+    let data = Data::from_f64(parameter.dtype(), &sum);
     Tensor::new(first.shape(), data).map(Some).map_err(|error| error.to_string())
 }

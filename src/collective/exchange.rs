@@ -4,6 +4,7 @@ use super::group::Group;
 use crate::error::{Error, Result};
 use crate::plan::{GroupSums, Merging, Momentum, Peers, Plan, RunningVariance, Shard};
 use crate::tensor::Dtype;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a message says first, so that ranks that do different things notice.
@@ -198,7 +199,8 @@ impl Drop for Turn<'_> {
     /// The rank panicked, or nobody waits for its future any more.
     fn drop(&mut self) {
         if !self.is_over.swap(true, Ordering::Relaxed) {
-            self.give_up("it was dropped");
+            // What an application's transport panics with while the rank does would end the process.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.give_up("it was dropped")));
         }
     }
 }

@@ -17,8 +17,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// let groups = local(3);
 /// assert_eq!((groups[2].rank(), groups[2].world_size()), (2, 3));
 /// let sums: Vec<f64> = std::thread::scope(|scope| {
-///     let ranks = groups.iter().map(|group| {
-///         scope.spawn(|| group.all_gather("sum", &[group.rank() as f64]).map(|all| all.concat().iter().sum()))
+///     // Each thread owns its rank, which the others miss when the thread ends.
+///     let ranks = groups.into_iter().map(|group| {
+///         scope.spawn(move || group.all_gather("sum", &[group.rank() as f64]).map(|all| all.concat().iter().sum()))
 ///     });
 ///     ranks.collect::<Vec<_>>().into_iter().map(|rank| rank.join().expect("no rank panics")).collect::<Result<_, _>>()
 /// })?;

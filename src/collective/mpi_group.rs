@@ -22,7 +22,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 ///
 /// MPI has to be initialized with at least [`Threading::Serialized`], since a thread of its own talks to the other
 /// ranks; meanwhile no other thread may use MPI, unless it was initialized with [`Threading::Multiple`]. Ranks make
-/// their groups together.
+/// their groups together, and below `Multiple` call several groups in the same order, also from several threads: a call
+/// waits until the one before it is over, whichever group's it is.
 ///
 /// A rank that waits longer than `timeout`, for the group or in one of its calls, gets an error that names the operation,
 /// as does every later call; without a timeout it waits as long as MPI does. After such an error MPI is still waiting:

@@ -260,6 +260,9 @@ impl Engine {
 
     /// As [`forward`](Self::forward), without blocking the thread while a GPU works.
     ///
+    /// Among ranks it waits for the others, on the thread, for as long as their group lets it, and so does its future where it
+    /// is dropped before it is done, as [`Layer::forward_async`](crate::layer::Layer::forward_async) does; its siblings too.
+    ///
     /// # Errors
     ///
     /// As [`forward`](Self::forward).

@@ -92,6 +92,19 @@ impl Held {
         Ok(())
     }
 
+    /// The same by values that other ranks have moved theirs to: in host memory even where the device takes nothing more.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_weight`](Self::set_weight), but the host has the values.
+    pub(super) fn settle_running(&mut self, values: &RunningStatistics) -> Result<()> {
+        if let Some(HeldRunning { mean, var, counter, .. }) = self.running.as_deref() {
+            let (mean, var, counter) = (mean.clone(), var.clone(), counter.clone());
+            self.running = Some(Arc::new(HeldRunning { mean, var, counter, values: values.clone() }));
+        }
+        self.set_running(values)
+    }
+
     /// The weight.
     pub(crate) fn weight(&self) -> Option<&Data> {
         self.weight.as_ref().map(|held| &held.data)

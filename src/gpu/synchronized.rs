@@ -110,7 +110,7 @@ impl Rank<'_> {
         if let (Some(update), Some(mut running)) = (self.plan.source().running_update(), running) {
             update.apply(&mut running, all.count, [&all.moments.mean, &all.moments.var]);
             match (held, &mut arguments.running) {
-                (Some(held), _) => held.set_running(&running)?,
+                (Some(held), _) => held.settle_running(&running)?,
                 (None, Some(own)) => **own = running,
                 (None, None) => {}
             }

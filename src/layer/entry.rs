@@ -75,8 +75,11 @@ pub(crate) trait Source {
     /// The shape of what a key stands for, if it is there.
     fn shape(&self, key: &str) -> Option<Vec<usize>>;
 
-    /// What a key stands for, or why it cannot be read.
-    fn read(&self, key: &str) -> OrFault<Entry>;
+    /// The floating point values that a key stands for, made such where they are numbers of another kind; or why not.
+    fn tensor(&self, key: &str) -> OrFault<Tensor>;
+
+    /// The single whole number that a key stands for, of whatever kind it is; or why it is none.
+    fn counter(&self, key: &str) -> OrFault<u64>;
 }
 
 impl Source for StateDict {
@@ -88,9 +91,29 @@ impl Source for StateDict {
         self.get(key).map(|entry| entry.tensor().map(|tensor| tensor.shape().to_vec()).unwrap_or_default())
     }
 
-    fn read(&self, key: &str) -> OrFault<Entry> {
-        self.get(key).cloned().ok_or_else(|| "missing".into())
+    fn tensor(&self, key: &str) -> OrFault<Tensor> {
+        match self.get(key).ok_or("missing")? {
+            Entry::Tensor(tensor) => Ok(tensor.clone()),
+            Entry::Counter(_) => Err("expected floating point values, got an integer".into()),
+        }
     }
+
+    fn counter(&self, key: &str) -> OrFault<u64> {
+        match self.get(key).ok_or("missing")? {
+            Entry::Tensor(tensor) => whole(tensor.data().to_f64().first().copied()),
+            Entry::Counter(counter) => Ok(*counter),
+        }
+    }
+}
+
+/// A counter that was made a number of another type with everything else.
+pub(crate) fn whole(value: Option<f64>) -> OrFault<u64> {
+    let value = value.unwrap_or(f64::NAN);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and a u64 holds it")]
+    if value >= 0.0 && value.fract() == 0.0 && value < 2f64.powi(63) {
+        return Ok(value as u64);
+    }
+    Err(format!("expected an integer from 0 on, got {value}"))
 }
 
 /// The keys of a map that begin with a prefix, in order.

@@ -79,7 +79,7 @@ pub use switchable_norm::SwitchableNorm;
 pub use sync_batch_norm::{SyncBatchNorm, convert_sync_batch_norm, revert_sync_batch_norm};
 
 #[cfg(feature = "checkpoint")]
-pub(crate) use entry::{OrFault, Source, under};
+pub(crate) use entry::{OrFault, Source, under, whole};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -298,10 +298,7 @@ impl Layer {
     ///
     /// When the layer has no running estimates, or does not count batches; and when the number is beyond an I64.
     pub fn set_num_batches_tracked(&mut self, batches: u64) -> Result<()> {
-        if i64::try_from(batches).is_err() {
-            let expected = format!("at most {}", i64::MAX);
-            return Err(Error::Value { argument: "num_batches_tracked", got: batches.to_string(), expected });
-        }
+        check_counter(batches)?;
         let reason = match self.contents().running {
             None => Some("the layer keeps no running estimates"),
             Some(running) if !running.counter => Some("the layer counts no batches"),
@@ -312,4 +309,13 @@ impl Layer {
         }
         self.state.set(vec![(Name::NumBatchesTracked, Entry::Counter(batches))], &self.engine)
     }
+}
+
+/// A counter goes into state dicts, where it is an I64.
+fn check_counter(batches: u64) -> Result<()> {
+    if i64::try_from(batches).is_ok() {
+        return Ok(());
+    }
+    let expected = format!("at most {}, which is all that an I64 holds", i64::MAX);
+    Err(Error::Value { argument: "num_batches_tracked", got: batches.to_string(), expected })
 }

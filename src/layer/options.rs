@@ -4,9 +4,11 @@ use super::contents::{Contents, Tracked};
 use super::description::{Description, Recipe};
 use super::input::{ChannelRule, InputRule};
 use crate::error::{Error, Result};
-use crate::norm::BatchNorm;
+use crate::norm::{BatchNorm, check_momentum};
 use crate::plan::{Epilogue, Extra, Momentum, RunningVariance};
 use crate::tensor::{Dtype, Layout};
+
+pub(super) use crate::norm::check_eps;
 
 /// The builder methods for weight, bias and what else [`Fused`](crate::norm::Fused) does with them.
 macro_rules! parameter_setters {
@@ -159,22 +161,8 @@ impl Tracking {
 
     fn check(&self) -> Result<()> {
         check_eps(self.eps)?;
-        match self.momentum {
-            Some(momentum) if momentum.is_nan() => Err(Error::Value {
-                argument: "momentum",
-                got: momentum.to_string(),
-                expected: "a number, or None".into(),
-            }),
-            _ => Ok(()),
-        }
+        self.momentum.map_or(Ok(()), |momentum| check_momentum(momentum).map(drop))
     }
-}
-
-pub(super) fn check_eps(eps: f64) -> Result<f64> {
-    if eps.is_nan() {
-        return Err(Error::Value { argument: "eps", got: eps.to_string(), expected: "a number".into() });
-    }
-    Ok(eps)
 }
 
 /// Checks that there is a class at all.

@@ -21,6 +21,8 @@ pub struct Forward {
     /// Those of the call, which backward needs again.
     labels: Option<Vec<i64>>,
     revision: u64,
+    /// The other ranks of the pass, who make its backward pass too.
+    group: Option<Group>,
 }
 
 impl Forward {
@@ -110,7 +112,7 @@ impl Layer {
         let group = self.sharing_group().cloned();
         let turn = group.as_ref().map(|group| Turn::new(group, Pass::Forward));
         let result = self.forward_among(input, turn.as_ref(), saved).await;
-        ended(turn, result)
+        ended(turn, result).map(|forward| Forward { group, ..forward })
     }
 
     async fn forward_among(&mut self, input: Input<'_>, turn: Option<&Turn<'_>>, saved: bool) -> Result<Forward> {
@@ -119,7 +121,7 @@ impl Layer {
         let engine::Forward { output, sum, statistics } =
             self.state.forward(&self.engine, &*norm, (input, turn), saved).await?;
         let labels = input.labels.filter(|_| saved).map(<[i64]>::to_vec);
-        Ok(Forward { output, sum, statistics, call, labels, revision: self.state.revision() })
+        Ok(Forward { output, sum, statistics, call, labels, revision: self.state.revision(), group: None })
     }
 
     /// The gradients of what [`forward_saving`](Self::forward_saving) computed: of everything (of the input alone,
@@ -172,8 +174,7 @@ impl Layer {
         forward: &Forward,
         wanted: impl Into<Option<Wanted>>,
     ) -> Result<Gradients> {
-        let group = self.description.group.as_ref().filter(|group| group.has_peers() && forward.call.synchronized);
-        let turn = group.map(|group| Turn::new(group, Pass::Backward));
+        let turn = forward.group.as_ref().map(|group| Turn::new(group, Pass::Backward));
         let result = self.backward_among(input, turn.as_ref(), upstream.into(), forward, wanted.into()).await;
         ended(turn, result)
     }

@@ -2,7 +2,7 @@
 
 use super::contents::Name;
 use super::entry::{Entry, IncompatibleKeys, OrFault, Source, StateDict};
-use super::{Layer, Recipe};
+use super::{Layer, Recipe, check_counter};
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Spec, Tensor};
 
@@ -35,7 +35,8 @@ impl Layer {
     /// Loads what stands in `dict` after `prefix`. Where `strict`, nothing may be missing, and nothing else may stand
     /// there; otherwise what is missing stays as it is, and the result says what did not match.
     ///
-    /// PyTorch's rules hold. Values are converted to the layer's storage type, and whole numbers to a counter. A state dict without
+    /// PyTorch's rules hold. Values are converted to the layer's storage type, those of whole numbers in a file as well, and
+    /// whole numbers of any type to a counter. A state dict without
     /// `num_batches_tracked` is one of PyTorch before 0.4.1; the layer's own counter stays. Running estimates for an
     /// instance normalization that keeps none are refused, strict or not.
     ///
@@ -67,7 +68,7 @@ impl Layer {
         let mut load = Load { prefix, strict, entries: vec![], keys: IncompatibleKeys::default(), faults: vec![] };
         load.read(self, source);
         load.check_rest(self, source);
-        let (entries, keys) = load.finish(&self.description.class)?;
+        let (entries, keys) = load.finish(self.class())?;
         self.state.set(entries, &self.engine)?;
         Ok(keys)
     }
@@ -111,7 +112,7 @@ impl Load<'_> {
             let estimates = [Name::RunningMean, Name::RunningVar].map(|name| self.key(name));
             let found: Vec<String> = estimates.into_iter().filter(|key| rest.contains(key)).collect();
             if !found.is_empty() {
-                self.faults.push(unexpected_buffers(&found, &layer.description.class));
+                self.faults.push(unexpected_buffers(&found, layer.class()));
                 rest.retain(|key| !found.contains(key));
             }
         }
@@ -144,26 +145,13 @@ fn fitting(key: &str, shape: &[usize], spec: Option<Spec>, source: &dyn Source) 
              model is {wanted:?}"
         ));
     }
-    match (source.read(key).map_err(|fault| format!("{key}: {fault}"))?, spec) {
-        (Entry::Tensor(tensor), Some(spec)) => converted(tensor, spec).map_err(|error| format!("{key}: {error}")),
-        (Entry::Counter(counter), None) => Ok(Entry::Counter(counter)),
-        (Entry::Counter(_), Some(spec)) => Err(format!("{key}: expected {} values, got an integer", spec.dtype)),
-        (Entry::Tensor(tensor), None) => whole(&tensor).map(Entry::Counter).map_err(|fault| format!("{key}: {fault}")),
-    }
-}
-
-/// A counter that was made a number of another type with everything else.
-fn whole(tensor: &Tensor) -> OrFault<u64> {
-    let value = tensor.data().to_f64().first().copied().unwrap_or(f64::NAN);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it is whole, and an f32 holds no more"
-    )]
-    if value >= 0.0 && value.fract() == 0.0 && value <= 2f64.powi(62) {
-        return Ok(value as u64);
-    }
-    Err(format!("expected an integer from 0 on, got {value}"))
+    let entry = match spec {
+        Some(spec) => source.tensor(key).and_then(|tensor| converted(tensor, spec).map_err(|error| error.to_string())),
+        None => source.counter(key).and_then(|counter| {
+            check_counter(counter).map(|()| Entry::Counter(counter)).map_err(|error| error.to_string())
+        }),
+    };
+    entry.map_err(|fault| format!("{key}: {fault}"))
 }
 
 fn converted(tensor: Tensor, spec: Spec) -> Result<Entry> {

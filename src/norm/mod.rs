@@ -307,14 +307,14 @@ fn channels(layout: Layout, samples: usize, channels: usize, positions: usize) -
     }
 }
 
-fn check_eps(eps: f64) -> Result<f64> {
+pub(crate) fn check_eps(eps: f64) -> Result<f64> {
     if eps.is_nan() {
         return Err(Error::Value { argument: "eps", got: "NaN".into(), expected: "a number".into() });
     }
     Ok(eps)
 }
 
-fn check_momentum(momentum: f64) -> Result<f64> {
+pub(crate) fn check_momentum(momentum: f64) -> Result<f64> {
     if momentum.is_nan() {
         return Err(Error::Value { argument: "momentum", got: "NaN".into(), expected: "a number".into() });
     }

@@ -4,7 +4,7 @@ use crate::rig::{assert_says, layer};
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use std::path::PathBuf;
 use wgpu_norm::checkpoint::Checkpoint;
-use wgpu_norm::layer::BatchNorm1d;
+use wgpu_norm::layer::{BatchNorm1d, Entry};
 use wgpu_norm::{Error, Result};
 
 /// A file in a folder of its own, which lives as long as the folder does.
@@ -79,7 +79,7 @@ fn values_of_other_kinds_are_refused_among_the_faults() {
         (("weight", Stored::I8, &[1], &bytes[..1]), &["weight: expected F32, F16 or BF16, got I8"]),
         (("num_batches_tracked", Stored::F16, &[], &half), &["num_batches_tracked: expected an integer", "got 0.5"]),
         (("num_batches_tracked", Stored::I32, &[], &[0xff; 4]), &["num_batches_tracked: expected 0 or more, got -1"]),
-        (("weight", Stored::I64, &[1], &bytes[..8]), &["weight: expected f32 values, got an integer"]),
+        (("weight", Stored::U8, &[1], &bytes[..1]), &["weight: expected F32, F16 or BF16, got U8"]),
         (("bias", Stored::F32, &[2], &bytes[..8]), &["size mismatch for bias", "[2]", "[1]"]),
         (("num_batches_tracked", Stored::F32, &[], &bytes[..4]), &["num_batches_tracked: expected an integer"]),
         (("num_batches_tracked", Stored::I64, &[2], &bytes[..16]), &["size mismatch for num_batches_tracked", "[2]"]),
@@ -100,13 +100,15 @@ fn a_counter_may_be_a_list_of_one_or_not_be_there() {
     assert_says(loaded(("num_batches", Stored::I64, &[], &seven)), &["Unexpected key(s)", "\"num_batches\""]);
 }
 
-/// What torch 2.15 loads as well: `{k: v.half()}`, `{k: v.int()}` and `model.double()`.
+/// What torch 2.15 loads as well: `{k: v.half()}`, `{k: v.int()}`, `{k: v.long()}` and `model.double()`.
 #[test]
 fn what_was_converted_as_a_whole_is_converted_back() {
     let half = half::f16::from_f32(7.0).to_le_bytes();
     assert_eq!(loaded(("num_batches_tracked", Stored::F16, &[], &half)), Ok(Some(7)));
     assert_eq!(loaded(("num_batches_tracked", Stored::F64, &[], &7_f64.to_le_bytes())), Ok(Some(7)));
     assert_eq!(loaded(("num_batches_tracked", Stored::I32, &[], &7_i32.to_le_bytes())), Ok(Some(7)));
+    // One more than f32 counts to.
+    assert_eq!(loaded(("num_batches_tracked", Stored::F64, &[], &16_777_217_f64.to_le_bytes())), Ok(Some(16_777_217)));
 
     let values = [0.1_f64, 1e300];
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -115,6 +117,24 @@ fn what_was_converted_as_a_whole_is_converted_back() {
     let mut norm = layer(BatchNorm1d::new(2));
     Checkpoint::open(&path).expect("opens").load(&mut norm, "", false).expect("it loads");
     assert_eq!(norm.get("weight").expect("it has one").data().to_f32(), [0.1, f32::INFINITY]);
+
+    let ints: Vec<u8> = [-3_i32, 16_777_217].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let longs: Vec<u8> = [-3_i64, 16_777_217].iter().flat_map(|n| n.to_le_bytes()).collect();
+    for (stored, bytes) in [(Stored::I32, ints), (Stored::I64, longs)] {
+        let view = TensorView::new(stored, vec![2], &bytes).expect("two numbers");
+        let (_folder, path) = file(&safetensors::serialize([("running_var", view)], None).expect("serialized"));
+        Checkpoint::open(&path).expect("opens").load(&mut norm, "", false).expect("it loads");
+        assert_eq!(norm.get("running_var").expect("it has one").data().to_f32(), [-3.0, 16_777_216.0], "{stored:?}");
+    }
+}
+
+/// What `set_num_batches_tracked` refuses no state dict brings.
+#[test]
+fn a_counter_beyond_an_i64_is_a_fault() {
+    let mut norm = layer(BatchNorm1d::new(1));
+    let mut dict = norm.state_dict("").expect("state");
+    dict.insert("num_batches_tracked".into(), Entry::Counter(u64::MAX));
+    assert_says(norm.load_state_dict(&dict, "", true), &["num_batches_tracked", "18446744073709551615", "an I64"]);
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use crate::rig::{assert_says, cpu, engines, in_groups, noise, on_ranks};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use wgpu_norm::collective::{Group, local_with_timeout};
+use wgpu_norm::collective::{Group, ProcessGroup, local_with_timeout};
 use wgpu_norm::layer::{self, Layer};
 use wgpu_norm::norm::{BatchNorm, Norm, Operands, SyncBatchNorm};
 use wgpu_norm::plan::{Momentum, Plan, RunningVariance, Sharing};
-use wgpu_norm::{Dtype, Error, Parameters, Result, RunningStatistics, Tensor, Upstream};
+use wgpu_norm::{Choice, Dtype, Engine, Error, Parameters, Result, RunningStatistics, Tensor, Upstream};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -137,6 +138,90 @@ fn a_rank_whose_pass_is_dropped_tells_the_others() {
             1 => assert_eq!(error, Ok(())),
             _ => assert_says(&error.expect_err("rank 1 panicked"), &["rank 1 gave up before it: it was dropped"]),
         }
+    }
+}
+
+/// A group whose transport panics where it is told that the rank gave up.
+struct Breaks;
+
+impl ProcessGroup for Breaks {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn world_size(&self) -> usize {
+        2
+    }
+
+    fn all_gather(&self, _: &str, _: &[f64]) -> Result<Vec<Vec<f64>>> {
+        panic!("this transport panics in a test")
+    }
+}
+
+/// Two panics at once would end the process.
+#[test]
+fn a_transport_that_panics_while_its_rank_does_leaves_one_panic() {
+    let group = Group::new(Breaks);
+    let panic = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut parameters = Parameters { group: Some(&group), ..Parameters::default() };
+        cpu().forward(&Panics(SyncBatchNorm::new()), &noise(&[4, 3], Dtype::F32, 0.0, 1), &mut parameters)
+    }));
+    let words = panic.expect_err("the pass panics").downcast_ref::<&str>().map(|text| (*text).to_owned());
+    assert_eq!(words.as_deref(), Some("this pass panics in a test"));
+}
+
+/// A group of another, whose device is gone once the ranks have met so often.
+struct Loses {
+    ranks: Group,
+    device: wgpu::Device,
+    meetings_left: AtomicUsize,
+}
+
+impl ProcessGroup for Loses {
+    fn rank(&self) -> usize {
+        self.ranks.rank()
+    }
+
+    fn world_size(&self) -> usize {
+        self.ranks.world_size()
+    }
+
+    fn all_gather(&self, operation: &str, values: &[f64]) -> Result<Vec<Vec<f64>>> {
+        let all = self.ranks.all_gather(operation, values);
+        if self.meetings_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.device.destroy();
+        }
+        all
+    }
+}
+
+/// All others have moved theirs, and the layer goes on elsewhere with what they have.
+#[test]
+fn a_device_that_is_lost_after_the_meeting_has_moved_its_estimates() {
+    let choices = pollster::block_on(Choice::all());
+    for choice in engines().iter().map(|engine| choices.iter().find(|choice| choice.name() == engine.name())) {
+        let Some(Choice::Adapter { adapter, .. }) = choice else { continue };
+        let ranks = on_ranks(2, |group| {
+            let (mut engine, mut own) = (cpu(), group.clone());
+            if group.rank() == 1 {
+                let descriptor = wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
+                let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+                engine = Engine::with_device(&device, &queue);
+                own = Group::new(Loses { ranks: group.clone(), device, meetings_left: AtomicUsize::new(2) });
+            }
+            let mut norm = Layer::new(&engine, layer::SyncBatchNorm::new(3).group(&own)).expect("made");
+            let x = noise(&[4, 3], Dtype::F32, 2.0, group.rank() as u64);
+            norm.forward(&x).expect("both are there");
+            let second = norm.forward(&x).map(drop);
+            norm.to(&cpu()).expect("it is on the host too");
+            norm.forward(&x).expect("both are there again");
+            let estimates = ["running_mean", "running_var"].map(|name| norm.get(name).expect("it has them"));
+            (second, estimates, norm.num_batches_tracked())
+        });
+        assert_eq!(ranks[0].0, Ok(()));
+        assert!(matches!(ranks[1].0, Err(Error::DeviceLost(_))), "{:?}", ranks[1].0);
+        assert_eq!((&ranks[0].1, &ranks[0].2), (&ranks[1].1, &ranks[1].2), "the same on both");
+        assert_eq!(ranks[0].2, Ok(Some(3)));
     }
 }
 

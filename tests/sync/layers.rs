@@ -84,6 +84,34 @@ fn a_forward_pass_from_before_a_conversion_has_no_backward_pass() {
     }
 }
 
+/// The rank that reverts its layer has an error of its own, and the others hear of it.
+#[test]
+fn a_rank_that_reverts_between_the_passes_tells_the_others() {
+    let errors = on_ranks(2, |group| {
+        let mut norm = Layer::new(&cpu(), SyncBatchNorm::new(3).group(&group)).expect("made");
+        let x = noise(&[4, 3], Dtype::F32, 0.0, 1);
+        let forward = norm.forward_saving(&x).expect("a batch");
+        if group.rank() == 1 {
+            revert_sync_batch_norm([&mut norm]);
+        }
+        let error = norm.backward(&x, &x, &forward, None).expect_err("rank 1 has another layer");
+        (error, group.barrier())
+    });
+    for (rank, (error, after)) in errors.into_iter().enumerate() {
+        assert_says(&error, if rank == 0 { &["rank 1 gave up", "converted"] } else { &["forward", "converted"] });
+        assert_eq!(after, Ok(()), "the group goes on");
+    }
+}
+
+#[test]
+fn what_does_not_load_into_a_converted_layer_names_its_class() {
+    let group = &wgpu_norm::collective::local(1)[0];
+    let mut norm = layer(&cpu());
+    convert_sync_batch_norm([&mut norm], group);
+    let error = norm.load_state_dict(&wgpu_norm::layer::StateDict::new(), "", true).expect_err("nothing is there");
+    assert_says(&error, &["loading state_dict for SyncBatchNorm"]);
+}
+
 /// One rank tries twice, the other once: both have the first layer of the group.
 #[test]
 fn a_layer_that_did_not_come_about_is_not_counted() {
