@@ -28,7 +28,7 @@ use super::gradient_sums::{Sums, merged};
 use super::lanes::SIDE_BY_SIDE;
 use super::parallel;
 use super::parameters::Parameters;
-use super::past_caches::PastCaches;
+use super::past_caches::{PastCaches, Writing};
 use super::pieces::{Pieces, bands};
 use super::vectors;
 use crate::error::Result;
@@ -147,7 +147,7 @@ fn run<T: Element>(
         (_, true) => job.view.d,
         _ => job.row(),
     };
-    job.past_caches = PastCaches::pays::<T>(job.view.elements(), run);
+    job.past_caches = PastCaches::pays::<T>(job.view.elements(), run, Writing::AsTheyCome);
     // Nobody has a say in sums over groups between their being found and being used.
     let is_alone = plan.source.mixing().is_none() && peers.is_none();
     if is_alone && wanted.parameters() && parameters_are_columns(plan, gradients) && job.suits_spans() {

@@ -59,7 +59,7 @@ use element::Element;
 use epilogue::Epilogue;
 use moments::{Moments, Scale};
 use parameters::Parameters;
-use past_caches::PastCaches;
+use past_caches::{PastCaches, Writing};
 
 /// Executes `plan`, from `input` into `output`; in place where `input` is `None`.
 ///
@@ -140,6 +140,8 @@ fn run<T: Element>(
     };
     let view = if by_columns { columns::widened(plan.view) } else { plan.view };
     let run = if by_columns { view.c * view.d } else { view.d };
+    let threads = parallel::threads(view.elements());
+    let writing = if !by_columns && ahead::pays::<T>(view, threads) { Writing::AskedFor } else { Writing::AsTheyCome };
     let job = Job {
         view,
         statistic: plan.statistic,
@@ -149,8 +151,8 @@ fn run<T: Element>(
         parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),
         epilogue: Epilogue::of(plan),
         simd: vectors::widest(),
-        threads: parallel::threads(view.elements()),
-        past_caches: input.is_some() && PastCaches::pays::<T>(view.elements(), run),
+        threads,
+        past_caches: input.is_some() && PastCaches::pays::<T>(view.elements(), run, writing),
     };
     let keeps = plan.running_update().is_some() || arguments.statistics.is_some();
     let mut count = plan.shard_count();

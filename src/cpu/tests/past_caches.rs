@@ -3,7 +3,7 @@
 use super::{Case, DTYPES, cases, noise};
 use crate::cpu::backward;
 use crate::cpu::element::Element;
-use crate::cpu::past_caches::{LEAST_BYTES, PastCaches};
+use crate::cpu::past_caches::{LEAST_BYTES, PastCaches, Writing::AsTheyCome};
 use crate::norm::{BatchNorm, GroupNorm, LayerNorm, Norm, RmsNorm};
 use crate::plan::{Arguments, GradientArguments, Gradients, Statistics, Wanted};
 use crate::tensor::{Data, Dtype, Layout};
@@ -98,12 +98,21 @@ fn gradients_that_go_past_the_caches_keep_their_bits() {
 
 #[test]
 fn only_long_runs_of_whole_vectors_in_tensors_that_no_cache_holds_go_past_them() {
-    assert!(!PastCaches::pays::<f32>(1 << 12, 1 << 12), "16 KiB stay in a cache");
+    assert!(!PastCaches::pays::<f32>(1 << 12, 1 << 12, AsTheyCome), "16 KiB stay in a cache");
     let is_for = |element: bool| element == cfg!(target_arch = "x86_64");
     past_caches(|| {
-        assert!(is_for(PastCaches::pays::<f32>(1 << 12, 64)) && is_for(PastCaches::pays::<f16>(1 << 12, 128)));
-        assert!(!PastCaches::pays::<f32>(1 << 12, 65) && !PastCaches::pays::<f16>(1 << 12, 132), "half a vector");
-        assert!(!PastCaches::pays::<f32>(1 << 12, 60) && !PastCaches::pays::<f16>(1 << 12, 120), "240 bytes");
+        assert!(
+            is_for(PastCaches::pays::<f32>(1 << 12, 64, AsTheyCome))
+                && is_for(PastCaches::pays::<f16>(1 << 12, 128, AsTheyCome))
+        );
+        assert!(
+            !PastCaches::pays::<f32>(1 << 12, 65, AsTheyCome) && !PastCaches::pays::<f16>(1 << 12, 132, AsTheyCome),
+            "half a vector"
+        );
+        assert!(
+            !PastCaches::pays::<f32>(1 << 12, 60, AsTheyCome) && !PastCaches::pays::<f16>(1 << 12, 120, AsTheyCome),
+            "240 bytes"
+        );
     });
 }
 
