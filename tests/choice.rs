@@ -274,6 +274,15 @@ fn no_lane_exceeds_the_iterations_that_every_driver_grants() {
     }
 }
 
+/// Of long rows each column has partials of its own, which a few lanes merge.
+#[test]
+fn columns_are_refused_where_a_lane_would_merge_too_many() {
+    let supports = |d| Strategy::Column.supports(&plan_of(&BatchNorm::new(), &[2, 1, d], Dtype::F32), &EMULATED);
+    assert_eq!(supports(400_000), Ok(()));
+    let error = supports(600_000).expect_err("75,000 by each of eight lanes").to_string();
+    assert!(error.contains("75000 partials") && error.contains("column"), "{error}");
+}
+
 #[test]
 fn every_strategy_has_a_name_that_parses() {
     for strategy in Strategy::ALL {

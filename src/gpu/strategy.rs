@@ -113,7 +113,14 @@ impl Strategy {
             Self::Column if plan.view.b < 2 => Some("a group is one row, so there are no columns".into()),
             Self::Column => {
                 let columns = (plan.view.c as u64).saturating_mul(plan.view.d as u64);
-                (columns > MOST_STEPS).then(|| format!("there are {columns} columns, {MOST_STEPS} are counted"))
+                let partials = Partials::of_columns(plan, device);
+                let iterations = partials.count.div_ceil(partials.team.into());
+                if columns > MOST_STEPS {
+                    return Some(format!("there are {columns} columns, {MOST_STEPS} are counted"));
+                }
+                (iterations > MOST_ITERATIONS).then(|| {
+                    format!("a lane would merge {iterations} partials, {MOST_ITERATIONS} are safe on every driver")
+                })
             }
         }
     }
