@@ -8,6 +8,8 @@ use std::borrow::Cow;
 pub(super) struct Parameters<'a> {
     pub(super) weight: Cow<'a, [f32]>,
     pub(super) bias: Cow<'a, [f32]>,
+    /// Whether the bias is more than zeros that stand for none.
+    pub(super) has_bias: bool,
     /// Thresholds, below which nothing falls.
     pub(super) tau: Option<Vec<f32>>,
     pub(super) map: ParameterMap,
@@ -30,18 +32,20 @@ impl<'a> Parameters<'a> {
         let has_some = plan.has_weight() || plan.has_bias() || plan.extra.tau.is_some();
         let map = if has_some { plan.affine.map } else { ONE_FOR_ALL };
         let narrowed = |values: Vec<f64>| values.into_iter().map(narrow).collect::<Vec<f32>>();
-        let (mut weight, bias, tau) = if plan.derivation.is_some() {
+        let (weight, bias, tau) = if plan.derivation.is_some() {
             let Derived { weight, bias, tau } = own(weight, bias, extra, labels).derived(plan);
-            let filled =
-                |values: Option<Vec<f64>>, absent| Cow::Owned(values.map_or_else(|| vec![absent; map.len], narrowed));
-            (filled(weight, 1.0), filled(bias, 0.0), tau.map(narrowed))
+            let owned = |values: Option<Vec<f64>>| values.map(narrowed).map(Cow::Owned);
+            (owned(weight), owned(bias), tau.map(narrowed))
         } else {
-            (widened(weight, map.len, 1.0), widened(bias, map.len, 0.0), None)
+            (weight.map(widened), bias.map(widened), None)
         };
+        let has_bias = bias.is_some();
+        let filled = |values: Option<Cow<'a, [f32]>>, absent| values.unwrap_or_else(|| vec![absent; map.len].into());
+        let (mut weight, bias) = (filled(weight, 1.0), filled(bias, 0.0));
         if plan.adds_one() && plan.has_weight() {
             weight.to_mut().iter_mut().for_each(|w| *w += 1.0);
         }
-        Self { weight, bias, tau, map, c: plan.view.c }
+        Self { weight, bias, has_bias, tau, map, c: plan.view.c }
     }
 
     /// The first parameter of a run, where `c` may go on beyond a slab into the next.
@@ -75,10 +79,9 @@ pub(super) fn own(
     }
 }
 
-fn widened(data: Option<&Data>, len: usize, absent: f32) -> Cow<'_, [f32]> {
+fn widened(data: &Data) -> Cow<'_, [f32]> {
     match data {
-        Some(Data::F32(values)) => Cow::Borrowed(values),
-        Some(other) => Cow::Owned(other.to_f32()),
-        None => Cow::Owned(vec![absent; len]),
+        Data::F32(values) => Cow::Borrowed(values),
+        other => Cow::Owned(other.to_f32()),
     }
 }

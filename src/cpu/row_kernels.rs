@@ -3,6 +3,7 @@ use super::element::{Element, block_of};
 use super::epilogue::{Epilogue, clip};
 use super::moments::{Moments, Scale, float, fold, in_range, narrow};
 use super::rows::Buffers;
+use super::vectors::vectors_and_rest;
 use pulp::{Simd, WithSimd};
 use std::hint::black_box;
 
@@ -181,6 +182,8 @@ pub(super) struct Affine<'a> {
     /// The parameters from that of the run's first element on.
     pub(super) weight: &'a [f32],
     pub(super) bias: &'a [f32],
+    /// Whether the bias is more than zeros that stand for none.
+    pub(super) has_bias: bool,
     /// Thresholds, where there are any.
     pub(super) tau: Option<&'a [f32]>,
     /// Elements of the run that share a parameter.
@@ -199,8 +202,9 @@ impl Affine<'_> {
 
     /// As [`apply`](Self::apply). Meanwhile what is read next comes, if it is asked for.
     #[inline(always)]
-    pub(super) fn apply_ahead<T: Element>(
+    pub(super) fn apply_ahead<T: Element, S: Simd>(
         &self,
+        simd: S,
         x: &[f32],
         y: &mut [f32],
         scale: Scale,
@@ -213,20 +217,21 @@ impl Affine<'_> {
             if let Some(next) = next {
                 next.skip(done).ask(x.len());
             }
-            self.apply::<T>(x, y, scale, from + done);
+            self.apply::<T, S>(simd, x, y, scale, from + done);
             done += x.len();
         }
     }
 
     /// Scales at most [`BLOCK`] elements: those from the run's element `from` on.
     #[inline(always)]
-    pub(super) fn apply<T: Element>(&self, x: &[f32], y: &mut [f32], scale: Scale, from: usize) {
+    fn apply<T: Element, S: Simd>(&self, simd: S, x: &[f32], y: &mut [f32], scale: Scale, from: usize) {
         if self.epilogue.rounds {
             normalize_rounded::<T>(x, y, scale);
             affine(y, self.weight, self.bias, (from, self.divisor));
         } else if self.divisor == 1 {
             let parameters = from..from + x.len();
-            scale_each(x, y, scale, &self.weight[parameters.clone()], &self.bias[parameters]);
+            let given = [x, &self.weight[parameters.clone()], &self.bias[parameters]];
+            scale_each(simd, given, y, scale, self.has_bias);
         } else {
             scale_shared(x, y, scale, self.weight, self.bias, (from, self.divisor), self.folds);
         }
@@ -255,7 +260,7 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Buffers { wide, results, past } = self.buffers;
         let past = past.as_ref();
         let mut done = 0;
@@ -264,7 +269,7 @@ impl<T: Element> WithSimd for ApplyRun<'_, T> {
             let input = self.input.map(|input| &input[done..done + len]);
             let next = self.next_by.map(|by| Ahead::of(input.unwrap_or(to)).skip(by));
             let x = block_of(input, to, wide);
-            self.affine.apply_ahead::<T>(x, T::target(to, results, past), self.scale, self.from + done, next);
+            self.affine.apply_ahead::<T, S>(simd, x, T::target(to, results, past), self.scale, self.from + done, next);
             T::finish(to, results, past);
             done += len;
         }
@@ -288,8 +293,38 @@ fn affine(y: &mut [f32], weight: &[f32], bias: &[f32], (from, divisor): (usize, 
     }
 }
 
+/// Scales elements, each by its weight and bias. Zeros that stand for no bias are not read, since they would push what is
+/// needed out of the nearest cache.
 #[inline(always)]
-pub(super) fn scale_each(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32]) {
+fn scale_each<S: Simd>(simd: S, given: [&[f32]; 3], y: &mut [f32], scale: Scale, has_bias: bool) {
+    let ([x, weight, bias], [last_x, last_weight, last_bias]) = vectors_and_rest::<S, 3>(given, y.len());
+    let (y, last) = S::as_mut_simd_f32s(y);
+    if has_bias {
+        scale_vectors(simd, [x, weight], bias.iter().copied(), y, scale);
+    } else {
+        scale_vectors(simd, [x, weight], std::iter::repeat(simd.splat_f32s(0.0)), y, scale);
+    }
+    scale_few(last_x, last, scale, last_weight, last_bias);
+}
+
+#[inline(always)]
+fn scale_vectors<S: Simd>(
+    simd: S,
+    [x, weight]: [&[S::f32s]; 2],
+    bias: impl Iterator<Item = S::f32s>,
+    y: &mut [S::f32s],
+    Scale { head, tail, rstd }: Scale,
+) {
+    let [head, tail, rstd] = [simd.splat_f32s(head), simd.splat_f32s(tail), simd.splat_f32s(rstd)];
+    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        let distance = simd.sub_f32s(simd.sub_f32s(*x, head), tail);
+        *y = simd.add_f32s(simd.mul_f32s(simd.mul_f32s(distance, rstd), *weight), bias);
+    }
+}
+
+/// As [`scale_each`], for so few elements that vectors of a known length are faster than the widest.
+#[inline(always)]
+pub(super) fn scale_few(x: &[f32], y: &mut [f32], scale: Scale, weight: &[f32], bias: &[f32]) {
     let xs = x.as_chunks::<FEW>().0;
     let (ys, rest) = y.as_chunks_mut::<FEW>();
     let (weights, biases) = (weight.as_chunks::<FEW>().0, bias.as_chunks::<FEW>().0);
@@ -320,7 +355,7 @@ fn scaled(x: &[f32; FEW], scale: Scale, weight: &[f32; FEW], bias: &[f32; FEW]) 
     results
 }
 
-/// As [`scale_each`], where `divisor` neighbours share a parameter.
+/// As [`scale_few`], where `divisor` neighbours share a parameter.
 #[inline(always)]
 fn scale_shared(
     x: &[f32],

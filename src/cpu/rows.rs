@@ -185,11 +185,12 @@ fn apply_run<T: Element>(
 /// What happens to the elements of a run.
 #[inline(always)]
 pub(super) fn affine<'j, T>(job: &'j Job<'_, T>, (a, b, c): (usize, usize, usize)) -> Affine<'j> {
-    let Parameters { weight, bias, tau, map, .. } = &job.parameters;
+    let Parameters { weight, bias, has_bias, tau, map, .. } = &job.parameters;
     let first = map.index(a, b, c, 0);
     Affine {
         weight: &weight[first..],
         bias: &bias[first..],
+        has_bias: *has_bias,
         tau: tau.as_ref().map(|tau| &tau[first..]),
         // A run of one has one parameter, as those by columns do.
         divisor: if job.view.d == 1 { usize::MAX } else { map.d_divisor },

@@ -4,7 +4,7 @@
 use super::ahead::Ahead;
 use super::lanes::{HALF, Lanes, SIDE_BY_SIDE, Scales, added_up, half_of, one_after_another, side_by_side, totals};
 use super::moments::{Moments, Scale, float, in_range};
-use super::row_kernels::{FEW, MOST_OF_FEW, head, head_len, head_sums, scale_each, sums_about};
+use super::row_kernels::{FEW, MOST_OF_FEW, head, head_len, head_sums, scale_few, sums_about};
 use crate::plan::Statistic;
 use pulp::{Simd, WithSimd};
 
@@ -110,7 +110,7 @@ impl Batches<'_> {
                 Some(parameters) if N == SIDE_BY_SIDE => apply(&scales, lanes, parameters, y),
                 Some((weight, bias)) => {
                     for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
-                        scale_each(x, y, scales.get(k), weight, bias);
+                        scale_few(x, y, scales.get(k), weight, bias);
                     }
                 }
                 None => {

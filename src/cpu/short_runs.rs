@@ -158,7 +158,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for ApplyEach<'_, T, F
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { shared, affine, first, d, batch: Batch { x, y, scales: [heads, tails, rstds] }, next, .. } = self;
         for (k, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
             let own;
@@ -170,7 +170,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for ApplyEach<'_, T, F
                 }
             };
             let scale = Scale { head: heads[k], tail: tails[k], rstd: rstds[k] };
-            affine.apply_ahead::<T>(x, y, scale, 0, next);
+            affine.apply_ahead::<T, S>(simd, x, y, scale, 0, next);
         }
     }
 }
