@@ -197,7 +197,12 @@ fn long_rows_and_many_parameters_are_no_obstacle() {
     let of_input = Wanted { input: true, weight: false, bias: false, extra: false };
     let of_all = |sample: &Sample| Wanted::all(&sample.plan);
     let shortcut = Sample::new(&MomentShortcut::new(), &each, 0.0);
+    // One for each sample and position here too, each of which is a row.
+    let rows = spec(&[2, 9000, 1]);
+    let rows = Operands::new(spec(&[2, 9000, 2])).weight(rows.clone()).bias(rows);
+    let rows = Sample::new(&MomentShortcut::new().layout(Layout::ChannelsLast), &rows, 0.0);
     let cases = [
+        (rows.clone(), of_all(&rows)),
         (Sample::new(&LayerNorm::new([9000]), &row(9000), 0.0), of_input),
         (Sample::new(&RmsNorm::new([9000]), &row(9000).weight(spec(&[9000])), 0.0), of_input),
         (Sample::new(&LayerNorm::new([9000]), &wide, 0.0), of_input),
@@ -208,6 +213,9 @@ fn long_rows_and_many_parameters_are_no_obstacle() {
         for (sample, wanted) in &cases {
             let gradients = GradientSample::new(sample);
             let call = gradients.call(Options::default(), *wanted, 16);
+            let prepared = rig.gpu.prepare_backward(&sample.plan, *wanted, &Options::default());
+            let dispatches = prepared.map_or(0, |prepared| prepared.workgroups().len());
+            assert!(dispatches < 100, "{}: {}: {dispatches} dispatches", rig.name, sample.name);
             let got = rig.run_backward(&call).unwrap_or_else(|error| panic!("{}: {}: {error}", rig.name, sample.name));
             let verdict = gradients.expected(UNITS).worst(*wanted, &got);
             verdict.unwrap_or_else(|fault| panic!("{}: {}: {fault}", rig.name, sample.name));
