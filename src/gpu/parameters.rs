@@ -42,9 +42,8 @@ impl Planner<'_> {
         let limit = SCRATCH.min(self.device.max_binding);
         let entries = |piece: &Box4| piece.groups() * pair <= limit;
         // Of one step of a, since sums are counted by whole rows of c; where these are of one, of neighbouring steps.
-        let is_part_of_a_row = |piece: &Box4| {
-            piece.extent(0) == 1 || (c == 1 && piece.from[0] / period == (piece.to[0] - 1) / period)
-        };
+        let is_part_of_a_row =
+            |piece: &Box4| piece.extent(0) == 1 || (c == 1 && piece.from[0] / period == (piece.to[0] - 1) / period);
         let pieces = (whole.cut(granule, &|piece| self.partials_fit(summing, piece)))
             .or_else(|| whole.cut(granule, &entries))
             .or_else(|| whole.cut([1, b, 4.min(c), d], &|piece| is_part_of_a_row(piece) && entries(piece)))

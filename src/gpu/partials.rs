@@ -28,41 +28,44 @@ impl Partials {
     /// For streaming and split.
     #[must_use]
     pub fn of_groups(plan: &Plan, device: &Capabilities) -> Self {
-        Self::of_rows(plan.view, plan.dtype, device)
+        Self::of_rows(plan.view, row_bytes(plan.view, plan.dtype), device)
     }
 
     /// For columns.
     #[must_use]
     pub fn of_columns(plan: &Plan, device: &Capabilities) -> Self {
-        Self::of_blocks(plan.view, plan.dtype, device)
+        Self::of_blocks(plan.view, row_bytes(plan.view, plan.dtype), device)
     }
 
-    /// Of groups whose rows are read one after the other.
-    pub(super) fn of_rows(view: View, dtype: Dtype, device: &Capabilities) -> Self {
+    /// Of groups whose rows are read one after the other, of so many bytes a row in any one binding.
+    pub(super) fn of_rows(view: View, row_bytes: u64, device: &Capabilities) -> Self {
         let (b, d) = (view.b as u64, view.d as u64);
         // Merging has its own loop to bound, so very long groups make larger partials; of whole packs.
         let most = device.partial_elements().max(b.saturating_mul(d).div_ceil(1 << 18).next_multiple_of(4));
-        let span = view.c as u64 * d * dtype.size() as u64;
         // Rows of one partial have to lie in one binding.
-        let rows = (most / d).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let rows = (most / d).min(device.max_binding / 2 / row_bytes.max(1)).clamp(1, b);
         let segment = d.min(most);
         let segments = d.div_ceil(segment);
         let team = device.team(rows * segment.div_ceil(4));
         Self { rows, segment, segments, count: b.div_ceil(rows) * segments, team }
     }
 
-    /// Of groups that lie side by side.
-    pub(super) fn of_blocks(view: View, dtype: Dtype, device: &Capabilities) -> Self {
+    /// Of groups that lie side by side, of so many bytes a row in any one binding.
+    pub(super) fn of_blocks(view: View, row_bytes: u64, device: &Capabilities) -> Self {
         let (b, d) = (view.b as u64, view.d as u64);
-        let span = view.c as u64 * d * dtype.size() as u64;
         // Merging has its own loop to bound, so very many rows make larger blocks.
         let most_blocks = (1 << 18) / d.min(1 << 17);
         let packs = column_packs(view);
         let wanted = device.column_rows(b, packs) * u64::from(device.column_lanes(b, packs).1);
-        let rows = wanted.max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / span.max(1)).clamp(1, b);
+        let rows = wanted.max(b.div_ceil(most_blocks)).min(device.max_binding / 2 / row_bytes.max(1)).clamp(1, b);
         let count = b.div_ceil(rows) * d;
         Self { rows, segment: d, segments: 1, count, team: device.team_to_merge(count) }
     }
+}
+
+/// Bytes of a row of `b`.
+pub(super) fn row_bytes(view: View, dtype: Dtype) -> u64 {
+    view.c as u64 * view.d as u64 * dtype.size() as u64
 }
 
 /// Packs of four columns side by side.
@@ -132,8 +135,7 @@ impl Columns {
     /// For kernels that write, and load what belongs to a column once for some rows.
     pub(super) fn to_write(plan: &Plan, device: &Capabilities) -> Self {
         let view = plan.view;
-        let span = view.c as u64 * view.d as u64 * plan.dtype.size() as u64;
-        let rows = 8.min(device.max_binding / 2 / span.max(1)).clamp(1, view.b as u64);
+        let rows = 8.min(device.max_binding / 2 / row_bytes(view, plan.dtype).max(1)).clamp(1, view.b as u64);
         let (team, packs) = if device.emulated { (8, 64) } else { (1, 1) };
         Self { rows, team, row_lanes: 1, packs }
     }

@@ -193,7 +193,13 @@ impl<'a> Planner<'a> {
 
     /// The error of a tensor that cannot be cut until it fits.
     pub(super) fn beyond_binding(&self) -> Error {
-        beyond_binding("input", self.plan.tensor_bytes() + slack(self.device), self.device.max_binding)
+        let limit = self.device.max_binding;
+        let input = self.plan.tensor_bytes() + slack(self.device);
+        let statistics = self.plan.view.statistics() as u64 * ENTRY + SLACK;
+        if input <= limit && statistics > limit {
+            return beyond_binding("statistics", statistics, limit);
+        }
+        beyond_binding("input", input, limit)
     }
 
     /// Whether the box's memory fits one binding, whose start has to be aligned.

@@ -3,8 +3,8 @@
 use super::backward::{PAIR, Strided};
 use super::boxes::{Box4, levels};
 use super::options::Part;
-use super::partials::{Columns, Partials};
-use super::planner::{Chunk, Ground, Planner, Pool, SCRATCH, Step, bounded, low, parameters_fit, set_partials};
+use super::partials::{Columns, Partials, row_bytes};
+use super::planner::{Chunk, ENTRY, Ground, Planner, Pool, SCRATCH, Step, bounded, low, parameters_fit, set_partials};
 use super::slots::{Beside, Collected, Kernel, Registers};
 use super::strategy::{SHORT_ROW, Strategy, rows_share_words};
 use super::variant::Variant;
@@ -69,11 +69,10 @@ impl Planner<'_> {
             // Where each is one element, no team has anything to add up.
             _ => d < SHORT_ROW && c > 1 && (b > 1 || d == 1),
         };
-        let partials = if columns {
-            Partials::of_blocks(ground.view, self.plan.dtype, self.device)
-        } else {
-            Partials::of_rows(ground.view, self.plan.dtype, self.device)
-        };
+        // Rows that are summed together have their statistics in one binding as well.
+        let row_bytes = row_bytes(ground.view, self.plan.dtype).max(statistics.b_scale as u64 * ENTRY);
+        let cut = if columns { Partials::of_blocks } else { Partials::of_rows };
+        let partials = cut(ground.view, row_bytes, self.device);
         let (collected, beside) = (Collected::Parts, Beside::Nothing);
         Summing { ground, statistics, weighted, columns, partials, collected, beside }
     }

@@ -201,8 +201,12 @@ fn long_rows_and_many_parameters_are_no_obstacle() {
     let rows = spec(&[2, 9000, 1]);
     let rows = Operands::new(spec(&[2, 9000, 2])).weight(rows.clone()).bias(rows);
     let rows = Sample::new(&MomentShortcut::new().layout(Layout::ChannelsLast), &rows, 0.0);
+    // More statistics of the rows that are summed together than a binding holds.
+    let pairs = Operands::new(spec(&[600, 32])).weight(spec(&[32])).bias(spec(&[32]));
+    let pairs = Sample::new(&GroupNorm::new(16), &pairs, 0.0);
     let cases = [
         (rows.clone(), of_all(&rows)),
+        (pairs.clone(), of_all(&pairs)),
         (Sample::new(&LayerNorm::new([9000]), &row(9000), 0.0), of_input),
         (Sample::new(&RmsNorm::new([9000]), &row(9000).weight(spec(&[9000])), 0.0), of_input),
         (Sample::new(&LayerNorm::new([9000]), &wide, 0.0), of_input),
