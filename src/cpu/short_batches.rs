@@ -162,7 +162,7 @@ impl<const N: usize> BatchMoments<N> {
             }
         }
         for (k, x) in x.chunks_exact(d).enumerate() {
-            let [sum, square] = sums_about::<L>(x, heads[k], output);
+            let [sum, square] = sums_about::<L>(x, heads[k], output.map(|output| output.skip(k * d)));
             (sums[k], squares[k]) = (half_of(sum), half_of(square));
         }
         Self::about(heads, added_up(&sums), added_up(&squares), x, centred)

@@ -16,6 +16,13 @@ use std::marker::PhantomData;
 /// or brought past the caches, would leave the nearest cache.
 pub(super) const AT_ONCE: usize = 1024;
 
+const HALF_A_BLOCK: usize = BLOCK / 2;
+
+/// How many runs of `d` elements, too long for batches, are normalized together: what the nearest cache holds of them.
+const fn together(d: usize) -> usize {
+    if d <= HALF_A_BLOCK { 4 } else { 2 }
+}
+
 /// Elements of a run at least; shorter ones are taken as columns.
 const LEAST: usize = 2;
 
@@ -34,7 +41,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
     let tasks =
         output.chunks_mut(groups * d).enumerate().map(|(i, output)| (i * groups, output, wanted_moments.next()));
     parallel::each(job.threads, tasks, |(first, output, moments)| {
-        let len = if d > LONGEST { d } else { AT_ONCE.min(output.len()).max(d) };
+        let len = if d > LONGEST { together(d) * d } else { AT_ONCE.min(output.len()).max(d) };
         job.simd.dispatch(NormalizeRuns {
             input: job.input.map(|x| &x[first * d..first * d + output.len()]),
             output,
@@ -78,9 +85,13 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
     fn with_simd<S: Simd>(mut self, simd: S) {
         let first = if self.d <= LONGEST { self.in_batches(simd) } else { 0 };
         if self.d <= MOST_OF_FEW {
-            self.one_by_one::<FEW>(simd, first);
+            self.few_by_few::<FEW, 1>(simd, first);
         } else {
-            self.one_by_one::<LANES>(simd, first);
+            let first = match self.d {
+                ..=HALF_A_BLOCK => self.few_by_few::<LANES, { together(HALF_A_BLOCK) }>(simd, first),
+                _ => self.few_by_few::<LANES, { together(BLOCK) }>(simd, first),
+            };
+            self.few_by_few::<LANES, 1>(simd, first);
         }
     }
 }
@@ -113,32 +124,34 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> NormalizeRuns<'_, T, F> {
         whole / d
     }
 
-    /// Normalizes each run from run `first` on by itself.
+    /// Normalizes `N` runs at a time, which changes no bit, from run `first` on, and says which comes after the last of them.
     #[inline(always)]
-    fn one_by_one<const L: usize>(&mut self, simd: impl Simd, first: usize) {
+    fn few_by_few<const L: usize, const N: usize>(&mut self, simd: impl Simd, mut first: usize) -> usize {
         let d = self.d;
         let Buffers { wide, results, past } = &mut *self.buffers;
         let past = past.as_ref();
-        for (run, to) in (first..).zip(self.output[first * d..].chunks_exact_mut(d)) {
-            let input = self.input.map(|input| &input[run * d..(run + 1) * d]);
+        for to in self.output[first * d..].chunks_exact_mut(N * d) {
+            let input = self.input.map(|input| &input[first * d..(first + N) * d]);
             let [next, of_results] = if self.asks_ahead { beyond(input, to, past) } else { [None; 2] };
             let x = block_of(input, to, wide);
-            let moments = BatchMoments::<1>::of::<L>(x, d, self.statistic.is_centred(), of_results);
+            let moments = BatchMoments::<N>::of::<L>(x, d, self.statistic.is_centred(), of_results);
             let scales = moments.scales(self.statistic, self.eps);
             simd.vectorize(ApplyEach {
                 shared: self.shared.as_ref(),
                 affine: &self.affine,
-                first: run,
+                first,
                 d,
                 batch: Batch { x, y: T::target(to, results, past), scales: scales.each() },
                 next,
                 stored_as: PhantomData::<T>,
             });
             T::finish(to, results, past);
-            if let Some(found) = self.moments.get_mut(run) {
-                *found = moments.get(0);
+            for (k, found) in self.moments.iter_mut().skip(first).take(N).enumerate() {
+                *found = moments.get(k);
             }
+            first += N;
         }
+        first
     }
 }
 
@@ -170,7 +183,7 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for ApplyEach<'_, T, F
                 }
             };
             let scale = Scale { head: heads[k], tail: tails[k], rstd: rstds[k] };
-            affine.apply_ahead::<T, S>(simd, x, y, scale, 0, next);
+            affine.apply_ahead::<T, S>(simd, x, y, scale, 0, next.map(|next| next.skip(k * d)));
         }
     }
 }

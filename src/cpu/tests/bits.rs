@@ -96,6 +96,9 @@ fn neighbours_and_threads_change_no_bit() {
         (1, 65),
         (1, 128),
         (1, 129),
+        (1, 512),
+        (1, 513),
+        (1, 1024),
         (1, 1025),
         (40, 1),
         (300, 2),
@@ -147,7 +150,7 @@ fn groups_whose_memory_is_asked_for_ahead_keep_their_bits() {
 #[test]
 fn rows_meet_their_own_parameters_in_any_batch() {
     let Pools([_, three]) = Pools::new();
-    let short = [2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 31, 33, 64, 100, 129].map(|len| (37, len));
+    let short = [2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 31, 33, 64, 100, 129, 512, 513, 1000].map(|len| (37, len));
     for (rows, len) in short.into_iter().chain([(60_000, 20), (1100, 768), (200, 4097), (3, 300_001)]) {
         let norm = LayerNorm::new([len]);
         for dtype in [Dtype::F32, Dtype::Bf16] {

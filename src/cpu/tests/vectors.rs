@@ -26,7 +26,7 @@ fn with<R>(vectors: Arch, f: impl FnOnce() -> R) -> R {
 
 /// Rows of every length for which there is something of its own, and of some others.
 fn short_rows(dtype: Dtype) -> impl Iterator<Item = Case> {
-    let lengths = (1..35).chain([48, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257]);
+    let lengths = (1..35).chain([48, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 511, 513]);
     lengths.map(move |len| Case::new(&LayerNorm::new([len]), &[37, len], dtype, 3.0, Some(&[len])))
 }
 
