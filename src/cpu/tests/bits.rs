@@ -171,6 +171,22 @@ fn rows_meet_their_own_parameters_in_any_batch() {
     }
 }
 
+/// Zeros are not read where they stand for no bias, and added as if they had been.
+#[test]
+fn no_bias_is_a_bias_of_zeros() {
+    for len in [7, 100, 200, 768, 4097, 40_000] {
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            let mut case = Case::new(&LayerNorm::new([len]), &[5, len], dtype, 0.0, Some(&[len]));
+            case.bias = Some(Data::zeros(dtype, len));
+            let zeros = case.run().0.to_f32();
+            case.bias = None;
+            let none = case.run().0.to_f32();
+            let differs = zeros.iter().zip(&none).position(|(zeros, none)| zeros.to_bits() != none.to_bits());
+            assert_eq!(differs, None, "{}", case.name);
+        }
+    }
+}
+
 #[test]
 fn running_estimates_do_not_see_threads() {
     let Pools(pools) = Pools::new();
