@@ -297,14 +297,17 @@ fn affine(y: &mut [f32], weight: &[f32], bias: &[f32], (from, divisor): (usize, 
 /// needed out of the nearest cache.
 #[inline(always)]
 fn scale_each<S: Simd>(simd: S, given: [&[f32]; 3], y: &mut [f32], scale: Scale, has_bias: bool) {
-    let ([x, weight, bias], [last_x, last_weight, last_bias]) = vectors_and_rest::<S, 3>(given, y.len());
-    let (y, last) = S::as_mut_simd_f32s(y);
+    let ([x, weight, bias], [rest, ..]) = vectors_and_rest::<S, 3>(given, y.len());
+    let vectors = S::as_mut_simd_f32s(y).0;
     if has_bias {
-        scale_vectors(simd, [x, weight], bias.iter().copied(), y, scale);
+        scale_vectors(simd, [x, weight], bias.iter().copied(), vectors, scale);
     } else {
-        scale_vectors(simd, [x, weight], std::iter::repeat(simd.splat_f32s(0.0)), y, scale);
+        scale_vectors(simd, [x, weight], std::iter::repeat(simd.splat_f32s(0.0)), vectors, scale);
     }
-    scale_few(last_x, last, scale, last_weight, last_bias);
+    // Whole chunks of the last elements, some of which are written twice.
+    let last = y.len().saturating_sub(rest.len().next_multiple_of(FEW))..y.len();
+    let [x, weight, bias] = given;
+    scale_few(&x[last.clone()], &mut y[last.clone()], scale, &weight[last.clone()], &bias[last]);
 }
 
 #[inline(always)]

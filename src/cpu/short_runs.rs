@@ -1,4 +1,4 @@
-//! Groups of one short run each: a batch of them at a time, or each by itself.
+//! Groups of one short run each: a batch of them at a time, or a few.
 
 use super::Job;
 use super::ahead::{self, Ahead, beyond};
@@ -16,11 +16,9 @@ use std::marker::PhantomData;
 /// or brought past the caches, would leave the nearest cache.
 pub(super) const AT_ONCE: usize = 1024;
 
-const HALF_A_BLOCK: usize = BLOCK / 2;
-
 /// How many runs of `d` elements, too long for batches, are normalized together: what the nearest cache holds of them.
 const fn together(d: usize) -> usize {
-    if d <= HALF_A_BLOCK { 4 } else { 2 }
+    if d <= BLOCK / 2 { 4 } else { 2 }
 }
 
 /// Elements of a run at least; shorter ones are taken as columns.
@@ -41,7 +39,7 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
     let tasks =
         output.chunks_mut(groups * d).enumerate().map(|(i, output)| (i * groups, output, wanted_moments.next()));
     parallel::each(job.threads, tasks, |(first, output, moments)| {
-        let len = if d > LONGEST { together(d) * d } else { AT_ONCE.min(output.len()).max(d) };
+        let len = if d > LONGEST { (together(d) * d).min(output.len()) } else { AT_ONCE.min(output.len()).max(d) };
         job.simd.dispatch(NormalizeRuns {
             input: job.input.map(|x| &x[first * d..first * d + output.len()]),
             output,
@@ -87,9 +85,9 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for NormalizeRuns<'_, 
         if self.d <= MOST_OF_FEW {
             self.few_by_few::<FEW, 1>(simd, first);
         } else {
-            let first = match self.d {
-                ..=HALF_A_BLOCK => self.few_by_few::<LANES, { together(HALF_A_BLOCK) }>(simd, first),
-                _ => self.few_by_few::<LANES, { together(BLOCK) }>(simd, first),
+            let first = match together(self.d) {
+                4 => self.few_by_few::<LANES, 4>(simd, first),
+                _ => self.few_by_few::<LANES, 2>(simd, first),
             };
             self.few_by_few::<LANES, 1>(simd, first);
         }

@@ -42,6 +42,20 @@ impl Box4 {
         self.cut_into(granule, fits, &mut pieces).then_some(pieces)
     }
 
+    /// The same, where no piece reaches from one period of the outermost level into the next.
+    pub(crate) fn cut_within(self, period: u64, granule: [u64; 4], fits: &dyn Fn(&Self) -> bool) -> Option<Vec<Self>> {
+        let mut pieces = Vec::new();
+        let mut from = self.from[0];
+        while from < self.to[0] {
+            let to = ((from / period + 1) * period).min(self.to[0]);
+            if !self.with(0, from, to).cut_into(granule, fits, &mut pieces) {
+                return None;
+            }
+            from = to;
+        }
+        Some(pieces)
+    }
+
     fn cut_into(self, granule: [u64; 4], fits: &dyn Fn(&Self) -> bool, pieces: &mut Vec<Self>) -> bool {
         if fits(&self) {
             pieces.push(self);
@@ -125,6 +139,14 @@ mod tests {
                 assert_covers(view, [1, 1, 1, 4], limit);
             }
         }
+    }
+
+    #[test]
+    fn pieces_within_periods_are_as_large_as_fits() {
+        let fits = |piece: &Box4| piece.extent(0) <= 8;
+        let pieces = Box4::whole(View::new(18, 1, 1, 2)).cut_within(9, [1, 1, 1, 2], &fits);
+        let ranges: Option<Vec<_>> = pieces.map(|all| all.iter().map(|piece| [piece.from[0], piece.to[0]]).collect());
+        assert_eq!(ranges, Some(vec![[0, 8], [8, 9], [9, 17], [17, 18]]), "two of each period");
     }
 
     #[test]

@@ -38,15 +38,13 @@ impl Planner<'_> {
         let [_, b, c, d] = levels(cells);
         let period = self.period_of(cells);
         let granule = [period, b, c, d];
+        let part_of_a_row = [1, b, 4.min(c), d];
         let pair = self.pairs_a_cell() * PAIR;
         let limit = SCRATCH.min(self.device.max_binding);
         let entries = |piece: &Box4| piece.groups() * pair <= limit;
-        // Of one step of a, since sums are counted by whole rows of c; where these are of one, of neighbouring steps.
-        let is_part_of_a_row =
-            |piece: &Box4| piece.extent(0) == 1 || (c == 1 && piece.from[0] / period == (piece.to[0] - 1) / period);
         let pieces = (whole.cut(granule, &|piece| self.partials_fit(summing, piece)))
             .or_else(|| whole.cut(granule, &entries))
-            .or_else(|| whole.cut([1, b, 4.min(c), d], &|piece| is_part_of_a_row(piece) && entries(piece)))
+            .or_else(|| whole.cut_within(period, part_of_a_row, &entries))
             .ok_or_else(|| too_large("sums of a parameter's gradient", pair * 4.min(c), limit))?;
         let several = pieces.len() > 1;
         for piece in &pieces {

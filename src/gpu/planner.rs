@@ -195,7 +195,7 @@ impl<'a> Planner<'a> {
     pub(super) fn beyond_binding(&self) -> Error {
         let limit = self.device.max_binding;
         let input = self.plan.tensor_bytes() + slack(self.device);
-        let statistics = self.plan.view.statistics() as u64 * ENTRY + SLACK;
+        let statistics = (self.plan.view.statistics() as u64).saturating_mul(ENTRY).saturating_add(SLACK);
         if input <= limit && statistics > limit {
             return beyond_binding("statistics", statistics, limit);
         }

@@ -107,13 +107,10 @@ impl Planner<'_> {
         let granule = |a| [a, b, block_c.min(c), d];
         let pieces = match whole.cut(granule(granule_a), &fits) {
             // Or some within one row of parameters, where a whole one is too much.
-            None if taking.sums == ParameterSums::EachGroup => {
-                let is_within = |piece: &Box4| piece.from[0] / granule_a == (piece.to[0] - 1) / granule_a;
-                self.cut(whole, granule(1), &|piece| is_within(piece) && fits(piece))?
-            }
-            Some(pieces) => pieces,
-            None => return Err(self.beyond_binding()),
+            None if taking.sums == ParameterSums::EachGroup => whole.cut_within(granule_a, granule(1), &fits),
+            pieces => pieces,
         };
+        let pieces = pieces.ok_or_else(|| self.beyond_binding())?;
         let several = pieces.len() > 1;
         let second = taking.sums == ParameterSums::EachGroup && self.has_second_sums();
         for piece in &pieces {

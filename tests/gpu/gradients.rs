@@ -204,7 +204,15 @@ fn long_rows_and_many_parameters_are_no_obstacle() {
     // More statistics of the rows that are summed together than a binding holds.
     let pairs = Operands::new(spec(&[600, 32])).weight(spec(&[32])).bias(spec(&[32]));
     let pairs = Sample::new(&GroupNorm::new(16), &pairs, 0.0);
+    // The same for two samples, whose rows are one more than scratch holds, and for three columns.
+    let shared = |shape: &[usize], axes: &[isize], parameters: &[usize]| {
+        let operands = Operands::new(spec(shape)).weight(spec(parameters)).bias(spec(parameters));
+        Sample::new(&LayerNorm::over_axes(axes.to_vec()), &operands, 0.0)
+    };
+    let [twice, columns] = [shared(&[2, 8193, 2], &[1], &[8193]), shared(&[2, 9000, 3, 2], &[1, 3], &[9000, 2])];
     let cases = [
+        (twice.clone(), of_all(&twice)),
+        (columns.clone(), of_all(&columns)),
         (rows.clone(), of_all(&rows)),
         (pairs.clone(), of_all(&pairs)),
         (Sample::new(&LayerNorm::new([9000]), &row(9000), 0.0), of_input),
