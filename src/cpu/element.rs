@@ -18,6 +18,9 @@ pub(super) trait Element: Pod + Send + Sync {
     /// `past` the caches.
     fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32], past: Option<&PastCaches>) -> &'a mut [f32];
 
+    /// Where results go `past` the caches as they leave the registers: those that are not narrowed.
+    fn straight<'a>(to: &'a mut [Self], past: Option<&'a PastCaches>) -> Option<(&'a mut [f32], &'a PastCaches)>;
+
     /// `x` as it is when it has been stored.
     fn rounded(x: f32) -> f32;
 
@@ -58,6 +61,11 @@ impl Element for f32 {
     #[inline(always)]
     fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32], past: Option<&PastCaches>) -> &'a mut [f32] {
         if past.is_some() { &mut buffer[..to.len()] } else { to }
+    }
+
+    #[inline(always)]
+    fn straight<'a>(to: &'a mut [Self], past: Option<&'a PastCaches>) -> Option<(&'a mut [f32], &'a PastCaches)> {
+        past.map(|past| (to, past))
     }
 
     #[inline(always)]
@@ -108,6 +116,11 @@ macro_rules! half_element {
             #[inline(always)]
             fn target<'a>(to: &'a mut [Self], buffer: &'a mut [f32], _: Option<&PastCaches>) -> &'a mut [f32] {
                 &mut buffer[..to.len()]
+            }
+
+            #[inline(always)]
+            fn straight<'a>(_: &'a mut [Self], _: Option<&'a PastCaches>) -> Option<(&'a mut [f32], &'a PastCaches)> {
+                None
             }
 
             #[inline(always)]

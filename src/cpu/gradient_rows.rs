@@ -11,6 +11,7 @@ use super::gradient_places::{Places, Row};
 use super::gradient_sums::added;
 use super::moments::Scale;
 use super::past_caches::PastCaches;
+use super::results::{Results, write};
 use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
@@ -105,32 +106,52 @@ impl<T: Element> WithSimd for WriteAndAdd<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { row, weight, inflow, output, coefficients, sums: [of_weight, of_bias], next_by, past } = self;
+        let Self { row, weight, inflow, output, coefficients, sums, next_by, past } = self;
         let Scale { head, tail, rstd } = row.scale;
         let numbers = [[head, tail, rstd], coefficients];
-        let mut wide = [[0.0; STEP]; 3];
-        for (i, to) in output.chunks_mut(STEP).enumerate() {
-            let at = i * STEP..i * STEP + to.len();
-            let (x, g) = (&row.x[at.clone()], &row.upstream[at.clone()]);
-            if let Some(next_by) = next_by {
-                Ahead::of(x).skip(next_by).ask(x.len());
-                Ahead::of(g).skip(next_by).ask(g.len());
-            }
-            let [wide_x, wide_g, results] = &mut wide;
-            let y = T::target(to, results, past);
-            let given = [T::read(x, wide_x), T::read(g, wide_g), &weight[at.clone()]];
-            write_and_add(simd, given, numbers, [y, &mut of_weight[at.clone()], &mut of_bias[at.clone()]]);
-            add_inflow(inflow.map(|inflow| &inflow[at]), y, wide_x);
-            T::finish(to, results, past);
+        let gradients = OwnGradients { simd, row, weight, inflow, numbers, sums, next_by, wide: [[0.0; STEP]; 2] };
+        write(gradients, output, &mut [0.0; STEP], past);
+    }
+}
+
+struct OwnGradients<'a, T, S> {
+    simd: S,
+    row: Row<'a, T>,
+    weight: &'a [f32],
+    inflow: Option<&'a [T]>,
+    /// `[head, tail, rstd]`, and what is folded.
+    numbers: [[f32; 3]; 2],
+    sums: [&'a mut [f32]; 2],
+    next_by: Option<usize>,
+    wide: [[f32; STEP]; 2],
+}
+
+impl<T: Element, S: Simd> Results for OwnGradients<'_, T, S> {
+    #[inline(always)]
+    fn work_out(&mut self, at: Range<usize>, to: &mut [f32]) {
+        let (x, g) = (&self.row.x[at.clone()], &self.row.upstream[at.clone()]);
+        if let Some(next_by) = self.next_by {
+            Ahead::of(x).skip(next_by).ask(x.len());
+            Ahead::of(g).skip(next_by).ask(g.len());
         }
+        let ([wide_x, wide_g], [of_weight, of_bias]) = (&mut self.wide, &mut self.sums);
+        let given = [T::read(x, wide_x), T::read(g, wide_g), &self.weight[at.clone()]];
+        let sums = [&mut of_weight[at.clone()], &mut of_bias[at.clone()]];
+        write_and_add(self.simd, given, self.numbers, to, sums);
+        add_inflow(self.inflow.map(|inflow| &inflow[at]), to, wide_x);
     }
 }
 
 /// From elements, their gradients and weights; with `[head, tail, rstd]` and what is folded.
 #[inline(always)]
-fn write_and_add<S: Simd>(simd: S, given: [&[f32]; 3], numbers: [[f32; 3]; 2], to: [&mut [f32]; 3]) {
-    let (vectors, rest) = vectors_and_rest::<S, 3>(given, given[0].len());
-    let [y, of_weight, of_bias] = to;
+fn write_and_add<S: Simd>(
+    simd: S,
+    given: [&[f32]; 3],
+    numbers: [[f32; 3]; 2],
+    y: &mut [f32],
+    [of_weight, of_bias]: [&mut [f32]; 2],
+) {
+    let (vectors, rest) = vectors_and_rest::<S, 3>(given, y.len());
     let (y, y_rest) = S::as_mut_simd_f32s(y);
     let (of_weight, of_weight_rest) = S::as_mut_simd_f32s(of_weight);
     let (of_bias, of_bias_rest) = S::as_mut_simd_f32s(of_bias);

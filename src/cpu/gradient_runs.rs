@@ -12,6 +12,7 @@ use super::gradient_places::{Places, Row};
 use super::gradient_sums::added;
 use super::moments::Scale;
 use super::past_caches::PastCaches;
+use super::results::Results;
 use super::row_kernels::{BLOCK, FEW, LANES, last_of, total};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -356,6 +357,14 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
         let shared = if let Weight::Shared(weight) = self.weight { weight } else { 1.0 };
         let (coefficients, keeps_digits) = fold(self.scale, shared, self.through.unwrap_or_default());
         let mut wide = [[0.0; BLOCK]; 3];
+        let are_folded_alone = self.through.is_some() && keeps_digits && self.inflow.is_none();
+        if are_folded_alone && let Some((to, past)) = T::straight(&mut *self.output, self.past) {
+            let [wide_x, wide_g, _] = &mut wide;
+            let given = [T::read(self.x, wide_x), T::read(self.upstream, wide_g)];
+            let head = self.scale.head;
+            past.store_worked_out(to, FoldedRun { given, weight: self.weight, head, coefficients });
+            return;
+        }
         for (i, to) in self.output.chunks_mut(BLOCK).enumerate() {
             let at = i * BLOCK..i * BLOCK + to.len();
             let [wide_x, wide_g, results] = &mut wide;
@@ -375,6 +384,23 @@ impl<T: Element> WithSimd for WriteRun<'_, T> {
             add_inflow(self.inflow.map(|inflow| &inflow[at]), y, wide_x);
             T::finish(to, results, self.past);
         }
+    }
+}
+
+/// Gradients of which nothing but what is folded is worked out.
+struct FoldedRun<'a> {
+    /// Elements, and their gradients.
+    given: [&'a [f32]; 2],
+    weight: Weight<'a>,
+    head: f32,
+    coefficients: Folded,
+}
+
+impl Results for FoldedRun<'_> {
+    #[inline(always)]
+    fn work_out(&mut self, at: Range<usize>, to: &mut [f32]) {
+        let given = self.given.map(|elements| &elements[at.clone()]);
+        write_folded(given, self.weight.of(at), self.head, self.coefficients, to);
     }
 }
 

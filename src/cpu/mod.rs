@@ -37,6 +37,8 @@ mod parameters;
 mod past_caches;
 mod pieces;
 mod residual;
+mod results;
+mod row_apply;
 mod row_kernels;
 mod rows;
 mod running;
@@ -122,6 +124,8 @@ struct Job<'a, T> {
     threads: usize,
     /// Whether results go past the caches.
     past_caches: bool,
+    /// Whether they do so as they leave the registers.
+    straight: bool,
 }
 
 fn run<T: Element>(
@@ -141,18 +145,23 @@ fn run<T: Element>(
     let view = if by_columns { columns::widened(plan.view) } else { plan.view };
     let run = if by_columns { view.c * view.d } else { view.d };
     let threads = parallel::threads(view.elements());
-    let writing = if !by_columns && ahead::pays::<T>(view, threads) { Writing::AskedFor } else { Writing::AsTheyCome };
+    let parameters = Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels);
+    let epilogue = Epilogue::of(plan);
+    let straight = !by_columns && rows::go_straight::<T>(view, &parameters, epilogue);
+    let asks_for_lines = !by_columns && !straight && ahead::pays::<T>(view, threads);
+    let writing = if asks_for_lines { Writing::AskedFor } else { Writing::AsTheyCome };
     let job = Job {
         view,
         statistic: plan.statistic,
         given: matches!(plan.source, Source::Running { .. } | Source::Nothing),
         eps: plan.eps + learned_eps(arguments.extra.eps_l),
         input,
-        parameters: Parameters::new(plan, arguments.weight, arguments.bias, arguments.extra, arguments.labels),
-        epilogue: Epilogue::of(plan),
+        parameters,
+        epilogue,
         simd: vectors::widest(),
         threads,
         past_caches: input.is_some() && PastCaches::pays::<T>(view.elements(), run, writing),
+        straight,
     };
     let keeps = plan.running_update().is_some() || arguments.statistics.is_some();
     let mut count = plan.shard_count();

@@ -28,6 +28,22 @@ pub(super) fn each<T: Send>(threads: usize, tasks: impl IntoIterator<Item = T>, 
     }
 }
 
+/// As [`each`], with what `make` makes for some tasks that one thread takes one after the other.
+pub(super) fn each_with<T: Send, S>(
+    threads: usize,
+    tasks: impl IntoIterator<Item = T>,
+    make: impl Fn() -> S + Sync,
+    f: impl Fn(&mut S, T) + Sync,
+) {
+    let f: &(dyn Fn(&mut S, T) + Sync) = &f;
+    if threads > 1 {
+        tasks.into_iter().collect::<Vec<T>>().into_par_iter().for_each_init(&make, f);
+    } else {
+        let mut made = make();
+        tasks.into_iter().for_each(|task| f(&mut made, task));
+    }
+}
+
 /// What `f` makes of each number below `count`, on several threads where there are some.
 pub(super) fn map_each<T: Send>(threads: usize, count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let f: &(dyn Fn(usize) -> T + Sync) = &f;

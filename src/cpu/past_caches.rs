@@ -1,9 +1,11 @@
 //! Results that go to memory past the caches. An ordinary store has its line read first, and a tensor that no cache holds
 //! is gone from them before anybody asks for it: so a third of forward's traffic, and a quarter of backward's, is for
-//! nothing.
+//! nothing. Results in f32 go as they leave the registers; those that are narrowed, and those that more happens to than an
+//! affine, by way of a buffer.
 
 use super::element::Element;
-use bytemuck::Pod;
+use super::results::Results;
+use bytemuck::{Pod, Zeroable};
 use std::sync::LazyLock;
 
 /// Bytes of the largest cache where the processor does not say.
@@ -13,8 +15,8 @@ const UNKNOWN_CACHE: usize = 32 << 20;
 const LEAST_RUN: usize = 256;
 
 /// Bytes of a shared cache above which it is that of many processors, and what one program's few threads find theirs of it.
-/// (Two threads of a Sapphire Rapids with 260 MiB: `[64, 65536]` backward took 4.3 to 5.0 ms and takes 3.0 to 4.0; of 12 MiB a
-/// tensor the caches keep enough.)
+/// (Two threads of a Sapphire Rapids with 260 MiB: `[64, 65536]` backward takes half of the time; of 8 MiB a tensor it takes up to
+/// 1.6 times as long, see docs/performance.md.)
 const OF_MANY: usize = 64 << 20;
 const SHARE_OF_MANY: usize = 16 << 20;
 
@@ -48,7 +50,22 @@ thread_local! {
     pub(super) static LEAST_BYTES: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
 }
 
-/// A task's way to memory past the caches. Other threads see what was stored once it is dropped.
+/// Whether runs of so many elements are whole vectors, and not few.
+pub(super) fn takes<T: Element>(run: usize) -> bool {
+    let bytes = run * size_of::<T>();
+    bytes >= LEAST_RUN && bytes.is_multiple_of(size_of::<Vector>())
+}
+
+/// Elements in f32 of a cache line.
+const LINE: usize = 16;
+
+/// A cache line.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([Vector; LINE * size_of::<f32>() / size_of::<Vector>()]);
+
+/// The way to memory past the caches, of one task or of several that one thread does in turn. Other threads see what was stored
+/// once it is dropped.
 #[derive(Debug)]
 pub(super) struct PastCaches(());
 
@@ -56,11 +73,7 @@ impl PastCaches {
     /// Whether so many elements should take that way, which are written in runs of so many: no cache holds them, and runs
     /// are whole vectors, and not few.
     pub(super) fn pays<T: Element>(elements: usize, run: usize, writing: Writing) -> bool {
-        let of_run = run * size_of::<T>();
-        cfg!(target_arch = "x86_64")
-            && of_run >= LEAST_RUN
-            && of_run.is_multiple_of(size_of::<Vector>())
-            && elements * size_of::<T>() >= least_bytes(writing)
+        cfg!(target_arch = "x86_64") && takes::<T>(run) && elements * size_of::<T>() >= least_bytes(writing)
     }
 
     /// Where `pays` says so.
@@ -80,6 +93,35 @@ impl PastCaches {
             store_vector(to, bytemuck::pod_read_unaligned(bytemuck::cast_slice(from)));
         }
     }
+
+    /// Stores `results` as they leave the registers, a cache line at a time: a line that is stored in parts with others in between
+    /// goes to memory more than once.
+    #[inline(always)]
+    pub(super) fn store_worked_out(&self, to: &mut [f32], mut results: impl Results) {
+        let (head, lines, tail) = bytemuck::pod_align_to_mut::<f32, Line>(to);
+        let mut at = head.len();
+        self.store_less_than_a_line(head, 0, &mut results);
+        for line in lines {
+            // Nobody else's memory and no loop's, so the compiler needs none for it.
+            let mut worked_out = [0.0; LINE];
+            results.work_out(at..at + LINE, &mut worked_out);
+            let Line(from) = bytemuck::cast(worked_out);
+            for (to, from) in line.0.iter_mut().zip(from) {
+                store_vector(to, from);
+            }
+            at += LINE;
+        }
+        self.store_less_than_a_line(tail, at, &mut results);
+    }
+
+    /// Stores those from `first` on.
+    #[inline(always)]
+    fn store_less_than_a_line(&self, to: &mut [f32], first: usize, results: &mut impl Results) {
+        let mut worked_out = [0.0; LINE];
+        let worked_out = &mut worked_out[..to.len()];
+        results.work_out(first..first + to.len(), worked_out);
+        self.store(to, worked_out);
+    }
 }
 
 impl Drop for PastCaches {
@@ -95,8 +137,8 @@ use std::arch::x86_64::__m128i as Vector;
 #[inline(always)]
 fn store_vector(to: &mut Vector, vector: Vector) {
     // SAFETY: a reference to a vector is aligned and may be written. Such a store is not ordered with others: nobody else
-    // reads what is borrowed here before the borrowing task ends, and dropping `PastCaches`, which does not outlive it,
-    // puts a fence in between. ln_llm forward takes 1.2 times as long without, see docs/performance.md.
+    // reads what is borrowed here before the tasks of all threads have ended, and dropping `PastCaches`, which each thread
+    // does before that, puts a fence in between. ln_llm backward takes 1.5 times as long without, see docs/performance.md.
     unsafe { std::arch::x86_64::_mm_stream_si128(to, vector) };
 }
 

@@ -3,12 +3,14 @@
 use super::Job;
 use super::ahead::{self, Ahead};
 use super::element::Element;
+use super::epilogue::Epilogue;
 use super::moments::{Moments, Scale, float};
 use super::parallel::{self, TASK};
 use super::parameters::Parameters;
-use super::past_caches::PastCaches;
+use super::past_caches::{self, PastCaches};
 use super::pieces::{self, Pieces};
-use super::row_kernels::{Affine, ApplyRun, BLOCK, BlockMoments};
+use super::row_apply::{Affine, ApplyRun};
+use super::row_kernels::{BLOCK, BlockMoments};
 use super::short_runs;
 use crate::plan::View;
 
@@ -69,21 +71,32 @@ pub(super) fn normalize<T: Element>(job: &Job<'_, T>, output: &mut [T], wanted: 
     moments
 }
 
+/// Whether results of runs may go past the caches as they leave the registers.
+pub(super) fn go_straight<T: Element>(view: View, parameters: &Parameters<'_>, epilogue: Epilogue) -> bool {
+    let alike = parameters.map.d_divisor.min(view.d);
+    let are_scaled_alone = parameters.tau.is_none() && epilogue.is_nothing();
+    T::IS_F32 && !short_runs::suit(view) && are_scaled_alone && (alike == 1 || past_caches::takes::<T>(alike))
+}
+
 /// Normalizes with given scales.
 pub(super) fn apply<T: Element>(job: &Job<'_, T>, scales: &[Scale], output: &mut [T]) {
     let view = job.view;
-    parallel::each(job.threads, segments(job, output), |(begin, segment)| {
-        let mut buffers = Buffers::of(job);
-        let (mut at, end) = (begin, begin + segment.len());
-        while at < end {
-            let (run, from) = (at / view.d, at % view.d);
-            let (a, b, c) = (run / view.c / view.b, run / view.c % view.b, run % view.c);
-            let len = (view.d - from).min(end - at);
-            let to = &mut segment[at - begin..at - begin + len];
-            apply_run(job, (a, b, c, from), to, scales[a * view.c + c], None, &mut buffers);
-            at += len;
-        }
-    });
+    parallel::each_with(
+        job.threads,
+        segments(job, output),
+        || Buffers::of(job),
+        |buffers, (begin, segment)| {
+            let (mut at, end) = (begin, begin + segment.len());
+            while at < end {
+                let (run, from) = (at / view.d, at % view.d);
+                let (a, b, c) = (run / view.c / view.b, run / view.c % view.b, run % view.c);
+                let len = (view.d - from).min(end - at);
+                let to = &mut segment[at - begin..at - begin + len];
+                apply_run(job, (a, b, c, from), to, scales[a * view.c + c], None, buffers);
+                at += len;
+            }
+        },
+    );
 }
 
 /// The output cut up, and the element that each segment begins with. Of long runs that share parameters the same segments
@@ -108,13 +121,17 @@ fn one_pass<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Moments> {
     let groups = (TASK / count).max(1);
     let mut moments = vec![Moments::NONE; job.view.statistics()];
     let tasks = parallel::zip_chunks(output, groups * count, &mut moments, groups);
-    parallel::each(job.threads, tasks, |(task, outputs, moments)| {
-        let mut buffers = Buffers::of(job);
-        for (i, (data, moments)) in outputs.chunks_mut(count).zip(moments).enumerate() {
-            let mut pieces = Pieces::Adjacent { data, stride: d };
-            *moments = normalize_group(job, task * groups + i, &mut pieces, &mut buffers);
-        }
-    });
+    parallel::each_with(
+        job.threads,
+        tasks,
+        || Buffers::of(job),
+        |buffers, (task, outputs, moments)| {
+            for (i, (data, moments)) in outputs.chunks_mut(count).zip(moments).enumerate() {
+                let mut pieces = Pieces::Adjacent { data, stride: d };
+                *moments = normalize_group(job, task * groups + i, &mut pieces, buffers);
+            }
+        },
+    );
     moments
 }
 
@@ -123,9 +140,14 @@ fn one_pass_scattered<T: Element>(job: &Job<'_, T>, output: &mut [T]) -> Vec<Mom
     let mut moments = vec![Moments::NONE; view.statistics()];
     let groups = pieces::bands(output, view.b, view.c * view.d, view.d);
     let tasks = groups.into_iter().zip(&mut moments).enumerate();
-    parallel::each(job.threads, tasks, |(group, (mut pieces, moments))| {
-        *moments = normalize_group(job, group, &mut pieces, &mut Buffers::of(job));
-    });
+    parallel::each_with(
+        job.threads,
+        tasks,
+        || Buffers::of(job),
+        |buffers, (group, (mut pieces, moments))| {
+            *moments = normalize_group(job, group, &mut pieces, buffers);
+        },
+    );
     moments
 }
 
@@ -178,6 +200,7 @@ fn apply_run<T: Element>(
         affine: affine(job, (a, b, c)),
         from,
         next_by,
+        straight: job.straight,
         buffers,
     });
 }

@@ -4,7 +4,8 @@
 use super::ahead::Ahead;
 use super::lanes::{HALF, Lanes, SIDE_BY_SIDE, Scales, added_up, half_of, one_after_another, side_by_side, totals};
 use super::moments::{Moments, Scale, float, in_range};
-use super::row_kernels::{FEW, MOST_OF_FEW, head, head_len, head_sums, scale_few, sums_about};
+use super::row_apply::scale_few;
+use super::row_kernels::{FEW, MOST_OF_FEW, head, head_len, head_sums, sums_about};
 use crate::plan::Statistic;
 use pulp::{Simd, WithSimd};
 

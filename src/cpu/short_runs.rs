@@ -5,7 +5,8 @@ use super::ahead::{self, Ahead, beyond};
 use super::element::{Element, block_of};
 use super::moments::{Moments, Scale};
 use super::parallel::{self, TASK};
-use super::row_kernels::{Affine, BLOCK, FEW, LANES, MOST_OF_FEW};
+use super::row_apply::{Affine, Stretch};
+use super::row_kernels::{BLOCK, FEW, LANES, MOST_OF_FEW};
 use super::rows::{Buffers, affine};
 use super::short_batches::{Batch, BatchMoments, Batches, LONGEST, Rule, runs_of_batch};
 use crate::plan::{Statistic, View};
@@ -181,7 +182,8 @@ impl<'a, T: Element, F: Fn(usize) -> Affine<'a>> WithSimd for ApplyEach<'_, T, F
                 }
             };
             let scale = Scale { head: heads[k], tail: tails[k], rstd: rstds[k] };
-            affine.apply_ahead::<T, S>(simd, x, y, scale, 0, next.map(|next| next.skip(k * d)));
+            let next = next.map(|next| next.skip(k * d));
+            affine.apply_ahead::<T, S>(simd, x, y, Stretch { scale, from: 0, next });
         }
     }
 }

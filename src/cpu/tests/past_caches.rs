@@ -4,10 +4,12 @@ use super::{Case, DTYPES, cases, noise};
 use crate::cpu::backward;
 use crate::cpu::element::Element;
 use crate::cpu::past_caches::{LEAST_BYTES, PastCaches, Writing::AsTheyCome};
+use crate::cpu::results::Results;
 use crate::norm::{BatchNorm, GroupNorm, LayerNorm, Norm, RmsNorm};
 use crate::plan::{Arguments, GradientArguments, Gradients, Statistics, Wanted};
 use crate::tensor::{Data, Dtype, Layout};
 use half::f16;
+use std::ops::Range;
 
 /// Stores at every distance from a vector's beginning, and of every length that begins and ends amid one.
 fn check_store<T: Element + PartialEq + std::fmt::Debug>(element: impl Fn(u8) -> T) {
@@ -29,6 +31,34 @@ fn what_is_stored_past_the_caches_is_where_it_belongs() {
     check_store(|x| f16::from_f32(x.into()));
 }
 
+/// Results that are already there, of which every one must be asked for once and in order.
+struct InOrder<'a> {
+    from: &'a [f32],
+    asked: &'a mut usize,
+}
+
+impl Results for InOrder<'_> {
+    fn work_out(&mut self, at: Range<usize>, to: &mut [f32]) {
+        assert_eq!(*self.asked, at.start, "after those before it");
+        *self.asked = at.end;
+        to.copy_from_slice(&self.from[at]);
+    }
+}
+
+#[test]
+fn what_is_stored_by_lines_is_where_it_belongs() {
+    let from: Vec<f32> = (0..200u8).map(f32::from).collect();
+    for (start, len) in (0..20).flat_map(|start| (0..100).map(move |len| (start, len))) {
+        let (mut to, mut asked) = (vec![-1.0; 200], 0);
+        let results = InOrder { from: &from, asked: &mut asked };
+        PastCaches::when(true).expect("it is wanted").store_worked_out(&mut to[start..start + len], results);
+        let mut expected = vec![-1.0; 200];
+        expected[start..start + len].copy_from_slice(&from[..len]);
+        assert_eq!(to, expected, "{len} elements from {start} on");
+        assert_eq!(asked, len, "{len} elements from {start} on");
+    }
+}
+
 /// `f` where every tensor goes past the caches whose runs are whole vectors.
 fn past_caches<R>(f: impl FnOnce() -> R) -> R {
     LEAST_BYTES.set(Some(0));
@@ -43,12 +73,14 @@ pub(super) fn all_cases(dtype: Dtype) -> Vec<Case> {
     let mut add = |norm: &dyn Norm, shape: &[usize], parameters: &[usize]| {
         all.push(Case::new(norm, shape, dtype, 3.0, Some(parameters)));
     };
-    for (rows, len) in
-        [(100, 9), (70, 33), (70, 64), (70, 128), (37, 132), (40, 256), (19, 1024), (9, 3072), (200, 768), (5, 40_000)]
-    {
+    let short = [(100, 9), (70, 33), (70, 64), (70, 128), (37, 132), (40, 256), (19, 1024), (200, 768)];
+    let long = [(9, 1028), (9, 3072), (5, 40_000)];
+    for (rows, len) in short.into_iter().chain(long) {
         add(&LayerNorm::new([len]), &[rows, len], &[len]);
     }
-    add(&GroupNorm::new(4), &[3, 16, 12, 12], &[16]);
+    for side in [12, 20] {
+        add(&GroupNorm::new(4), &[3, 16, side, side], &[16]);
+    }
     for (layout, shape) in [(Layout::ChannelsFirst, [3, 16, 20, 12]), (Layout::ChannelsLast, [3, 20, 12, 16])] {
         all.push(Case::tracked(&BatchNorm::new().layout(layout), &shape, dtype, 3.0, Some(&[16]), Some(16)));
     }
