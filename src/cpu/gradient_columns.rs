@@ -7,6 +7,7 @@ use super::gradient_element::{fold, of_folded, stepwise};
 use super::gradient_groups::Through;
 use super::gradient_kernels::{Workspace, add_inflow, write_scaled};
 use super::moments::Scale;
+use super::results::Results;
 use super::vectors::vectors_and_rest;
 use pulp::{Scalar, Simd, WithSimd};
 use std::ops::Range;
@@ -240,13 +241,20 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
         } = w;
         let past = past.as_ref();
         let [wide_x, wide_g, results, ..] = &mut wide_rows.0;
+        let tables = [head, &folded[0], &folded[1], &folded[2]].map(|table| &table[..rows.columns]);
+        let are_folded_alone = through && unfolded.is_empty() && inflow.is_none();
         for r in 0..rows.count {
             let g = T::read(&rows.upstream[rows.range(r)], wide_g);
             let to = &mut output[rows.range(r)];
+            if are_folded_alone && let Some((to, past)) = T::straight(&mut *to, past) {
+                let x = T::read(&rows.x[rows.range(r)], wide_x);
+                past.store_worked_out(to, FoldedRow { given: [x, g], tables });
+                continue;
+            }
             let y = T::target(to, results, past);
             if through {
                 let x = T::read(&rows.x[rows.range(r)], wide_x);
-                write_folded([x, g], head, folded, y);
+                write_folded([x, g], tables, y);
                 for &j in &*unfolded {
                     let scale = Scale { head: head[j], tail: tail[j], rstd: rstd[j] };
                     y[j] = stepwise(x[j], g[j] * weight[j], scale, [through_mean[j], through_variance[j]]);
@@ -257,6 +265,21 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
             add_inflow(inflow.map(|inflow| &inflow[rows.range(r)]), y, wide_x);
             T::finish(to, results, past);
         }
+    }
+}
+
+/// Gradients of a row of which nothing but what is folded is worked out.
+struct FoldedRow<'a> {
+    /// Elements, and their gradients.
+    given: [&'a [f32]; 2],
+    /// Heads, and what is folded.
+    tables: [&'a [f32]; 4],
+}
+
+impl Results for FoldedRow<'_> {
+    #[inline(always)]
+    fn work_out(&mut self, at: Range<usize>, to: &mut [f32]) {
+        write_folded(self.given.map(|given| &given[at.clone()]), self.tables.map(|table| &table[at.clone()]), to);
     }
 }
 
@@ -283,11 +306,10 @@ fn fold_tile(w: &mut Workspace, len: usize) {
 }
 
 #[inline(always)]
-fn write_folded([x, g]: [&[f32]; 2], head: &[f32], tables: &[Vec<f32>; 3], y: &mut [f32]) {
+fn write_folded([x, g]: [&[f32]; 2], tables: [&[f32]; 4], y: &mut [f32]) {
     let len = y.len();
-    let [of_gradient, of_distance, offset] = tables;
-    let (of_gradient, of_distance, offset) = (&of_gradient[..len], &of_distance[..len], &offset[..len]);
-    let (x, g, head) = (&x[..len], &g[..len], &head[..len]);
+    let [head, of_gradient, of_distance, offset] = tables.map(|table| &table[..len]);
+    let (x, g) = (&x[..len], &g[..len]);
     for j in 0..len {
         y[j] = of_folded(x[j], g[j], head[j], [of_gradient[j], of_distance[j], offset[j]]);
     }

@@ -3,6 +3,7 @@ use super::epilogue::{Epilogue, clip};
 use super::moments::{Scale, fold};
 use super::past_caches::PastCaches;
 use super::pieces::Pieces;
+use super::results::Results;
 use super::tile_kernels::ColumnMoments;
 use crate::plan::Statistic;
 use pulp::{Simd, WithSimd};
@@ -134,8 +135,18 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let len = self.range.len();
+        let Coefficients { head, slope, offset, unfolded, .. } = self.coefficients;
+        let are_folded_alone =
+            matches!(self.affine, AffineBy::Folded) && unfolded.is_empty() && !self.clips && self.epilogue.is_nothing();
         for i in self.pieces {
             let to = self.output.get_mut(i, self.range.clone());
+            if let (true, Some(input)) = (are_folded_alone, &self.input)
+                && let Some((to, past)) = T::straight(&mut *to, self.past)
+            {
+                let x = T::read(input(i), self.wide);
+                past.store_worked_out(to, FoldedPiece { x, coefficients: [head, slope, offset] });
+                continue;
+            }
             let x = block_of(self.input.as_ref().map(|input| input(i)), to, self.wide);
             let (x, y) = (&x[..len], &mut T::target(to, self.results, self.past)[..len]);
             match self.affine {
@@ -156,12 +167,31 @@ impl<'i, T: Element, F: Fn(usize) -> &'i [T]> WithSimd for ApplyTile<'_, '_, T, 
     }
 }
 
+/// A piece of which every element is scaled by slope and offset, and no more.
+struct FoldedPiece<'a> {
+    x: &'a [f32],
+    /// Heads, slopes and offsets.
+    coefficients: [&'a [f32]; 3],
+}
+
+impl Results for FoldedPiece<'_> {
+    #[inline(always)]
+    fn work_out(&mut self, at: Range<usize>, to: &mut [f32]) {
+        scale_folded(&self.x[at.clone()], to, self.coefficients.map(|table| &table[at.clone()]));
+    }
+}
+
 #[inline(always)]
-fn apply_folded(x: &[f32], y: &mut [f32], coefficients: &Coefficients) {
-    let Coefficients { head, tail, rstd, weight, bias, slope, offset, unfolded, .. } = coefficients;
+fn scale_folded(x: &[f32], y: &mut [f32], [head, slope, offset]: [&[f32]; 3]) {
     for ((((y, x), head), slope), offset) in y.iter_mut().zip(x).zip(head).zip(slope).zip(offset) {
         *y = (x - head) * slope + offset;
     }
+}
+
+#[inline(always)]
+fn apply_folded(x: &[f32], y: &mut [f32], coefficients: &Coefficients) {
+    let Coefficients { head, tail, rstd, weight, bias, slope, offset, unfolded, .. } = coefficients;
+    scale_folded(x, y, [head, slope, offset]);
     for &i in unfolded {
         y[i] = (x[i] - head[i] - tail[i]) * rstd[i] * weight[i] + bias[i];
     }
