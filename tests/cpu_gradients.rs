@@ -18,7 +18,7 @@ fn ways() -> Vec<Way> {
     // Rows enough for batches of them, and some that fill none.
     let short = |d: usize| -> Way { ("short rows", Box::new(LayerNorm::new([d])), vec![77, d], Some(d)) };
     let mut ways: Vec<Way> = SHORT.into_iter().map(short).collect();
-    let others: [Way; 20] = [
+    let others: [Way; 22] = [
         ("few elements, more rows than f32 adds up", Box::new(LayerNorm::new([3])), vec![2100, 3], Some(3)),
         ("added short rows", Box::new(LayerNorm::new([5])), vec![37, 5], Some(5)),
         ("added rows", Box::new(LayerNorm::new([100])), vec![37, 100], Some(100)),
@@ -39,6 +39,8 @@ fn ways() -> Vec<Way> {
         ("columns beyond a cache", Box::new(nhwc()), vec![9, 50, 40, 30], Some(30)),
         ("columns without parameters", Box::new(PositionalNorm::new()), vec![3, 70, 9, 9], None),
         ("columns with parameters along rows", Box::new(LayerNorm::over_axes([1])), vec![3, 70, 9, 9], Some(70)),
+        ("added columns with parameters along rows", Box::new(LayerNorm::over_axes([1])), vec![3, 70, 9, 9], Some(70)),
+        ("such columns beyond a cache", Box::new(LayerNorm::over_axes([1])), vec![2, 300, 41, 30], Some(300)),
     ];
     ways.extend(others);
     ways

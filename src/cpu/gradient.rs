@@ -7,6 +7,7 @@
 //!      │       ├─ of short rows, likewise ─────────────────────────── gradient_short_runs
 //!      │       └─ of rows of a few elements, however few ──────────── gradient_side_by_side
 //!      └─ tiles of columns ─┬─ the same, rows share parameters ────── gradient_columns
+//!                           ├─ the same, each row has one ─────────── gradient_uniform_rows
 //!                           └─ all else ───────────────────────────── gradient_tiles
 //! ```
 //!

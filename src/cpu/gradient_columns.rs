@@ -1,5 +1,6 @@
 //! Gradients column by column where nothing but weight and bias follows the normalization and rows have the same
-//! parameters: what a group needs is what its parameters need, times the weight, and rows are taken four at a time.
+//! parameters: what a group needs is what its parameters need, times the weight, and rows are taken four at a time. Rows that
+//! have one parameter each are written here too.
 
 use super::element::Element;
 use super::gradient::{BLOCK_ROWS, Found, Job};
@@ -17,7 +18,7 @@ const ROWS: usize = 4;
 
 /// Rows in f32.
 #[derive(Debug)]
-pub(super) struct Wide([Vec<f32>; 2 * ROWS]);
+pub(super) struct Wide(pub(super) [Vec<f32>; 2 * ROWS]);
 
 impl Wide {
     pub(super) fn new(len: usize) -> Self {
@@ -29,6 +30,11 @@ impl<T: Element> Job<'_, T> {
     /// Whether all rows of a step of `a` have the same parameters, and these alone.
     pub(super) fn by_plain_columns(&self) -> bool {
         self.is_plain() && self.parameters.map.b_scale == 0
+    }
+
+    /// Whether what columns of neighbouring rows share is set up once for all of these.
+    pub(super) fn folds_columns(&self) -> bool {
+        self.by_plain_columns() || self.by_uniform_rows()
     }
 
     /// Adds rows of a tile up.
@@ -97,11 +103,17 @@ impl<T: Element> Job<'_, T> {
         w: &mut Workspace,
     ) {
         let (a, b) = (row / self.view.b, row % self.view.b);
+        let share_parameters = self.by_plain_columns();
         self.set_scales(a, tile, w);
-        self.set_parameters(a, b, tile, w);
+        if share_parameters {
+            self.set_parameters(a, b, tile, w);
+        } else {
+            w.weight[..tile.len()].fill(1.0);
+        }
         self.set_through(a, tile, through, w);
         self.simd.dispatch(WriteRows {
             rows: self.rows_of(row, count, tile),
+            weight: |r| if share_parameters { 1.0 } else { self.parameters.weight[self.base(a, b + r)] },
             inflow: self.inflow.map(|inflow| &inflow[row * self.row() + tile.start..]),
             output,
             through: self.groups.through,
@@ -110,7 +122,7 @@ impl<T: Element> Job<'_, T> {
     }
 
     /// A tile of so many rows, the first of which is row `first` of all.
-    fn rows_of(&self, first: usize, count: usize, tile: &Range<usize>) -> Rows<'_, T> {
+    pub(super) fn rows_of(&self, first: usize, count: usize, tile: &Range<usize>) -> Rows<'_, T> {
         let at = first * self.row() + tile.start;
         Rows { x: &self.x[at..], upstream: &self.upstream[at..], count, stride: self.row(), columns: tile.len() }
     }
@@ -118,18 +130,18 @@ impl<T: Element> Job<'_, T> {
 
 /// Some columns of rows that are `stride` elements apart.
 #[derive(Debug, Clone, Copy)]
-struct Rows<'a, T> {
-    x: &'a [T],
-    upstream: &'a [T],
-    count: usize,
+pub(super) struct Rows<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) upstream: &'a [T],
+    pub(super) count: usize,
     stride: usize,
-    columns: usize,
+    pub(super) columns: usize,
 }
 
 impl<T: Element> Rows<'_, T> {
     /// Where row `r` lies.
     #[inline(always)]
-    fn range(&self, r: usize) -> Range<usize> {
+    pub(super) fn range(&self, r: usize) -> Range<usize> {
         r * self.stride..r * self.stride + self.columns
     }
 }
@@ -208,8 +220,10 @@ fn add_vectors<S: Simd, const N: usize>(
 }
 
 /// Writes the gradients of rows.
-struct WriteRows<'a, T> {
+struct WriteRows<'a, T, F> {
     rows: Rows<'a, T>,
+    /// What all gradients of a row meet before what their columns have.
+    weight: F,
     inflow: Option<&'a [T]>,
     output: &'a mut [T],
     /// Whether anything goes through the statistics: else the input is not read.
@@ -217,12 +231,12 @@ struct WriteRows<'a, T> {
     w: &'a mut Workspace,
 }
 
-impl<T: Element> WithSimd for WriteRows<'_, T> {
+impl<T: Element, F: Fn(usize) -> f32> WithSimd for WriteRows<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { rows, inflow, output, through, w } = self;
+        let Self { rows, weight: weight_of_row, inflow, output, through, w } = self;
         if through {
             fold_tile(w, rows.columns);
         }
@@ -244,23 +258,24 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
         let tables = [head, &folded[0], &folded[1], &folded[2]].map(|table| &table[..rows.columns]);
         let are_folded_alone = through && unfolded.is_empty() && inflow.is_none();
         for r in 0..rows.count {
+            let of_row = weight_of_row(r);
             let g = T::read(&rows.upstream[rows.range(r)], wide_g);
             let to = &mut output[rows.range(r)];
             if are_folded_alone && let Some((to, past)) = T::straight(&mut *to, past) {
                 let x = T::read(&rows.x[rows.range(r)], wide_x);
-                past.store_worked_out(to, FoldedRow { given: [x, g], tables });
+                past.store_worked_out(to, FoldedRow { given: [x, g], of_row, tables });
                 continue;
             }
             let y = T::target(to, results, past);
             if through {
                 let x = T::read(&rows.x[rows.range(r)], wide_x);
-                write_folded([x, g], tables, y);
+                write_folded([x, g], of_row, tables, y);
                 for &j in &*unfolded {
                     let scale = Scale { head: head[j], tail: tail[j], rstd: rstd[j] };
-                    y[j] = stepwise(x[j], g[j] * weight[j], scale, [through_mean[j], through_variance[j]]);
+                    y[j] = stepwise(x[j], g[j] * of_row * weight[j], scale, [through_mean[j], through_variance[j]]);
                 }
             } else {
-                write_scaled(g, weight, rstd, y);
+                write_scaled(g, of_row, [weight, rstd], y);
             }
             add_inflow(inflow.map(|inflow| &inflow[rows.range(r)]), y, wide_x);
             T::finish(to, results, past);
@@ -272,6 +287,7 @@ impl<T: Element> WithSimd for WriteRows<'_, T> {
 struct FoldedRow<'a> {
     /// Elements, and their gradients.
     given: [&'a [f32]; 2],
+    of_row: f32,
     /// Heads, and what is folded.
     tables: [&'a [f32]; 4],
 }
@@ -279,7 +295,8 @@ struct FoldedRow<'a> {
 impl Results for FoldedRow<'_> {
     #[inline(always)]
     fn work_out(&mut self, at: Range<usize>, to: &mut [f32]) {
-        write_folded(self.given.map(|given| &given[at.clone()]), self.tables.map(|table| &table[at.clone()]), to);
+        let given = self.given.map(|given| &given[at.clone()]);
+        write_folded(given, self.of_row, self.tables.map(|table| &table[at.clone()]), to);
     }
 }
 
@@ -306,11 +323,11 @@ fn fold_tile(w: &mut Workspace, len: usize) {
 }
 
 #[inline(always)]
-fn write_folded([x, g]: [&[f32]; 2], tables: [&[f32]; 4], y: &mut [f32]) {
+fn write_folded([x, g]: [&[f32]; 2], of_row: f32, tables: [&[f32]; 4], y: &mut [f32]) {
     let len = y.len();
     let [head, of_gradient, of_distance, offset] = tables.map(|table| &table[..len]);
     let (x, g) = (&x[..len], &g[..len]);
     for j in 0..len {
-        y[j] = of_folded(x[j], g[j], head[j], [of_gradient[j], of_distance[j], offset[j]]);
+        y[j] = of_folded(x[j], g[j] * of_row, head[j], [of_gradient[j], of_distance[j], offset[j]]);
     }
 }

@@ -196,7 +196,7 @@ impl<T: Element> WithSimd for WriteRow<'_, T> {
                 results[j] = (of_affine[j] * weight[j] - mean[j] - normalized[j] * variance[j]) * rstd[j];
             }
         } else {
-            write_scaled(of_affine, weight, rstd, results);
+            write_scaled(of_affine, 1.0, [weight, rstd], results);
         }
         add_inflow(self.inflow, results, &mut w.wide[0]);
         T::finish(self.output, &w.results, past);
@@ -205,9 +205,9 @@ impl<T: Element> WithSimd for WriteRow<'_, T> {
 
 /// Gradients that nothing reaches through statistics.
 #[inline(always)]
-pub(super) fn write_scaled(g: &[f32], weight: &[f32], rstd: &[f32], y: &mut [f32]) {
+pub(super) fn write_scaled(g: &[f32], of_row: f32, [weight, rstd]: [&[f32]; 2], y: &mut [f32]) {
     for (((y, g), weight), rstd) in y.iter_mut().zip(g).zip(weight).zip(rstd) {
-        *y = g * weight * rstd;
+        *y = g * of_row * weight * rstd;
     }
 }
 

@@ -33,6 +33,10 @@ impl<T: Element> Job<'_, T> {
                 steps.clone().for_each(|a| self.sum_plain_columns(a, rows, &tile, w, found));
                 continue;
             }
+            if self.by_uniform_rows() {
+                steps.clone().for_each(|a| self.sum_uniform_rows(a, rows, &tile, w, found));
+                continue;
+            }
             let mut summed = Summed { base: None, rows: 0 };
             for a in steps.clone() {
                 self.set_scales(a, &tile, w);
@@ -60,7 +64,7 @@ impl<T: Element> Job<'_, T> {
     ) {
         for start in (0..self.row()).step_by(TILE) {
             let tile = start..(start + TILE).min(self.row());
-            if self.by_plain_columns() {
+            if self.folds_columns() {
                 self.write_plain_columns(first, &tile, output, through, w);
                 continue;
             }
@@ -92,7 +96,7 @@ impl<T: Element> Job<'_, T> {
         for (i, output) in output.chunks_mut(TILE).enumerate() {
             let start = first + i * TILE;
             let tile = start..start + output.len();
-            if self.by_plain_columns() {
+            if self.folds_columns() {
                 self.write_plain_rows((a * self.view.b + b, 1), &tile, output, through, w);
                 continue;
             }

@@ -30,6 +30,7 @@ mod gradient_side_by_side;
 mod gradient_spans;
 mod gradient_sums;
 mod gradient_tiles;
+mod gradient_uniform_rows;
 mod lanes;
 mod moments;
 mod parallel;
