@@ -1,10 +1,10 @@
 //! Gradients of the CPU backend against the f64 reference, in shapes that take each of its ways through memory.
 
 use wgpu_norm::norm::{
-    BatchNorm, ConditionalBatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, PositionalNorm,
+    BatchNorm, ConditionalBatchNorm, Fused, GroupNorm, InstanceNorm, LayerNorm, Norm, Operands, PositionalNorm,
     SandwichBatchNorm,
 };
-use wgpu_norm::plan::{Arguments, Extra, GradientArguments, Gradients, Plan, Statistics};
+use wgpu_norm::plan::{Activation, Arguments, Extra, GradientArguments, Gradients, Plan, Statistics};
 use wgpu_norm::{Choice, Data, Dtype, Engine, Layout, Parameters, RunningStatistics, Spec, Tensor, Wanted};
 
 /// A normalization of one shape, with as many parameters as the last number says.
@@ -13,12 +13,17 @@ type Way = (&'static str, Box<dyn Norm>, Vec<usize>, Option<usize>);
 /// Lengths about those at which short rows are taken otherwise; of one element no gradient is left.
 const SHORT: [usize; 21] = [2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 20, 24, 31, 32, 33, 64, 100, 129, 256, 257];
 
+fn activated(norm: impl Norm + 'static, activation: Activation) -> Box<dyn Norm> {
+    Box::new(Fused::new(norm).activation(activation))
+}
+
 fn ways() -> Vec<Way> {
+    let evaluated = BatchNorm::new().training(false);
     let nhwc = || BatchNorm::new().layout(Layout::ChannelsLast);
     // Rows enough for batches of them, and some that fill none.
     let short = |d: usize| -> Way { ("short rows", Box::new(LayerNorm::new([d])), vec![77, d], Some(d)) };
     let mut ways: Vec<Way> = SHORT.into_iter().map(short).collect();
-    let others: [Way; 22] = [
+    let others: [Way; 26] = [
         ("few elements, more rows than f32 adds up", Box::new(LayerNorm::new([3])), vec![2100, 3], Some(3)),
         ("added short rows", Box::new(LayerNorm::new([5])), vec![37, 5], Some(5)),
         ("added rows", Box::new(LayerNorm::new([100])), vec![37, 100], Some(100)),
@@ -41,6 +46,10 @@ fn ways() -> Vec<Way> {
         ("columns with parameters along rows", Box::new(LayerNorm::over_axes([1])), vec![3, 70, 9, 9], Some(70)),
         ("added columns with parameters along rows", Box::new(LayerNorm::over_axes([1])), vec![3, 70, 9, 9], Some(70)),
         ("such columns beyond a cache", Box::new(LayerNorm::over_axes([1])), vec![2, 300, 41, 30], Some(300)),
+        ("rows before GELU", activated(LayerNorm::new([100]), Activation::Gelu), vec![37, 100], Some(100)),
+        ("runs before SiLU", activated(GroupNorm::new(3), Activation::Silu), vec![5, 6, 10, 13], Some(6)),
+        ("columns before GELU by tanh", activated(nhwc(), Activation::GeluTanh), vec![3, 9, 5, 110], Some(110)),
+        ("given statistics before ReLU", activated(evaluated, Activation::Relu), vec![7, 70, 25, 25], Some(70)),
     ];
     ways.extend(others);
     ways

@@ -1,8 +1,8 @@
 //! What happens beside weight and bias, in f32, block by block.
 
 use super::element::Element;
+use super::functions::{normal, sigmoid};
 use crate::plan::{Activation, Plan};
-use std::f32::consts::FRAC_1_SQRT_2;
 
 /// The plan's epilogue, but for what is folded into the weight.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,9 +28,9 @@ impl Epilogue {
         match self.activation {
             None => {}
             Some(Activation::Relu) => each(values, |y| if y < 0.0 { 0.0 } else { y }),
-            Some(Activation::Silu) => each(values, |y| y * sigmoid(y)),
-            Some(Activation::Gelu) => each(values, |y| y * normal(y)),
-            Some(Activation::GeluTanh) => each(values, |y| y * sigmoid(2.0 * inner(y))),
+            Some(Activation::Silu) => each(values, |y| y * sigmoid(y)[0]),
+            Some(Activation::Gelu) => each(values, |y| y * normal(y)[0]),
+            Some(Activation::GeluTanh) => each(values, |y| y * sigmoid(2.0 * inner(y))[0]),
         }
     }
 
@@ -40,12 +40,16 @@ impl Epilogue {
         match self.activation {
             None => values.fill(1.0),
             Some(Activation::Relu) => each(values, |y| if y <= 0.0 { 0.0 } else { 1.0 }),
-            Some(Activation::Silu) => each(values, |y| sigmoid(y) * (1.0 + y * sigmoid(-y))),
-            Some(Activation::Gelu) => each(values, |y| normal(y) + y * (-0.5 * y * y).exp() * DENSITY),
+            Some(Activation::Silu) => each(values, |y| {
+                let [s, rest] = sigmoid(y);
+                s * (1.0 + y * rest)
+            }),
+            Some(Activation::Gelu) => each(values, |y| {
+                let [share, bell] = normal(y);
+                share + y * bell * DENSITY
+            }),
             Some(Activation::GeluTanh) => each(values, |y| {
-                let twice = 2.0 * inner(y);
-                // Not one less the sigmoid, which has no digits left where that is close to 1.
-                let (s, rest) = (sigmoid(twice), sigmoid(-twice));
+                let [s, rest] = sigmoid(2.0 * inner(y));
                 s + 2.0 * y * s * rest * ROOT * (1.0 + 3.0 * CUBE * (y * y).min(1e30))
             }),
         }
@@ -82,17 +86,6 @@ fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
     for value in values {
         *value = f(*value);
     }
-}
-
-#[inline(always)]
-fn sigmoid(y: f32) -> f32 {
-    1.0 / (1.0 + (-y).exp())
-}
-
-/// The share of a normal variable below y; by the complement, which keeps its digits however small it is.
-#[inline(always)]
-fn normal(y: f32) -> f32 {
-    0.5 * libm::erfcf(-y * FRAC_1_SQRT_2)
 }
 
 #[inline(always)]

@@ -18,6 +18,7 @@
 use super::Shared;
 use super::element::Element;
 use super::epilogue::Epilogue;
+use super::gradient_activation::taken_back;
 use super::gradient_groups::{Groups, Through};
 use super::gradient_kernels::{TILE, Workspace};
 use super::gradient_parameters::{Pair, ParameterSums, through_mixture};
@@ -142,6 +143,10 @@ fn run<T: Element>(
         threads: parallel::threads(plan.view.elements()),
         past_caches: false,
     };
+    let before_activation = taken_back(plan, arguments, &job);
+    if let Some(before_activation) = &before_activation {
+        (job.upstream, job.epilogue) = (before_activation, Epilogue::default());
+    }
     // Short runs are written some at a time; those that lie side by side do not go past the caches.
     let run = match (job.by_short_runs(), job.by_runs()) {
         (true, _) if job.view.d > MOST_SIDE_BY_SIDE => SIDE_BY_SIDE * job.view.d,

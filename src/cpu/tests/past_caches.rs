@@ -5,8 +5,8 @@ use crate::cpu::backward;
 use crate::cpu::element::Element;
 use crate::cpu::past_caches::{LEAST_BYTES, PastCaches, Writing::AsTheyCome};
 use crate::cpu::results::Results;
-use crate::norm::{BatchNorm, GroupNorm, LayerNorm, Norm, RmsNorm};
-use crate::plan::{Arguments, GradientArguments, Gradients, Statistics, Wanted};
+use crate::norm::{BatchNorm, Fused, GroupNorm, LayerNorm, Norm, RmsNorm};
+use crate::plan::{Activation, Arguments, GradientArguments, Gradients, Statistics, Wanted};
 use crate::tensor::{Data, Dtype, Layout};
 use half::f16;
 use std::ops::Range;
@@ -83,6 +83,10 @@ pub(super) fn all_cases(dtype: Dtype) -> Vec<Case> {
     }
     for (layout, shape) in [(Layout::ChannelsFirst, [3, 16, 20, 12]), (Layout::ChannelsLast, [3, 20, 12, 16])] {
         all.push(Case::tracked(&BatchNorm::new().layout(layout), &shape, dtype, 3.0, Some(&[16]), Some(16)));
+    }
+    for activation in Activation::ALL {
+        let rows = Fused::new(LayerNorm::new([70])).activation(activation);
+        all.push(Case::new(&rows, &[40, 70], dtype, 0.0, Some(&[70])));
     }
     let rms = RmsNorm::new([512]);
     all.push(Case::new(&rms, &[50, 512], dtype, 3.0, None));
