@@ -15,8 +15,8 @@ const UNKNOWN_CACHE: usize = 32 << 20;
 const LEAST_RUN: usize = 256;
 
 /// Bytes of a shared cache above which it is that of many processors, and what one program's few threads find theirs of it.
-/// (Two threads of a Sapphire Rapids with 260 MiB: `[64, 65536]` backward takes half of the time; of 8 MiB a tensor it takes up to
-/// 1.6 times as long, see docs/performance.md.)
+/// (Two threads of an Emerald Rapids with 300 MiB: `[64, 65536]` backward takes 0.75 of the time; tensors of 8 MiB take up to 1.6
+/// times as long, see docs/performance.md.)
 const OF_MANY: usize = 64 << 20;
 const SHARE_OF_MANY: usize = 16 << 20;
 

@@ -172,6 +172,7 @@ impl Engine {
 
     /// As [`execute_backward`](Self::execute_backward), into gradients that the caller keeps: of those that are there,
     /// all values are replaced. It spares what new memory costs, which for large tensors is as much as the pass itself.
+    /// (After an activation the CPU takes new memory all the same, as much as the input in f32 has, until it returns.)
     ///
     /// # Errors
     ///
